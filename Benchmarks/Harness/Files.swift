@@ -1,0 +1,34 @@
+import FoundationEssentials
+import Glibc
+
+func readText(_ path: String) throws(BenchError) -> String {
+    guard let file = fopen(path, "r") else {
+        throw BenchError("\(path) cannot be read: \(String(cString: strerror(errno)))")
+    }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+        let count = fread(&buffer, 1, buffer.count, file)
+        if count == 0 { break }
+        bytes.append(contentsOf: buffer[..<count])
+    }
+    return String(decoding: bytes, as: UTF8.self)
+}
+
+/// A directory of this run's own: removed after a success, kept and named after a failure.
+struct Scratch {
+    let path: String
+
+    init(_ name: String) throws(BenchError) {
+        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        var template = Array("\(parent)/\(name).XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw BenchError(
+                "no directory can be made in \(parent): \(String(cString: strerror(errno)))")
+        }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    func remove() { try? FileManager.default.removeItem(atPath: path) }
+}

@@ -1,0 +1,66 @@
+import FlotillaIO
+import Glibc
+
+/// `flotilla-bench`: starts node processes on this machine, works them, breaks them, and measures.
+@main
+enum FlotillaBench {
+    struct Subcommand {
+        var description: CommandDescription
+        var run: @Sendable (ParsedOptions) async throws -> Void
+    }
+
+    static let subcommands = [
+        Subcommand(description: Demo.command, run: Demo.run),
+        Subcommand(description: Soak.command, run: Soak.run),
+        Subcommand(description: Trace.command, run: Trace.run),
+        Subcommand(description: StepsBenchmark.command, run: StepsBenchmark.run),
+        Subcommand(description: StartBenchmark.command, run: StartBenchmark.run),
+        Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
+    ]
+
+    static func main() async {
+        do {
+            try await run(Array(CommandLine.arguments.dropFirst()))
+        } catch let error as UsageError {
+            Terminal.writeLine("\(error)", to: .error)
+            exit(UsageError.exitCode)
+        } catch is CancellationError {
+            Terminal.writeLine("Interrupted; all nodes are ended.", to: .error)
+            exit(130)
+        } catch {
+            Terminal.writeLine(Style.red("Failed:") + " \(error)", to: .error)
+            exit(1)
+        }
+    }
+
+    private static func run(_ words: [String]) async throws {
+        guard let word = words.first, word != "--help", word != "-h" else {
+            return Terminal.write(help)
+        }
+        guard
+            let subcommand = subcommands.first(where: {
+                $0.description.name == "flotilla-bench \(word)"
+            })
+        else {
+            throw UsageError("flotilla-bench", "unknown command \(word)")
+        }
+        guard let options = try subcommand.description.parse(Array(words.dropFirst())) else {
+            return Terminal.write(subcommand.description.help)
+        }
+        try await TerminationSignals.cancelling(
+            onSecondSignal: { RunningChildren.killAll() },
+            {
+                defer { RunningChildren.killAll() }
+                try await subcommand.run(options)
+            })
+    }
+
+    private static var help: String {
+        var table = TextTable(["", ""])
+        for subcommand in subcommands {
+            table.add(["  " + subcommand.description.name, subcommand.description.summary])
+        }
+        return "Runs a cluster of node processes on this machine to show, test and measure it.\n\n"
+            + table.text + "\n'flotilla-bench COMMAND --help' says more.\n"
+    }
+}

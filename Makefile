@@ -1,0 +1,66 @@
+# What is done to this project. 'make help' says what there is.
+
+# Warnings are errors here, though not for packages that depend on this one.
+export FLOTILLA_WARNINGS_AS_ERRORS := 1
+
+# How many tests run at a time. More only make those that hold a core starve those that wait for a socket.
+export SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH := 4
+
+ORDERS ?= Benchmarks/orders.jsonl
+SECONDS ?= 60
+# The configuration that the demo, the soak and the figures are built in.
+CONFIGURATION ?= release
+# More options for the soak, such as SOAK="--seed 17".
+SOAK ?=
+
+RUN = .build/$(CONFIGURATION)
+
+.PHONY: help setup demo test verify fix bench soak trace sanitize executables clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install the Debian packages that are missing
+	@scripts/setup
+
+demo: setup executables ## orders on three nodes, two of them killed; ORDERS=path for other orders
+	@$(RUN)/flotilla-bench demo --orders "$(ORDERS)"
+
+test: setup ## build and run all tests
+	swift build --build-tests
+	swift test --skip-build
+
+verify: ## read-only: format, warnings as errors, tests, sizes of files and functions
+	scripts/format-check
+	swift build --build-tests
+	swift test --skip-build
+	scripts/sizes
+
+fix: ## format all sources in place
+	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
+
+bench: setup ## the figures: durable steps per second, start to ready, memory of an idle node
+	@$(MAKE) --no-print-directory executables CONFIGURATION=release
+	.build/release/flotilla-bench steps
+	.build/release/flotilla-bench start
+	.build/release/flotilla-bench idle
+
+soak: setup executables ## random kills under load; SECONDS=60, SOAK="--seed N" repeats one
+	@$(RUN)/flotilla-bench soak --seconds $(SECONDS) $(SOAK)
+
+trace: setup executables ## system calls of three nodes: is every start fsynced by a majority before the answer?
+	@$(RUN)/flotilla-bench trace
+
+sanitize: setup ## all tests under the thread sanitizer, then under the address sanitizer
+	swift test --sanitize=thread --scratch-path .build/thread
+	LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/leaks-that-are-not-ours" \
+	    swift test --sanitize=address --scratch-path .build/address
+
+executables:
+	@if [ ! -x $(RUN)/flotilla ]; then \
+	    echo "Building in the $(CONFIGURATION) configuration; the first time this takes a minute or two."; fi
+	@swift build --configuration $(CONFIGURATION) --product flotilla
+	@swift build --configuration $(CONFIGURATION) --product flotilla-bench
+
+clean: ## remove everything that was built
+	rm -rf .build

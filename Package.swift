@@ -1,0 +1,92 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Set by the Makefile and by CI; a dependent package never sees it.
+let warningsAreErrors = Context.environment["FLOTILLA_WARNINGS_AS_ERRORS"] == "1"
+
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
+
+let package = Package(
+    name: "flotilla",
+    products: [
+        .library(name: "Flotilla", targets: ["Flotilla"]),
+        .library(name: "FlotillaSimulation", targets: ["FlotillaSimulation"]),
+        .executable(name: "flotilla", targets: ["FlotillaExecutable"]),
+        .executable(name: "flotilla-bench", targets: ["FlotillaBenchmarks"]),
+    ],
+    targets: [
+        // MARK: IO: everything that touches a C library or a file descriptor
+        .systemLibrary(
+            name: "CLibuv", path: "Sources/IO/CLibuv", pkgConfig: "libuv",
+            providers: [.apt(["libuv1-dev"])]),
+        .systemLibrary(
+            name: "CHTTPParser", path: "Sources/IO/CHTTPParser",
+            providers: [.apt(["libhttp-parser-dev"])]),
+        .systemLibrary(
+            name: "CISAL", path: "Sources/IO/CISAL", pkgConfig: "libisal",
+            providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(
+            name: "CCurl", path: "Sources/IO/CCurl", pkgConfig: "libcurl",
+            providers: [.apt(["libcurl4-openssl-dev"])]),
+        .target(
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
+            swiftSettings: settings),
+
+        // MARK: Actors: who holds state
+        .target(name: "FlotillaRaft", path: "Sources/Actors/Raft", swiftSettings: settings),
+        .target(
+            name: "FlotillaActors", dependencies: ["FlotillaIO", "FlotillaRaft"],
+            path: "Sources/Actors", exclude: ["Raft", "Protos"], swiftSettings: settings),
+
+        // MARK: Runtime: what users touch
+        .target(
+            name: "Flotilla", dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors"],
+            path: "Sources/Runtime", exclude: ["Simulation", "Executable"],
+            swiftSettings: settings),
+        .target(name: "CSimulationHook", path: "Sources/Runtime/Simulation/CSimulationHook"),
+        .target(
+            name: "FlotillaSimulation",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "CSimulationHook",
+            ],
+            path: "Sources/Runtime/Simulation", exclude: ["CSimulationHook"],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "FlotillaExecutable", dependencies: ["Flotilla"],
+            path: "Sources/Runtime/Executable", swiftSettings: settings),
+
+        // MARK: Benchmarks: node processes seen from outside
+        .executableTarget(
+            name: "FlotillaBenchmarks", dependencies: ["FlotillaIO"], path: "Benchmarks",
+            exclude: ["orders.jsonl"], swiftSettings: settings),
+
+        // MARK: Tests mirror the sources
+        .testTarget(
+            name: "RaftTests", dependencies: ["FlotillaRaft"], path: "Tests/RaftTests",
+            swiftSettings: settings),
+        .testTarget(
+            name: "IOTests", dependencies: ["FlotillaIO", "CLibuv"], path: "Tests/IOTests",
+            swiftSettings: settings),
+        .testTarget(
+            name: "ActorsTests",
+            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation"],
+            path: "Tests/ActorsTests", swiftSettings: settings),
+        .testTarget(
+            name: "RuntimeTests",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
+            ],
+            path: "Tests/RuntimeTests", swiftSettings: settings),
+        .testTarget(
+            name: "BenchmarkTests", dependencies: ["FlotillaBenchmarks", "FlotillaIO"],
+            path: "Tests/BenchmarkTests", swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,55 @@
+public import FlotillaRaft
+
+/// What a group replicates. Confined to the group's loop; `apply` reads no clock and no randomness, so that every
+/// replica computes the same.
+public protocol StateMachine: AnyObject {
+    /// The version of what `SnapshotView.serialize` writes.
+    static var formatVersion: UInt32 { get }
+
+    /// Applies one command whole or, by answering an error code, not at all.
+    /// - Parameters:
+    ///   - time: the group's time in nanoseconds since 1970, never falling.
+    /// - Throws: `ApplyError` when this version does not understand the command. The group stops on this node.
+    func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError) -> Answer
+
+    /// Called on the loop after a batch of commands was applied, or the state was restored: the moment to wake those
+    /// who wait for what changed.
+    func didApplyBatch()
+
+    /// The state as of now, to be serialised off the loop while commands go on. Must not copy in proportion to the
+    /// state.
+    func snapshotView() -> any SnapshotView
+
+    /// Replaces the state.
+    func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError)
+}
+
+/// A frozen state. Equal states serialise to equal bytes.
+public protocol SnapshotView: Sendable {
+    func serialize() -> [UInt8]
+}
+
+/// A state machine's answer to a command. Kept until the client has acknowledged it, so it should be small.
+public struct Answer: Hashable, Sendable {
+    /// Zero for success; else a code of the state machine's own.
+    public var code: UInt32
+    public var body: [UInt8]
+    public init(code: UInt32 = 0, body: [UInt8] = []) {
+        self.code = code
+        self.body = body
+    }
+}
+
+/// A command, a field or a version that this binary does not know: to skip it would let replicas diverge.
+public struct ApplyError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        case unknownCommand, unknownVersion, unknownField, featureLevelTooHigh, damagedCommand, unknownFormat
+    }
+    public var code: Code
+    public var message: String
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+    public var description: String { "\(code.rawValue): \(message)" }
+}

@@ -1,0 +1,27 @@
+import FlotillaIO
+
+/// One answer that one task waits for: a promise that can fail, and that knows when nobody wants its answer any more.
+/// The task suspends in its own context; whoever has the answer resumes it from any thread. Cancellation of the task
+/// ends the wait at once, also when it came before the wait began.
+public final class Completion<Value: Sendable>: Sendable {
+    private let promise = Promise<Result<Value, any Error>>()
+
+    public init() {}
+
+    /// Whether there is an answer, or nobody who wants one.
+    public var isFinished: Bool { promise.value != nil }
+
+    /// Waits for the answer. To be called once.
+    public func wait() async throws -> Value {
+        do {
+            return try await promise.wait().get()
+        } catch let error as CancellationError {
+            // Nobody waits any longer: whoever works on the answer can drop it.
+            finish(.failure(error))
+            throw error
+        }
+    }
+
+    /// Gives the answer; the first one counts.
+    public func finish(_ result: Result<Value, any Error>) { promise.fulfill(result) }
+}

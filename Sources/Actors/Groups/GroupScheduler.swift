@@ -1,0 +1,365 @@
+public import FlotillaIO
+public import FlotillaRaft
+
+/// Steps the groups of one loop, in phases: what tasks asked for and what arrived, then every dirty group, then one
+/// frame per peer, then one write for all groups, then what is committed is applied and its waiters resume.
+///
+/// A group that has nothing to do is not visited: it has no timer of its own and sends nothing.
+public actor GroupScheduler {
+    nonisolated let loop: any Loop
+    public nonisolated let unownedExecutor: UnownedSerialExecutor
+    public nonisolated let node: NodeID
+    nonisolated let settings: GroupSettings
+    nonisolated let logger: FlotillaLogger
+    nonisolated let snapshotStorage: SnapshotStorage
+
+    private var groups: [GroupID: RaftGroup] = [:]
+    /// Groups that see the ticks.
+    private var active: [GroupID: RaftGroup] = [:]
+    private var dirty: [RaftGroup] = []
+    private var isPassScheduled = false
+    private var isInPass = false
+    private var outbox: [NodeID: PeerFrameWriter] = [:]
+    private var logWriter: LogWriter
+    private var transport: Transport?
+    private var tickTimer: TimerToken?
+    /// Groups that a peer said it does not host, and until when nothing is sent to it for them.
+    var backoffs: [UnknownGroupKey: UnknownGroupBackoff] = [:]
+    var isFenced = false
+    private var desiredNodes: [NodeID]?
+    /// Called with every tick, on the loop.
+    var onTick: (() -> Void)?
+    private var metrics = SchedulerMetrics()
+    /// Makes a replica for a group that a leader speaks of; nil where that is not to be hosted.
+    var makeReplica: ((RoutedMessage, NodeID) -> RaftGroup?)?
+
+    /// What must not happen twice in a row without the loop looking at its sockets.
+    static let roundsPerPass = 8
+    /// A frame is sent before it grows beyond this; with the largest message it stays below the network's limit.
+    static let frameTarget = 1 << 20
+
+    public init(
+        node: NodeID, loop: any Loop, settings: GroupSettings, store: any LogStore, logWorker: any Worker,
+        snapshotWorker: any Worker, logger: FlotillaLogger
+    ) {
+        self.node = node
+        self.loop = loop
+        unownedExecutor = loop.asUnownedSerialExecutor()
+        self.settings = settings
+        self.logger = logger
+        logWriter = LogWriter(store: store, worker: logWorker, loop: loop)
+        snapshotStorage = SnapshotStorage(store: store, worker: snapshotWorker)
+    }
+
+    // MARK: Life
+
+    func start(transport: Transport) {
+        self.transport = transport
+        armTick()
+    }
+
+    func add(_ group: RaftGroup) {
+        let id = group.identity.group
+        precondition(groups[id] == nil, "\(id) is hosted already")
+        groups[id] = group
+        let epoch = transport?.assumeIsolated { $0.livenessEpoch } ?? 0
+        let desired = desiredNodes
+        group.assumeIsolated { group in
+            group.desiredNodes = desired
+            group.core.setLivenessEpoch(epoch)
+        }
+        markDirty(group)
+    }
+
+    func group(_ id: GroupID) -> RaftGroup? { groups[id] }
+
+    var groupsInOrder: [RaftGroup] { groups.sorted { $0.key < $1.key }.map(\.value) }
+
+    /// Ends every group and all timers. What the disk has taken is finished by its worker.
+    func stop(_ reason: GroupError) {
+        if let tickTimer { loop.cancel(tickTimer) }
+        tickTimer = nil
+        for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
+        active = [:]
+        dirty = []
+        makeReplica = nil
+        onTick = nil
+        transport = nil
+    }
+
+    /// Whether a group that is hosted here has a member on that node.
+    func hasReplica(on node: NodeID) -> Bool {
+        groups.values.contains { $0.assumeIsolated { $0.core.configuration.replica(on: node) != nil } }
+    }
+
+    // MARK: Input
+
+    /// Puts a group into the next pass. Loop only.
+    func markDirty(_ group: RaftGroup) {
+        let isNew = group.assumeIsolated { group in
+            defer { group.isDirty = true }
+            return !group.isDirty
+        }
+        if isNew { dirty.append(group) }
+        active[group.identity.group] = group
+        schedulePass()
+    }
+
+    /// One message of a frame from `node`. The pass that answers it comes once, after everything that has arrived.
+    func receive(_ routed: RoutedMessage, from node: NodeID) {
+        guard let group = host(routed, from: node) else { return }
+        let message = routed.message
+        if case .quiesce(let quiesce) = message.body,
+            transport?.assumeIsolated({ $0.livenessEpoch(of: node) }) != quiesce.livenessEpoch
+        {
+            return
+        }
+        metrics.messagesIn += 1
+        endBackoff(routed.group, node)
+        group.assumeIsolated { group in
+            if case .snapshot(let metadata) = message.body, let offer = routed.snapshot {
+                group.receiveSnapshot(message, metadata, offer, from: node)
+            } else {
+                group.receive(message, from: node)
+            }
+        }
+        markDirty(group)
+    }
+
+    func receive(_ request: SnapshotRequest, from node: NodeID) {
+        guard let group = groups[request.group], group.identity.incarnation == request.incarnation else { return }
+        let storage = snapshotStorage
+        group.assumeIsolated { $0.serve(request, to: node, storage) }
+        markDirty(group)
+    }
+
+    func receive(_ chunk: SnapshotChunk, from node: NodeID) {
+        guard let group = groups[chunk.group] else { return }
+        let storage = snapshotStorage
+        group.assumeIsolated { $0.receiveChunk(chunk, from: node, storage) }
+        markDirty(group)
+    }
+
+    /// The failure detector's news of a node; see `Transport`.
+    func peerDidChange(_ peer: NodeID, _ change: PeerChange) {
+        for group in groupsInOrder {
+            let isAffected = group.assumeIsolated { $0.peerDidChange(peer, change) }
+            if isAffected { markDirty(group) }
+        }
+    }
+
+    /// Management wants these members in every group (single mode).
+    func setDesiredNodes(_ nodes: [NodeID]) {
+        for group in groupsInOrder {
+            group.assumeIsolated { group in
+                guard group.desiredNodes != nodes else { return }
+                group.desiredNodes = nodes
+                group.core.wake()
+            }
+            markDirty(group)
+        }
+        desiredNodes = nodes
+    }
+
+    /// This node may have been silent without knowing it.
+    func livenessEpochDidChange(_ epoch: UInt64) {
+        for group in groupsInOrder {
+            group.assumeIsolated { group in
+                group.core.setLivenessEpoch(epoch)
+                group.core.wake()
+            }
+            markDirty(group)
+        }
+    }
+
+    // MARK: Ticks
+
+    private func armTick() {
+        tickTimer = loop.schedule(at: loop.now.advanced(by: settings.tickInterval)) { [weak self] in
+            self?.assumeIsolated { $0.tick() }
+        }
+    }
+
+    /// However late it comes, it counts as one tick: time in which this loop stood still is not the leader's silence.
+    private func tick() {
+        for (id, group) in active.sorted(by: { $0.key < $1.key }) {
+            let needsMore = group.assumeIsolated { group in
+                group.tick()
+                return group.needsTicks
+            }
+            markDirty(group)
+            if !needsMore { active[id] = nil }
+        }
+        onTick?()
+        armTick()
+    }
+
+    // MARK: The pass
+
+    private func schedulePass() {
+        guard !isPassScheduled, !isInPass else { return }
+        isPassScheduled = true
+        loop.execute { [weak self] in self?.assumeIsolated { $0.pass() } }
+    }
+
+    private func pass() {
+        isPassScheduled = false
+        isInPass = true
+        metrics.passes += 1
+        var rounds = 0
+        while !dirty.isEmpty, rounds < Self.roundsPerPass {
+            rounds += 1
+            var stepping: [RaftGroup] = []
+            swap(&stepping, &dirty)
+            var applying: [RaftGroup] = []
+            for group in stepping {
+                let output = group.assumeIsolated { group in
+                    group.isDirty = false
+                    group.drainInbox()
+                    return group.collect()
+                }
+                for send in output.messages { post(send, of: group) }
+                for (node, item) in output.bulkItems { transport?.assumeIsolated { $0.sendBulk(item, to: node) } }
+                logWriter.add(output.writes)
+                if output.hasCommitted { applying.append(group) }
+            }
+            flushOutbox()
+            startWriting()
+            for group in applying { apply(group) }
+        }
+        isInPass = false
+        if !dirty.isEmpty { schedulePass() }
+    }
+
+    private func apply(_ group: RaftGroup) {
+        let storage = snapshotStorage
+        let hasMore = group.assumeIsolated { group in
+            group.applyCommitted()
+            group.takeSnapshotIfDue(storage)
+            return group.core.hasEffects
+        }
+        if hasMore { markDirty(group) }
+    }
+
+    private func startWriting() {
+        guard !isFenced else { return }
+        logWriter.startIfIdle { [weak self] writes, failure in
+            self?.assumeIsolated { $0.writeDidComplete(writes, failure) }
+        }
+    }
+
+    private func writeDidComplete(_ writes: [GroupOutput.Write], _ failure: LogError?) {
+        logWriter.didComplete()
+        if let failure { return fence(failure) }
+        for write in writes {
+            guard let group = groups[write.record.group] else { continue }
+            let sends = group.assumeIsolated { $0.writeDidComplete(write) }
+            for send in sends { post(send, of: group) }
+            markDirty(group)
+        }
+        flushOutbox()
+        startWriting()
+    }
+
+    /// A failed write is never tried again: nobody knows what the disk holds now. The node takes no further part
+    /// until a restart has verified its log.
+    private func fence(_ failure: LogError) {
+        isFenced = true
+        logger.error("the log could not be written; all groups of this node stop", ["reason": failure.description])
+        let reason = GroupError(.stopped, "the log could not be written (\(failure)); restart the node to verify it")
+        for group in groupsInOrder { group.assumeIsolated { $0.stop(reason) } }
+        // Peers must take it for dead: while it goes on sending heartbeats, quiet groups trust a leader that is none,
+        // and its workflows stay with it.
+        transport?.assumeIsolated { $0.stop() }
+    }
+
+    // MARK: Output
+
+    private func post(_ send: GroupOutput.Send, of group: RaftGroup) {
+        guard let transport, transport.assumeIsolated({ $0.isConnected(to: send.node) }) else { return }
+        let identity = group.identity
+        guard !isBackingOff(identity.group, send.node) else { return }
+        metrics.messagesOut += 1
+        var writer = outbox.removeValue(forKey: send.node) ?? PeerFrameWriter()
+        writer.add(
+            .message(
+                RoutedMessage(
+                    group: identity.group, incarnation: identity.incarnation, kind: identity.kind,
+                    message: send.message, snapshot: send.offer)))
+        if writer.count >= Self.frameTarget { transmit(&writer, to: send.node) }
+        outbox[send.node] = writer
+    }
+
+    func post(_ item: PeerFrameItem, to node: NodeID) {
+        outbox[node, default: PeerFrameWriter()].add(item)
+    }
+
+    private func flushOutbox() {
+        for node in outbox.keys.sorted() where !outbox[node]!.isEmpty {
+            var writer = outbox.removeValue(forKey: node)!
+            transmit(&writer, to: node)
+            outbox[node] = writer
+        }
+    }
+
+    private func transmit(_ writer: inout PeerFrameWriter, to node: NodeID) {
+        let payload = writer.take()
+        guard let transport else { return }
+        if !transport.assumeIsolated({ $0.send(payload, to: node) }) { metrics.framesDropped += 1 }
+    }
+
+    func countUnknownGroupAnswer() { metrics.unknownGroupAnswers += 1 }
+
+    func counters() -> SchedulerMetrics {
+        var metrics = metrics
+        metrics.logBatches = logWriter.batches
+        metrics.logEntries = logWriter.entries
+        return metrics
+    }
+
+    // MARK: Hosting
+
+    /// The replica that a message is for. A leader's message for a replica that is to live here brings it to life.
+    private func host(_ routed: RoutedMessage, from node: NodeID) -> RaftGroup? {
+        if let group = groups[routed.group], group.identity.incarnation == routed.incarnation,
+            group.identity.replica == routed.message.to
+        {
+            return group
+        }
+        if groups[routed.group] == nil, !isFenced, let group = makeReplica?(routed, node) {
+            add(group)
+            return group
+        }
+        metrics.unknownGroups += 1
+        post(
+            .unknownGroup(
+                UnknownGroup(
+                    group: routed.group, incarnation: routed.incarnation, replica: routed.message.to)), to: node)
+        loop.execute { [weak self] in self?.assumeIsolated { $0.flushOutbox() } }
+        return nil
+    }
+}
+
+/// What the failure detector says of a node.
+enum PeerChange: Sendable {
+    /// Nothing was heard of it for the failure timeout, while this loop was running.
+    case died
+    /// It is heard of again, or restarted, or may have been silent without knowing it.
+    case newEpoch
+    /// The connection broke: what was in flight is lost.
+    case disconnected
+}
+
+/// Counters of one scheduler since it started.
+public struct SchedulerMetrics: Sendable {
+    public var passes: UInt64 = 0
+    public var messagesIn: UInt64 = 0
+    public var messagesOut: UInt64 = 0
+    public var framesDropped: UInt64 = 0
+    /// Messages for a group or replica that is not hosted here.
+    public var unknownGroups: UInt64 = 0
+    /// Peers that answered that they do not host a group.
+    public var unknownGroupAnswers: UInt64 = 0
+    public var logBatches: UInt64 = 0
+    public var logEntries: UInt64 = 0
+}

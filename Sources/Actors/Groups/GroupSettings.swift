@@ -1,0 +1,32 @@
+import FlotillaRaft
+
+/// How groups behave in time and space. The defaults are the product's.
+public struct GroupSettings: Sendable {
+    /// The unit of a group's time; leaders of busy groups send a heartbeat each.
+    public var tickInterval: Duration = .milliseconds(100)
+    /// A follower campaigns after a random number of ticks in [electionTicks, 2 * electionTicks): 1 to 2 s.
+    public var electionTicks = 10
+    /// A node that was silent for this long is taken for dead by its peers.
+    public var failureTimeout: Duration = .milliseconds(300)
+    /// Ticks without work after which a group goes quiet. 0: never.
+    public var quietAfterTicks = 3
+    /// Entries applied between two snapshots of a group.
+    public var snapshotThreshold = 10_000
+    /// Entries kept in memory behind a snapshot, for followers that lag a little.
+    public var entriesKeptBehindSnapshot = 1_000
+    /// A proposal whose fate is unknown is sent again after this long, and after each change of leader.
+    public var proposalRetryInterval: Duration = .seconds(1)
+    /// How long a proposal or a read may wait for a leader and a majority before it fails as `timedOut`.
+    public var requestTimeLimit: Duration = .seconds(30)
+    /// Commands of one group that may wait for their outcome on one node; more are refused as `overloaded`.
+    public var pendingProposalLimit = 16_384
+
+    public init() {}
+
+    func options(replica: ReplicaID, seed: UInt64) -> RaftOptions {
+        var options = RaftOptions(replica: replica, randomSeed: seed)
+        options.electionTicks = electionTicks
+        options.quietAfterTicks = quietAfterTicks
+        return options
+    }
+}

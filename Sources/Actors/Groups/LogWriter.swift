@@ -1,0 +1,56 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Feeds the log store: one batch of all groups is being made durable while the next one fills. There is never a
+/// second fsync outstanding. Confined to the scheduler's loop.
+struct LogWriter {
+    let store: any LogStore
+    let worker: any Worker
+    let loop: any Loop
+
+    private var filling: [GroupOutput.Write] = []
+    private(set) var isWriting = false
+    private(set) var batches: UInt64 = 0
+    private(set) var entries: UInt64 = 0
+
+    init(store: any LogStore, worker: any Worker, loop: any Loop) {
+        self.store = store
+        self.worker = worker
+        self.loop = loop
+    }
+
+    var isIdle: Bool { !isWriting && filling.isEmpty }
+
+    mutating func add(_ writes: [GroupOutput.Write]) { filling += writes }
+
+    /// Hands the filled batch to the disk unless one is on its way. Core by core, what is in flight is bounded by
+    /// `RaftOptions.maxUncommittedBytes`, and so is the batch that fills.
+    /// - Parameter completion: called on the loop with the writes that are durable now, or with the failure.
+    mutating func startIfIdle(
+        then completion: @escaping @Sendable ([GroupOutput.Write], LogError?) -> Void
+    ) {
+        guard !isWriting, !filling.isEmpty else { return }
+        isWriting = true
+        var taken: [GroupOutput.Write] = []
+        swap(&taken, &filling)
+        batches += 1
+        var batch = LogBatch()
+        batch.writes.reserveCapacity(taken.count)
+        for write in taken {
+            entries += UInt64(write.record.entries.count)
+            batch.writes.append(write.record)
+        }
+        let failure = Lock<LogError?>(nil)
+        worker.submit(
+            { [store, batch] in
+                do throws(LogError) {
+                    try store.write(batch)
+                } catch {
+                    failure.withLock { $0 = error }
+                }
+            },
+            then: { [taken] in completion(taken, failure.withLock { $0 }) }, on: loop)
+    }
+
+    mutating func didComplete() { isWriting = false }
+}

@@ -1,0 +1,339 @@
+public import FlotillaIO
+public import FlotillaRaft
+
+/// One node's consensus half: its loop's scheduler, its transport, and the groups that it hosts. The runtime above it
+/// decides what the groups mean.
+public final class NodeCore: Sendable {
+    public let node: NodeID
+    public let loop: any Loop
+    public let hosted = HostedGroups()
+    public let featureLevel: FeatureLevel
+    let scheduler: GroupScheduler
+    let transport: Transport
+    private let boot: UInt64
+    private let settings: GroupSettings
+    private let registry: StateMachineRegistry
+    private let seed: UInt64
+    private let logger: FlotillaLogger
+
+    /// What a core is made of.
+    public struct Parts: Sendable {
+        public var identity: NodeIdentity
+        public var boot: UInt64
+        public var address: String
+        public var loop: any Loop
+        public var network: any Network
+        public var store: any LogStore
+        public var logWorker: any Worker
+        public var bulkWorker: any Worker
+        public var settings: GroupSettings
+        public var registry: StateMachineRegistry
+        public var featureLevel: FeatureLevel
+        public var capabilities: [String]
+        public var seed: UInt64
+        public var logger: FlotillaLogger
+        public init(
+            identity: NodeIdentity, boot: UInt64, address: String, loop: any Loop, network: any Network,
+            store: any LogStore, logWorker: any Worker, bulkWorker: any Worker, settings: GroupSettings,
+            registry: StateMachineRegistry, featureLevel: FeatureLevel, capabilities: [String], seed: UInt64,
+            logger: FlotillaLogger
+        ) {
+            self.identity = identity
+            self.boot = boot
+            self.address = address
+            self.loop = loop
+            self.network = network
+            self.store = store
+            self.logWorker = logWorker
+            self.bulkWorker = bulkWorker
+            self.settings = settings
+            self.registry = registry
+            self.featureLevel = featureLevel
+            self.capabilities = capabilities
+            self.seed = seed
+            self.logger = logger
+        }
+    }
+
+    public init(_ parts: Parts) {
+        node = parts.identity.node
+        loop = parts.loop
+        boot = parts.boot
+        settings = parts.settings
+        registry = parts.registry
+        featureLevel = parts.featureLevel
+        seed = parts.seed
+        logger = parts.logger
+        scheduler = GroupScheduler(
+            node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
+            logWorker: parts.logWorker, snapshotWorker: parts.bulkWorker, logger: parts.logger)
+        transport = Transport(
+            loop: parts.loop, network: parts.network,
+            hello: Hello(
+                cluster: parts.identity.cluster, node: parts.identity.node, instance: parts.identity.instance,
+                boot: parts.boot, featureLevel: parts.featureLevel.supported, address: parts.address,
+                purpose: .consensus, capabilities: parts.capabilities),
+            settings: parts.settings, seed: parts.seed, logger: parts.logger)
+    }
+
+    /// Runs `body` on the loop and waits for it. It is not cancelled with the task: clean-up needs it as well.
+    public func onLoop<Result: Sendable>(_ body: @escaping @Sendable () -> Result) async -> Result {
+        await withCheckedContinuation { continuation in
+            loop.execute { continuation.resume(returning: body()) }
+        }
+    }
+
+    // MARK: Life
+
+    /// Listens.
+    /// - Returns: the address in force.
+    public func start(listen address: String) async throws -> String {
+        try await onLoop { [self] () -> Result<String, any Error> in
+            Result {
+                let bound = try transport.assumeIsolated { try $0.listen(on: address) }
+                scheduler.assumeIsolated { $0.start(transport: transport) }
+                transport.assumeIsolated { $0.start(scheduler: scheduler) }
+                return bound
+            }
+        }.get()
+    }
+
+    /// Begins to step the recovered groups; from now on a leader may bring other replicas to life here.
+    /// - Parameter snapshots: the bytes of each recovered group's snapshot.
+    public func host(_ recovered: RecoveredLog, snapshots: [GroupID: [UInt8]]) async throws {
+        try await onLoop { [self] () -> Result<Void, any Error> in
+            Result {
+                for group in recovered.groups {
+                    try host(group.replica, recovered: group, snapshot: snapshots[group.replica.group])
+                }
+                let removed = recovered.removedReplicas
+                scheduler.assumeIsolated { scheduler in
+                    scheduler.makeReplica = { [weak self] routed, node in
+                        self?.makeReplica(for: routed, from: node, removed: removed)
+                    }
+                }
+            }
+        }.get()
+    }
+
+    /// Ends groups, timers and connections. Whoever waits for a group is told why.
+    public func stop() async {
+        let reason = GroupError(.stopped, "the node has shut down")
+        hosted.close(reason)
+        await onLoop { [self] in
+            scheduler.assumeIsolated { $0.stop(reason) }
+            transport.assumeIsolated { $0.stop() }
+        }
+    }
+
+    // MARK: Groups
+
+    private func host(_ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, snapshot: [UInt8]?) throws {
+        guard let machine = registry.make(identity.kind, for: identity.group) else {
+            throw GroupError(
+                .unknownGroup,
+                "the log holds \(identity.group) of \(identity.kind), which this binary does not know: upgrade it")
+        }
+        let group = makeGroup(identity, recovered: recovered, machine)
+        if recovered?.snapshot != nil {
+            let bytes = snapshot ?? []
+            try group.assumeIsolated { try $0.restoreAtStart(bytes) }
+        }
+        scheduler.assumeIsolated { $0.add(group) }
+        hosted.add(group)
+    }
+
+    private func makeGroup(
+        _ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, _ machine: sending any StateMachine
+    ) -> RaftGroup {
+        let box = WeakBox<RaftGroup>()
+        // The scheduler holds its groups, so they do not hold it.
+        let wake: @Sendable () -> Void = { [weak scheduler] in
+            guard let group = box.value, let scheduler else { return }
+            scheduler.assumeIsolated { $0.markDirty(group) }
+        }
+        let group = RaftGroup(
+            identity: identity, node: node, boot: boot, loop: loop, settings: settings, recovered: recovered,
+            stateMachine: machine, featureLevel: featureLevel,
+            randomSeed: seed ^ (identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15) ^ boot, logger: logger,
+            wake: wake, wakeFromOutside: { [loop] in loop.execute(wake) })
+        box.set(group)
+        return group
+    }
+
+    private func makeReplica(
+        for routed: RoutedMessage, from node: NodeID, removed: [ReplicaIdentity]
+    ) -> RaftGroup? {
+        switch routed.message.body {
+        case .append, .heartbeat, .snapshot: break
+        case .preVote, .preVoteResponse, .vote, .voteResponse, .appendResponse, .heartbeatResponse,
+            .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer, .quiesce:
+            return nil
+        }
+        // A replica that once lived here and was removed is never taken up again.
+        let isOld = removed.contains {
+            $0.group == routed.group && $0.incarnation == routed.incarnation && $0.replica >= routed.message.to
+        }
+        guard !isOld, let machine = registry.make(routed.kind, for: routed.group) else { return nil }
+        let identity = ReplicaIdentity(
+            group: routed.group, incarnation: routed.incarnation, kind: routed.kind, replica: routed.message.to)
+        logger.info("\(routed.group) has a replica here", ["kind": routed.kind.description])
+        let group = makeGroup(identity, recovered: nil, machine)
+        hosted.add(group)
+        return group
+    }
+
+    // MARK: Cluster
+
+    /// Where other nodes may be found; the truth comes with their hello.
+    public func addPeers(_ addresses: [NodeID: String]) {
+        loop.execute { [transport] in
+            transport.assumeIsolated { transport in
+                for (node, address) in addresses.sorted(by: { $0.key < $1.key }) {
+                    transport.addPeer(node, address: address)
+                }
+            }
+        }
+    }
+
+    /// What the management group says: who belongs to the cluster, under which instance, and where.
+    public func setMembers(_ members: [NodeID: (instance: UInt64, address: String)]) {
+        loop.execute { [scheduler, transport] in
+            transport.assumeIsolated { transport in
+                transport.setMembers(members.mapValues(\.instance))
+                for (node, member) in members.sorted(by: { $0.key < $1.key }) {
+                    transport.addPeer(node, address: member.address)
+                }
+            }
+            scheduler.assumeIsolated { $0.setDesiredNodes(members.keys.sorted()) }
+        }
+    }
+
+    public func setCluster(_ cluster: UInt64) async {
+        await onLoop { [transport] in transport.assumeIsolated { $0.setCluster(cluster) } }
+    }
+
+    /// A request of another node to become a member, and the way to answer it.
+    public struct JoinQuestion: Sendable {
+        public let node: NodeID
+        public let instance: UInt64
+        public let address: String
+        public let httpAddress: String
+        public let featureLevel: UInt32
+        let answer: @Sendable (JoinResponse) -> Void
+
+        /// - Parameter refusal: nil when the node is a member now.
+        public func reply(cluster: UInt64, refusal: String?) {
+            answer(
+                JoinResponse(
+                    cluster: cluster, refusal: refusal.map { Refusal(code: .duplicateNode, message: $0) }))
+        }
+
+        /// Asks the other node to try again later.
+        public func replyNotReady(_ reason: String) {
+            answer(JoinResponse(cluster: 0, refusal: Refusal(code: .notReady, message: reason)))
+        }
+    }
+
+    /// - Parameter handler: called on the loop for each request.
+    public func setJoinHandler(_ handler: @escaping @Sendable (JoinQuestion) -> Void) async {
+        await onLoop { [transport] in
+            transport.assumeIsolated { transport in
+                transport.joinHandler = { request, answer in
+                    handler(
+                        JoinQuestion(
+                            node: request.node, instance: request.instance, address: request.address,
+                            httpAddress: request.httpAddress, featureLevel: request.featureLevel, answer: answer))
+                }
+            }
+        }
+    }
+
+    public enum JoinOutcome: Sendable {
+        case member(cluster: UInt64)
+        /// For good: another attempt would get the same answer.
+        case refused(String)
+        case tryAgain(String)
+    }
+
+    /// Asks the node at `address` for membership.
+    public func join(at address: String, httpAddress: String) async -> JoinOutcome {
+        let outcome = await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                loop.execute { [transport] in
+                    transport.assumeIsolated { transport in
+                        transport.join(at: address, httpAddress: httpAddress) { continuation.resume(returning: $0) }
+                    }
+                }
+            }
+        } onCancel: {
+            loop.execute { [transport] in transport.assumeIsolated { $0.abandonJoin() } }
+        }
+        switch outcome {
+        case .failure(let error): return .tryAgain(error.description)
+        case .success(let response):
+            guard let refusal = response.refusal else { return .member(cluster: response.cluster) }
+            return refusal.code == .notReady ? .tryAgain(refusal.message) : .refused(refusal.message)
+        }
+    }
+
+    /// Asks the node at `address` which cluster it belongs to; nil if it does not answer or belongs to none.
+    public func cluster(at address: String) async -> UInt64? {
+        await withCheckedContinuation { continuation in
+            loop.execute { [transport] in
+                transport.assumeIsolated { transport in
+                    transport.probe(address) { continuation.resume(returning: $0) }
+                }
+            }
+        }
+    }
+
+    /// How long nothing was heard of a node. Loop only.
+    public func silence(of node: NodeID) -> Duration? { transport.assumeIsolated { $0.silence(of: node) } }
+
+    /// What this node has counted since it started.
+    public func counters() async -> (scheduler: SchedulerMetrics, transport: TransportMetrics) {
+        await onLoop { [scheduler, transport] in
+            (scheduler.assumeIsolated { $0.counters() }, transport.assumeIsolated { $0.metrics })
+        }
+    }
+
+    /// - Parameter body: called on the loop with every tick.
+    public func setTickHandler(_ body: @escaping @Sendable () -> Void) async {
+        await onLoop { [scheduler] in scheduler.assumeIsolated { $0.onTick = body } }
+    }
+
+    // MARK: Handing over
+
+    /// Asks `isDone` on the loop, again and again, until it says so or `deadline` has passed. Runs on the loop alone,
+    /// so that it also works while the node's tasks are being cancelled.
+    public func poll(until deadline: MonotonicTime, _ isDone: @escaping @Sendable () -> Bool) async {
+        await withCheckedContinuation { continuation in
+            loop.execute { [self] in pollStep(deadline, isDone) { continuation.resume() } }
+        }
+    }
+
+    private func pollStep(
+        _ deadline: MonotonicTime, _ isDone: @escaping @Sendable () -> Bool, _ finish: @escaping @Sendable () -> Void
+    ) {
+        guard !isDone(), loop.now < deadline else { return finish() }
+        _ = loop.schedule(at: loop.now.advanced(by: Self.pollInterval)) { [self] in
+            pollStep(deadline, isDone, finish)
+        }
+    }
+
+    private static let pollInterval: Duration = .milliseconds(20)
+
+    /// Gives leadership of every group to another voter, and waits until it is gone or `deadline` has passed.
+    public func handOver(until deadline: MonotonicTime) async {
+        await poll(until: deadline) { [scheduler] in
+            let groups = scheduler.assumeIsolated { $0.groupsInOrder }
+            var isDone = true
+            for group in groups where group.assumeIsolated({ $0.stopReason == nil && $0.transferLeadership() }) {
+                isDone = false
+                scheduler.assumeIsolated { $0.markDirty(group) }
+            }
+            return isDone
+        }
+    }
+}

@@ -1,0 +1,226 @@
+import FlotillaIO
+public import FlotillaRaft
+
+/// One replica of one group on this node: the core, its state machine, and those who wait for it.
+///
+/// It lives on its loop. The scheduler enters it there by `assumeIsolated`, so the path of a command never awaits;
+/// tasks reach it through the `GroupClient` methods, which suspend in the caller's own context.
+public actor RaftGroup {
+    public nonisolated let identity: ReplicaIdentity
+    public nonisolated let node: NodeID
+    nonisolated let loop: any Loop
+    public nonisolated let unownedExecutor: UnownedSerialExecutor
+    nonisolated let inbox: GroupInbox
+    nonisolated let settings: GroupSettings
+    nonisolated let logger: FlotillaLogger
+
+    var core: Raft
+    let stateMachine: any StateMachine
+    var sessions = ClientSessions()
+    /// The group's time: the maximum of the stamps of all commands applied so far.
+    var time: Int64 = 0
+    /// This replica's own session.
+    nonisolated let client: RequestID.Client
+    var pending = PendingProposals()
+    var reads: PendingReads
+    /// Where each replica lives: by configuration, and by where its last message came from.
+    var routes: [ReplicaID: NodeID] = [:]
+    /// The nodes that management wants as members; nil until it has said so.
+    var desiredNodes: [NodeID]?
+    var unapplied: [Entry] = []
+    /// The term of the last applied entry.
+    var appliedTerm = Term.zero
+    /// Records that are to be written beside what the core asks for.
+    var recordsToWrite: [LogBatch.Write] = []
+    /// What goes over the bulk connections.
+    var bulkItems: [(NodeID, PeerFrameItem)] = []
+    /// Puts the group into the scheduler's dirty list, from the loop.
+    nonisolated let wake: @Sendable () -> Void
+    /// Set once: the group takes no further part on this node.
+    private(set) var stopReason: GroupError?
+    var snapshots: SnapshotState
+    /// The level that the cluster agreed on; commands are proposed at it.
+    nonisolated let featureLevel: FeatureLevel
+    /// Whether this replica's identity is part of a write already.
+    var isRecorded: Bool
+    /// Kept by the scheduler: whether the group stands in its dirty list.
+    var isDirty = false
+    let metrics = GroupMetrics()
+
+    init(
+        identity: ReplicaIdentity, node: NodeID, boot: UInt64, loop: any Loop, settings: GroupSettings,
+        recovered: RecoveredLog.Group?, stateMachine: sending any StateMachine, featureLevel: FeatureLevel,
+        randomSeed: UInt64, logger: FlotillaLogger, wake: @escaping @Sendable () -> Void,
+        wakeFromOutside: @escaping @Sendable () -> Void
+    ) {
+        self.identity = identity
+        self.node = node
+        self.loop = loop
+        unownedExecutor = loop.asUnownedSerialExecutor()
+        self.settings = settings
+        self.stateMachine = stateMachine
+        self.featureLevel = featureLevel
+        self.logger = logger
+        client = RequestID.Client(replica: identity.replica, boot: boot)
+        inbox = GroupInbox(wake: wakeFromOutside)
+        self.wake = wake
+        reads = PendingReads(contextBase: randomSeed & 0xFFFF_FFFF << 32)
+        isRecorded = recovered != nil
+        snapshots = SnapshotState(newest: recovered?.snapshot)
+        core = Raft(
+            settings.options(replica: identity.replica, seed: randomSeed),
+            restored: RestoredReplica(
+                hardState: recovered?.hardState ?? HardState(), snapshot: recovered?.snapshot,
+                entries: recovered?.entries ?? [], recoveringUntil: recovered?.recoveringUntil))
+        for member in core.configuration.members { routes[member.replica] = member.node }
+    }
+
+    // MARK: Called by the scheduler, on the loop
+
+    /// Whether somebody waits for this replica, so that it must see the ticks even while the group is quiet.
+    var needsTicks: Bool {
+        stopReason == nil && (!core.isQuiet || !pending.isEmpty || !reads.isEmpty || snapshots.isTransferring)
+    }
+
+    func tick() {
+        guard stopReason == nil else { return }
+        core.tick(1)
+        reconcileMembership()
+        let now = loop.now
+        retryProposals(now: now)
+        retryReads(now: now)
+        expireTransfers(now: now)
+    }
+
+    func receive(_ message: Message, from node: NodeID) {
+        guard stopReason == nil else { return }
+        routes[message.from] = node
+        core.step(message)
+    }
+
+    /// Takes what tasks asked for since the last pass.
+    func drainInbox() {
+        var proposals: [GroupInbox.Proposal] = []
+        var barriers: [Completion<Void>] = []
+        for request in inbox.drain() {
+            switch request {
+            case .propose(let proposal): proposals.append(proposal)
+            case .barrier(let completion): barriers.append(completion)
+            case .perform(let body): body(self)
+            }
+        }
+        if !proposals.isEmpty { propose(proposals) }
+        if !barriers.isEmpty { read(barriers) }
+    }
+
+    /// What the core wants done. Committed entries stay here until `applyCommitted`.
+    func collect() -> GroupOutput {
+        guard stopReason == nil else { return GroupOutput() }
+        var effects = core.takeEffects()
+        var output = GroupOutput()
+        output.messages = route(effects.messages)
+        // Before what the core asks for, which may be a newer snapshot than the one that is recorded here.
+        for record in recordsToWrite { output.writes.append(.init(record: record)) }
+        recordsToWrite = []
+        if let persist = effects.persist { output.writes.append(write(for: persist)) }
+        swap(&output.bulkItems, &bulkItems)
+        if let restore = effects.restore { install(restore) }
+        // The core did not need a snapshot that was fetched: its log had caught up meanwhile.
+        snapshots.installing = nil
+        if !effects.committed.isEmpty {
+            if unapplied.isEmpty { swap(&unapplied, &effects.committed) } else { unapplied += effects.committed }
+        }
+        for state in effects.readStates { reads.confirm(state) }
+        for context in effects.failedReads { reads.fail(context) }
+        if let status = effects.statusChange {
+            statusDidChange(status)
+            // What waited was handed to the core again: in this pass, not at the next tick.
+            if core.hasEffects { wake() }
+        }
+        output.hasCommitted = !unapplied.isEmpty || reads.isReady(at: core.appliedIndex)
+        return output
+    }
+
+    /// A write is durable: the core counts it, and what waited for it may leave.
+    func writeDidComplete(_ write: GroupOutput.Write) -> [GroupOutput.Send] {
+        guard stopReason == nil else { return [] }
+        if let receipt = write.receipt { core.persisted(receipt) }
+        return write.messagesWhenDurable
+    }
+
+    /// Ends this replica's part for good. It can still be looked at. Idempotent.
+    func stop(_ reason: GroupError) {
+        guard stopReason == nil else { return }
+        stopReason = reason
+        core.storageFailed()
+        unapplied = []
+        refuse(inbox.refuse(reason), reason)
+        for completion in pending.removeAll() { completion.finish(.failure(reason)) }
+        for completion in reads.removeAll() { completion.finish(.failure(reason)) }
+        stateMachine.didApplyBatch()
+    }
+
+    /// The node ends: nothing is asked of the group any more.
+    func end(_ reason: GroupError) {
+        stop(reason)
+        refuse(inbox.close(reason), reason)
+    }
+
+    private func refuse(_ requests: [GroupInbox.Request], _ reason: GroupError) {
+        for request in requests {
+            switch request {
+            case .propose(let proposal): proposal.completion.finish(.failure(reason))
+            case .barrier(let completion): completion.finish(.failure(reason))
+            case .perform(let body): body(self)
+            }
+        }
+    }
+
+    // MARK: Helpers
+
+    private func route(_ messages: [Message]) -> [GroupOutput.Send] {
+        messages.compactMap { message in
+            guard let node = routes[message.to] else { return nil }
+            guard case .snapshot(let metadata) = message.body else {
+                return GroupOutput.Send(node: node, message: message)
+            }
+            // Nothing to offer: a newer one has come in between, which the core will announce.
+            return offer(metadata, to: message.to).map { GroupOutput.Send(node: node, message: message, offer: $0) }
+        }
+    }
+
+    private func write(for persist: Persist) -> GroupOutput.Write {
+        let record = LogBatch.Write(
+            group: identity.group, incarnation: identity.incarnation, created: isRecorded ? nil : identity,
+            hardState: persist.hardState, entries: persist.entries, snapshot: persist.snapshot)
+        isRecorded = true
+        return GroupOutput.Write(
+            record: record, receipt: persist.receipt, messagesWhenDurable: route(persist.messagesWhenDurable))
+    }
+
+    private func statusDidChange(_ status: Status) {
+        let leader = status.leader.flatMap { routes[$0] }
+        logger.info(
+            "\(identity.group) is \(status.role.rawValue) at term \(status.term)",
+            ["leader": leader.map(\.description) ?? "none"])
+        if status.leader != nil { leaderDidChange(term: status.term) }
+    }
+}
+
+/// What one group adds to a pass of the scheduler.
+struct GroupOutput: Sendable {
+    struct Send: Sendable {
+        var node: NodeID
+        var message: Message
+        var offer: SnapshotOffer?
+    }
+    struct Write: Sendable {
+        var record: LogBatch.Write
+        var receipt: Persist.Receipt?
+        var messagesWhenDurable: [Send] = []
+    }
+    var messages: [Send] = []
+    var writes: [Write] = []
+    var bulkItems: [(NodeID, PeerFrameItem)] = []
+    var hasCommitted = false
+}

@@ -1,0 +1,82 @@
+import FlotillaIO
+public import FlotillaRaft
+
+struct UnknownGroupKey: Hashable {
+    var group: GroupID
+    var node: NodeID
+}
+
+/// A peer does not host a group that it should: nothing is sent to it for that group until `until`, longer each time.
+struct UnknownGroupBackoff {
+    var until: MonotonicTime
+    var delay: Duration
+
+    static let delayMin: Duration = .milliseconds(100)
+    static let delayMax: Duration = .seconds(2)
+}
+
+/// Why a message could not be routed.
+public struct TransportError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        /// The receiver hosts no such group, or another life of it.
+        case groupNotFound
+    }
+    public var code: Code
+    public var group: GroupID
+    public var node: NodeID
+    public var description: String { "\(code.rawValue): \(node) does not host \(group)" }
+}
+
+extension GroupScheduler {
+    /// `node` does not host the replica that this node wrote to. The connection stays; the core probes, later.
+    func receive(_ unknown: UnknownGroup, from node: NodeID) {
+        countUnknownGroupAnswer()
+        let key = UnknownGroupKey(group: unknown.group, node: node)
+        let delay = min((backoffs[key]?.delay ?? UnknownGroupBackoff.delayMin / 2) * 2, UnknownGroupBackoff.delayMax)
+        backoffs[key] = UnknownGroupBackoff(until: loop.now.advanced(by: delay), delay: delay)
+        let error = TransportError(code: .groupNotFound, group: unknown.group, node: node)
+        logger.debug("\(error)", ["retryIn": "\(delay)"])
+        guard let group = group(unknown.group) else { return }
+        group.assumeIsolated { $0.core.reportUnreachable(unknown.replica) }
+        markDirty(group)
+    }
+
+    func isBackingOff(_ group: GroupID, _ node: NodeID) -> Bool {
+        guard !backoffs.isEmpty, let backoff = backoffs[UnknownGroupKey(group: group, node: node)] else { return false }
+        return loop.now < backoff.until
+    }
+
+    /// The peer answered for the group after all.
+    func endBackoff(_ group: GroupID, _ node: NodeID) {
+        if !backoffs.isEmpty { backoffs[UnknownGroupKey(group: group, node: node)] = nil }
+    }
+}
+
+extension RaftGroup {
+    /// - Returns: whether the core has something to do about it. One dead node wakes only the groups that need it.
+    func peerDidChange(_ peer: NodeID, _ change: PeerChange) -> Bool {
+        guard stopReason == nil else { return false }
+        let configuration = core.configuration
+        guard let replica = configuration.replica(on: peer) else { return false }
+        let isLedByPeer = core.status.leader == replica
+        switch change {
+        case .died:
+            if isLedByPeer {
+                core.leaderLost()
+                return true
+            }
+            guard core.status.role == .leader else { return false }
+            // A quiet leader no longer hears of its followers by itself: it wakes to see whether a majority is left.
+            if configuration.voters.contains(replica) || configuration.outgoingVoters.contains(replica) { core.wake() }
+            core.reportUnreachable(replica)
+            return true
+        case .newEpoch:
+            core.wake()
+            return true
+        case .disconnected:
+            guard core.status.role == .leader else { return false }
+            core.reportUnreachable(replica)
+            return true
+        }
+    }
+}

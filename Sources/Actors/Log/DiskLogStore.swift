@@ -1,0 +1,139 @@
+public import FlotillaIO
+public import FlotillaRaft
+
+/// One log per node on its disk, shared by all its groups. LogFormat.swift describes the files.
+///
+/// Calls block and exclude each other; any thread may make them. After a write or an fsync has failed nobody knows what
+/// is on the disk (the kernel may have dropped the pages and call the next fsync a success), so nothing is retried:
+/// every later call throws `ioFailed`, and the log is verified when the node starts again.
+public final class DiskLogStore: LogStore {
+    /// A segment is left once it has grown by this many bytes.
+    public static let defaultSegmentSizeLimit: UInt64 = 64 << 20
+
+    private enum State {
+        /// Can transition to: open; closed.
+        case new
+        /// Can transition to: failed; closed.
+        case open(DiskLog)
+        /// Can transition to: closed.
+        case failed(DiskLog, LogError)
+        case closed
+    }
+
+    private let directory: String
+    private let fileSystem: any FileSystem
+    private let segmentSizeLimit: UInt64
+    private let makeSegmentID: @Sendable () -> UInt64
+    private let state = Lock(State.new)
+
+    /// Touches nothing yet.
+    /// - Parameters:
+    ///   - segmentSizeLimit: in bytes; a segment is left once it has grown by so much. A small one is for tests.
+    ///   - makeSegmentID: draws the number that binds records to their segment; a simulation gives its own.
+    public init(
+        directory: String, fileSystem: any FileSystem,
+        segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
+        makeSegmentID: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+    ) {
+        self.directory = directory
+        self.fileSystem = fileSystem
+        self.segmentSizeLimit = segmentSizeLimit
+        self.makeSegmentID = makeSegmentID
+    }
+
+    /// - Throws: `inUse`, `damaged`, `missing`, `unknownVersion`, `ioFailed`; the store may then be opened again.
+    ///   Except for `ioFailed` nothing was changed.
+    public func open() throws(LogError) -> RecoveredLog {
+        try locked { state throws(LogError) in
+            guard case .new = state else {
+                throw LogError(.closed, "the log in \(self.directory) was opened before")
+            }
+            let log = try DiskLog(
+                directory: self.directory, files: self.fileSystem,
+                segmentSizeLimit: self.segmentSizeLimit,
+                makeSegmentID: self.makeSegmentID)
+            do throws(LogError) {
+                let recovered = try log.recover()
+                state = .open(log)
+                return recovered
+            } catch {
+                log.unlock()
+                throw error
+            }
+        }
+    }
+
+    public func persistIdentity(_ identity: NodeIdentity) throws(LogError) {
+        try changing { log throws(LogError) in try log.persist(identity) }
+    }
+
+    public func write(_ batch: LogBatch) throws(LogError) {
+        try changing { log throws(LogError) in try log.write(batch) }
+    }
+
+    public func saveSnapshot(
+        _ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
+    ) throws(LogError) {
+        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
+        try changing { log throws(LogError) in try log.save(bytes, as: name) }
+    }
+
+    /// A failure to read leaves the store usable.
+    public func loadSnapshot(
+        of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
+    ) throws(LogError) -> [UInt8] {
+        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
+        return try locked { state throws(LogError) in try self.openLog(state).load(name) }
+    }
+
+    /// Releases the directory in any case; throws if the log is not marked as closed in order. Idempotent.
+    public func close() throws(LogError) {
+        try locked { state throws(LogError) in
+            let previous = state
+            state = .closed
+            switch previous {
+            case .new, .closed: return
+            case .open(let log):
+                defer { log.unlock() }
+                try log.markClean()
+            case .failed(let log, _):
+                log.unlock()
+                _ = try self.openLog(previous)
+            }
+        }
+    }
+
+    private func changing(_ body: (DiskLog) throws(LogError) -> Void) throws(LogError) {
+        try locked { state throws(LogError) in
+            let log = try self.openLog(state)
+            do throws(LogError) {
+                try body(log)
+            } catch {
+                state = .failed(log, error)
+                throw error
+            }
+        }
+    }
+
+    private func openLog(_ state: State) throws(LogError) -> DiskLog {
+        switch state {
+        case .open(let log): return log
+        case .new: throw LogError(.closed, "the log in \(directory) is not open yet")
+        case .closed: throw LogError(.closed, "the log in \(directory) is closed")
+        case .failed(_, let error):
+            throw LogError(
+                .ioFailed,
+                "an earlier write to \(directory) failed (\(error.message)): restart the node to verify its log"
+            )
+        }
+    }
+
+    private func locked<R>(_ body: (inout State) throws(LogError) -> R) throws(LogError) -> R {
+        let result: Result<R, LogError> = state.withLock { state in
+            do throws(LogError) { return .success(try body(&state)) } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+}

@@ -1,0 +1,232 @@
+import FlotillaIO
+
+// The log on disk. Data directories outlive the code that wrote them: change nothing here without a new version.
+//
+//   LOCK                        locked (flock) while a process uses the directory; empty
+//   identity                    who this node is                      } one checksummed container each (SealedFile):
+//   boot                        how often the directory was opened    } written aside, synced, renamed, and the
+//   clean                       where the log ended at a clean close  } directory synced
+//   log/00000001.seg ...        segments, numbered without gaps; the oldest are deleted
+//   snapshots/G-I-X-T.snap      of group G, incarnation I, at index X, term T; a container as well
+//   *.tmp                       unfinished, removed at the next open
+//
+// Numbers are little-endian. Checksums are CRC-32C.
+//
+// SEGMENT = header of 64 bytes, then batches.
+//   header: magic "FLOTSEGM", version u32, flags u32 (0), number u64, id u64 (random), node instance u64,
+//           previousEnd u64, firstSequence u64, 0 u32, checksum u32 of the 60 bytes before.
+//   A segment appears under its name (by rename) only once its header and its first batch, a checkpoint, are durable;
+//   so damage in them is never a torn write. `previousEnd` is where the batches of the segment before it end: what
+//   stands there after that offset was cut off.
+//
+// BATCH = header of 28 bytes, heads, checksum u32, body, checksum u32. One write and one fdatasync.
+//   header: magic "FBAT", kind u32, sequence u64, bytes of the heads u32, bytes of the body u32, checksum u32.
+//   The header's checksum is seeded with the segment's id and the batch's offset, the heads' with the header's, and
+//   the body's with the heads': a record from another place or another life of the file does not verify.
+//   Sequence numbers rise by one from batch to batch, over all segments.
+//   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves.
+//   body: the entries, in the order of the heads; field 1 of a message, once for each.
+//   kinds: 1 writes    what `LogStore.write` was given
+//          2 checkpoint the state of all replicas and the removed ones; it replaces what was known, except entries
+//          3 copies    live entries of the oldest segment, repeated so that it can be deleted
+//          4 seal      the last record of a segment whose successor is durable; empty; carries the sequence number
+//                      that the successor begins with
+//   Heads are apart from the body so that damage in entries, the bulk, still tells which groups lost what, and costs
+//   no vote.
+//
+// WHAT THE END OF THE LOG MEANS. Only one write is ever outstanding, and it starts after the fsync of the one before.
+//  - Damage with anything of ours behind it was acknowledged: an error, nothing is cut.
+//  - A last batch that is shorter than its header says, or not even a whole header, is a write that never completed, so
+//    its fsync never returned: cut.
+//  - Zeros from the end of the last batch to the end of the file are the same: the file system made the file longer
+//    before it wrote the data, which it does not leave so after a completed fsync. (A disk that loses blocks could
+//    show the same; the clean marker catches that where there is one.)
+//  - A last batch of full length that does not verify is ambiguous: blocks of a write that never completed reached the
+//    disk out of order, or a batch that was acknowledged has rotted. If the clean marker covers it: an error. Else it
+//    is cut, and the groups that it may have touched are *recovering*. That is recorded at once, in the checkpoint of a
+//    new segment, so that a second crash does not forget it.
+//  - A log that ends before the place that the clean marker names: an error.
+
+enum LogFormat {
+    static let version: UInt32 = 1
+    static let segmentHeaderBytes = 64
+    static let batchHeaderBytes = 28
+    static let checksumBytes = 4
+    /// What one batch may hold; the callers' own limits are far below, and more is a broken precondition.
+    static let maximumBatchBytes = 1 << 30
+
+    static func segmentName(_ number: UInt64) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".seg"
+    }
+
+    static func segmentNumber(_ name: String) -> UInt64? {
+        guard name.hasSuffix(".seg"), let number = UInt64(name.dropLast(4)), number > 0,
+            segmentName(number) == name
+        else { return nil }
+        return number
+    }
+}
+
+/// The first 64 bytes of a segment.
+struct SegmentHeader: Hashable {
+    private static let magic = Array("FLOTSEGM".utf8)
+
+    var number: UInt64
+    var id: UInt64
+    var instance: UInt64
+    var previousEnd: UInt64
+    var firstSequence: UInt64
+
+    init(number: UInt64, id: UInt64, instance: UInt64, previousEnd: UInt64, firstSequence: UInt64) {
+        self.number = number
+        self.id = id
+        self.instance = instance
+        self.previousEnd = previousEnd
+        self.firstSequence = firstSequence
+    }
+
+    var encoded: [UInt8] {
+        var bytes = Self.magic
+        bytes.reserveCapacity(LogFormat.segmentHeaderBytes)
+        bytes.append(littleEndian: LogFormat.version)
+        bytes.append(littleEndian: UInt32(0))
+        for number in [number, id, instance, previousEnd, firstSequence] {
+            bytes.append(littleEndian: number)
+        }
+        bytes.append(littleEndian: UInt32(0))
+        bytes.append(littleEndian: CRC32C.checksum(bytes))
+        return bytes
+    }
+
+    init(_ bytes: [UInt8], path: String) throws(LogError) {
+        guard bytes.count >= LogFormat.segmentHeaderBytes, bytes.starts(with: Self.magic) else {
+            throw .damaged(path, at: 0, "it has no segment header")
+        }
+        let version = bytes.littleEndian32(at: 8)
+        let flags = bytes.littleEndian32(at: 12)
+        guard version == LogFormat.version, flags == 0 else {
+            throw LogError(
+                .unknownVersion,
+                "\(path) has format version \(version), flags \(flags); this version reads "
+                    + "\(LogFormat.version), flags 0: run the version of Flotilla that wrote it, or a newer one"
+            )
+        }
+        guard bytes.littleEndian32(at: 60) == CRC32C.checksum(bytes[0..<60]) else {
+            throw .damaged(path, at: 0, "the segment header does not match its checksum")
+        }
+        number = bytes.littleEndian64(at: 16)
+        id = bytes.littleEndian64(at: 24)
+        instance = bytes.littleEndian64(at: 32)
+        previousEnd = bytes.littleEndian64(at: 40)
+        firstSequence = bytes.littleEndian64(at: 48)
+    }
+}
+
+/// The first 28 bytes of a batch.
+struct BatchHeader: Hashable {
+    static let magic: UInt32 = 0x5441_4246
+
+    enum Kind: UInt32 {
+        case writes = 1
+        case checkpoint = 2
+        case copies = 3
+        case seal = 4
+    }
+
+    /// A `Kind`, or one of a newer version.
+    var kind: UInt32
+    var sequence: UInt64
+    var headsBytes: Int
+    var bodyBytes: Int
+    var checksum: UInt32
+
+    /// Nil if these bytes are no header that was written to this place.
+    init?(_ bytes: [UInt8], at offset: Int, segment id: UInt64) {
+        guard bytes.count - offset >= LogFormat.batchHeaderBytes,
+            bytes.littleEndian32(at: offset) == Self.magic
+        else { return nil }
+        checksum = bytes.littleEndian32(at: offset + 24)
+        let seed = Self.seed(segment: id, offset: UInt64(offset))
+        guard checksum == CRC32C.checksum(bytes[offset..<offset + 24], seed: seed) else {
+            return nil
+        }
+        kind = bytes.littleEndian32(at: offset + 4)
+        sequence = bytes.littleEndian64(at: offset + 8)
+        headsBytes = Int(bytes.littleEndian32(at: offset + 16))
+        bodyBytes = Int(bytes.littleEndian32(at: offset + 20))
+    }
+
+    /// The whole batch's size, header and checksums included.
+    var batchBytes: Int {
+        LogFormat.batchHeaderBytes + headsBytes + LogFormat.checksumBytes + bodyBytes
+            + LogFormat.checksumBytes
+    }
+
+    /// Appends a batch as it stands on disk.
+    static func append(
+        _ kind: Kind, sequence: UInt64, heads: [UInt8], body: [UInt8], segment id: UInt64,
+        offset: UInt64,
+        to bytes: inout [UInt8]
+    ) {
+        precondition(
+            heads.count + body.count <= LogFormat.maximumBatchBytes,
+            "a batch of \(heads.count) + \(body.count) bytes; at most \(LogFormat.maximumBatchBytes) are written"
+        )
+        let start = bytes.count
+        bytes.reserveCapacity(start + LogFormat.batchHeaderBytes + heads.count + body.count + 8)
+        bytes.append(littleEndian: magic)
+        bytes.append(littleEndian: kind.rawValue)
+        bytes.append(littleEndian: sequence)
+        bytes.append(littleEndian: UInt32(heads.count))
+        bytes.append(littleEndian: UInt32(body.count))
+        var checksum = CRC32C.checksum(
+            bytes[start..<bytes.count], seed: seed(segment: id, offset: offset))
+        bytes.append(littleEndian: checksum)
+        bytes.append(contentsOf: heads)
+        checksum = CRC32C.checksum(heads, seed: checksum)
+        bytes.append(littleEndian: checksum)
+        bytes.append(contentsOf: body)
+        checksum = CRC32C.checksum(body, seed: checksum)
+        bytes.append(littleEndian: checksum)
+    }
+
+    private static func seed(segment id: UInt64, offset: UInt64) -> UInt32 {
+        withUnsafeBytes(of: (id.littleEndian, offset.littleEndian)) { CRC32C.checksum($0) }
+    }
+}
+
+extension [UInt8] {
+    mutating func append<Number: FixedWidthInteger>(littleEndian number: Number) {
+        Swift.withUnsafeBytes(of: number.littleEndian) { append(contentsOf: $0) }
+    }
+
+    func littleEndian32(at offset: Int) -> UInt32 {
+        withUnsafeBytes {
+            UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        }
+    }
+
+    func littleEndian64(at offset: Int) -> UInt64 {
+        withUnsafeBytes {
+            UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
+    }
+}
+
+extension LogError {
+    /// What can be done about acknowledged data that is gone.
+    private static let remedy =
+        "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster, "
+        + "empty the directory and add the node again"
+
+    static func damaged(_ path: String, at offset: UInt64, _ what: String) -> LogError {
+        LogError(.damaged, "\(path) is damaged at byte \(offset): \(what). \(remedy)")
+    }
+
+    static func missing(_ path: String, _ what: String) -> LogError {
+        LogError(.missing, "\(path) is missing: \(what). \(remedy)")
+    }
+
+    static func io(_ error: FileError) -> LogError { LogError(.ioFailed, error.description) }
+}

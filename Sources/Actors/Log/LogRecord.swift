@@ -1,0 +1,297 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Which life of which group a record belongs to.
+struct LogKey: Hashable, Comparable {
+    var group: GroupID
+    var incarnation: UInt64
+
+    static func < (a: LogKey, b: LogKey) -> Bool {
+        (a.group, a.incarnation) < (b.group, b.incarnation)
+    }
+}
+
+extension LogKey: CustomStringConvertible {
+    var description: String { "\(group), incarnation \(incarnation)" }
+}
+
+/// Everything that a batch says but the entries themselves.
+struct LogHeads {
+    /// Entries that stand in the body. `count` is above zero, and the last index does not overflow.
+    struct Claim: Hashable {
+        var first: LogIndex
+        var count: Int
+        var last: LogIndex { first + (count - 1) }
+    }
+
+    struct Write {
+        /// Without its entries.
+        var write: LogBatch.Write
+        var claim: Claim?
+        /// Whether the log held the snapshot's last entry, so that the entries behind it stay. Recorded, because a
+        /// reader may lack the entry: its segment is deleted once a snapshot covers it.
+        var keepsTail = false
+
+        init(write: LogBatch.Write) { self.write = write }
+        var key: LogKey { LogKey(group: write.group, incarnation: write.incarnation) }
+    }
+
+    /// A replica's state in a checkpoint.
+    struct Replica {
+        var identity: ReplicaIdentity
+        var hardState: HardState
+        var snapshot: SnapshotMetadata?
+        var last: LogIndex
+        var recoveringUntil: LogIndex?
+    }
+
+    struct Copy {
+        var key: LogKey
+        var claim: Claim
+    }
+
+    var writes: [Write] = []
+    var replicas: [Replica] = []
+    var removed: [ReplicaIdentity] = []
+    var copies: [Copy] = []
+
+    /// Names the groups, for an error message.
+    var groupNames: String {
+        var keys = Set(
+            writes.map { LogKey(group: $0.write.group, incarnation: $0.write.incarnation) })
+        keys.formUnion(copies.map(\.key))
+        keys.formUnion(replicas.map(\.identity.key))
+        return keys.sorted().map(\.description).joined(separator: "; ")
+    }
+}
+
+extension ReplicaIdentity {
+    var key: LogKey { LogKey(group: group, incarnation: incarnation) }
+}
+
+// MARK: Encoding
+
+extension LogHeads {
+    /// The field numbers of the heads.
+    private enum Field {
+        static let write = 1
+        static let replica = 2
+        static let removed = 3
+        static let copy = 4
+    }
+
+    static func encode(_ item: Write, into writer: inout ProtobufWriter) {
+        let write = item.write
+        writer.message(Field.write) { head in
+            head.varint(1, write.group.rawValue)
+            head.varint(2, write.incarnation)
+            if let created = write.created {
+                head.message(3) { created.encode(into: &$0) }
+            }
+            if let hardState = write.hardState {
+                head.message(4) { hardState.encode(into: &$0) }
+            }
+            if let snapshot = write.snapshot {
+                head.message(5) { snapshot.encode(into: &$0) }
+            }
+            if let claim = item.claim {
+                head.varint(6, claim.first.rawValue)
+                head.varint(7, UInt64(claim.count))
+            }
+            head.bool(8, write.isRemoved)
+            head.bool(9, item.keepsTail)
+        }
+    }
+
+    static func encode(_ replica: Replica, into writer: inout ProtobufWriter) {
+        writer.message(Field.replica) { head in
+            head.message(1) { replica.identity.encode(into: &$0) }
+            head.message(2) { replica.hardState.encode(into: &$0) }
+            if let snapshot = replica.snapshot {
+                head.message(3) { snapshot.encode(into: &$0) }
+            }
+            head.varint(4, replica.last.rawValue)
+            if let until = replica.recoveringUntil { head.varintAlways(5, until.rawValue) }
+        }
+    }
+
+    static func encode(removed: ReplicaIdentity, into writer: inout ProtobufWriter) {
+        writer.message(Field.removed) { removed.encode(into: &$0) }
+    }
+
+    static func encode(_ copy: Copy, into writer: inout ProtobufWriter) {
+        writer.message(Field.copy) { head in
+            head.varint(1, copy.key.group.rawValue)
+            head.varint(2, copy.key.incarnation)
+            head.varint(3, copy.claim.first.rawValue)
+            head.varint(4, UInt64(copy.claim.count))
+        }
+    }
+
+    /// Appends entries to a body.
+    static func encode(_ entries: [Entry], into body: inout ProtobufWriter) {
+        for entry in entries {
+            body.message(1) { entry.encode(into: &$0) }
+        }
+    }
+}
+
+extension ReplicaIdentity {
+    fileprivate func encode(into writer: inout ProtobufWriter) {
+        writer.varint(1, group.rawValue)
+        writer.varint(2, incarnation)
+        writer.varint(3, UInt64(kind.rawValue))
+        writer.varint(4, replica.rawValue)
+    }
+
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        self.init(group: GroupID(0), incarnation: 0, kind: GroupKind(0), replica: ReplicaID(0))
+        while let field = try reader.next() {
+            switch field {
+            case 1: group = GroupID(try reader.varint())
+            case 2: incarnation = try reader.varint()
+            case 3: kind = GroupKind(try reader.uint32())
+            case 4: replica = ReplicaID(try reader.varint())
+            default: throw reader.unknownField(in: "ReplicaIdentity")
+            }
+        }
+    }
+}
+
+// MARK: Decoding
+
+extension LogHeads {
+    init(_ bytes: [UInt8]) throws(WireError) {
+        var reader = ProtobufReader(bytes)
+        while let field = try reader.next() {
+            switch field {
+            case Field.write:
+                var head = try reader.message()
+                writes.append(try Write(from: &head))
+            case Field.replica:
+                var head = try reader.message()
+                replicas.append(try Replica(from: &head))
+            case Field.removed:
+                var head = try reader.message()
+                removed.append(try ReplicaIdentity(from: &head))
+            case Field.copy:
+                var head = try reader.message()
+                copies.append(try Copy(from: &head))
+            default: throw reader.unknownField(in: "LogHeads")
+            }
+        }
+    }
+
+    /// The entries of a body: one array for each claim of the writes, then of the copies.
+    func entries(in body: [UInt8]) throws(WireError) -> [[Entry]] {
+        var reader = ProtobufReader(body)
+        var result: [[Entry]] = []
+        for claim in writes.compactMap(\.claim) + copies.map(\.claim) {
+            var entries: [Entry] = []
+            for offset in 0..<claim.count {
+                guard try reader.next() == 1 else {
+                    throw WireError(.truncated, "the body holds fewer entries than the heads claim")
+                }
+                var inner = try reader.message()
+                let entry = try Entry(from: &inner, unknownFields: .reject)
+                guard entry.index == claim.first + offset else {
+                    throw WireError(
+                        .invalidValue, "entry \(entry.index) where \(claim.first + offset) belongs")
+                }
+                entries.append(entry)
+            }
+            result.append(entries)
+        }
+        guard reader.isAtEnd else {
+            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        }
+        return result
+    }
+}
+
+extension LogHeads.Claim {
+    init(first: UInt64, count: UInt64) throws(WireError) {
+        guard first > 0, count > 0, count <= UInt64(LogFormat.maximumBatchBytes),
+            !first.addingReportingOverflow(count).overflow
+        else { throw WireError(.invalidValue, "\(count) entries from index \(first) on") }
+        self.init(first: LogIndex(first), count: Int(count))
+    }
+}
+
+extension LogHeads.Write {
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        write = LogBatch.Write(group: GroupID(0), incarnation: 0)
+        var first: UInt64 = 0
+        var count: UInt64 = 0
+        while let field = try reader.next() {
+            switch field {
+            case 1: write.group = GroupID(try reader.varint())
+            case 2: write.incarnation = try reader.varint()
+            case 3:
+                var inner = try reader.message()
+                write.created = try ReplicaIdentity(from: &inner)
+            case 4:
+                var inner = try reader.message()
+                write.hardState = try HardState(from: &inner, unknownFields: .reject)
+            case 5:
+                var inner = try reader.message()
+                write.snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
+            case 6: first = try reader.varint()
+            case 7: count = try reader.varint()
+            case 8: write.isRemoved = try reader.bool()
+            case 9: keepsTail = try reader.bool()
+            default: throw reader.unknownField(in: "LogHeads.Write")
+            }
+        }
+        claim = first == 0 && count == 0 ? nil : try LogHeads.Claim(first: first, count: count)
+    }
+}
+
+extension LogHeads.Replica {
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        var identity: ReplicaIdentity?
+        hardState = HardState()
+        last = .zero
+        while let field = try reader.next() {
+            switch field {
+            case 1:
+                var inner = try reader.message()
+                identity = try ReplicaIdentity(from: &inner)
+            case 2:
+                var inner = try reader.message()
+                hardState = try HardState(from: &inner, unknownFields: .reject)
+            case 3:
+                var inner = try reader.message()
+                snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
+            case 4: last = LogIndex(try reader.varint())
+            case 5: recoveringUntil = LogIndex(try reader.varint())
+            default: throw reader.unknownField(in: "LogHeads.Replica")
+            }
+        }
+        guard let identity else { throw WireError(.invalidValue, "a replica without an identity") }
+        self.identity = identity
+        if let snapshot, last < snapshot.index {
+            throw WireError(
+                .invalidValue,
+                "a log that ends at \(last), before its snapshot at \(snapshot.index)")
+        }
+    }
+}
+
+extension LogHeads.Copy {
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        key = LogKey(group: GroupID(0), incarnation: 0)
+        var first: UInt64 = 0
+        var count: UInt64 = 0
+        while let field = try reader.next() {
+            switch field {
+            case 1: key.group = GroupID(try reader.varint())
+            case 2: key.incarnation = try reader.varint()
+            case 3: first = try reader.varint()
+            case 4: count = try reader.varint()
+            default: throw reader.unknownField(in: "LogHeads.Copy")
+            }
+        }
+        claim = try LogHeads.Claim(first: first, count: count)
+    }
+}

@@ -1,0 +1,147 @@
+public import FlotillaRaft
+
+/// Where a node keeps the logs of all its groups. The calls block; the log writer makes them on its worker,
+/// one at a time. A memory store keeps nothing beyond the process.
+public protocol LogStore: AnyObject, Sendable {
+    /// Opens the store and reads back what it holds. Called once, first.
+    func open() throws(LogError) -> RecoveredLog
+
+    /// Records who this node is. Durable on return.
+    func persistIdentity(_ identity: NodeIdentity) throws(LogError)
+
+    /// Writes everything in `batch` with one write and one fsync. Durable on return, and then only.
+    /// After an error nothing more may be written: the node fences its groups.
+    func write(_ batch: LogBatch) throws(LogError)
+
+    /// Stores a snapshot's bytes, durable on return; a `LogBatch` may then name it.
+    func saveSnapshot(_ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term)
+        throws(LogError)
+    /// Reads a snapshot back and verifies its checksum.
+    func loadSnapshot(of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term)
+        throws(LogError) -> [UInt8]
+
+    /// Leaves the marker of a clean shutdown and releases the directory. Nothing may be written afterwards.
+    func close() throws(LogError)
+}
+
+/// Who a node is, for as long as its data lives.
+public struct NodeIdentity: Hashable, Sendable {
+    /// Zero until the node belongs to one.
+    public var cluster: UInt64
+    public var node: NodeID
+    /// Drawn at random when the data was created: tells a node from its wiped namesake.
+    public var instance: UInt64
+    public init(cluster: UInt64, node: NodeID, instance: UInt64) {
+        self.cluster = cluster
+        self.node = node
+        self.instance = instance
+    }
+
+    /// Whether data of this identity may go on as `other`'s: the same, or the first cluster that it belongs to.
+    func canBecome(_ other: NodeIdentity) -> Bool {
+        node == other.node && instance == other.instance && (cluster == other.cluster || cluster == 0)
+    }
+}
+
+/// Which replica a group's records belong to. A group that was deleted and created again has another incarnation.
+public struct ReplicaIdentity: Hashable, Sendable {
+    public var group: GroupID
+    public var incarnation: UInt64
+    public var kind: GroupKind
+    public var replica: ReplicaID
+    public init(group: GroupID, incarnation: UInt64, kind: GroupKind, replica: ReplicaID) {
+        self.group = group
+        self.incarnation = incarnation
+        self.kind = kind
+        self.replica = replica
+    }
+}
+
+/// What one fsync makes durable, of all groups, in order.
+public struct LogBatch: Sendable {
+    public struct Write: Sendable {
+        public var group: GroupID
+        public var incarnation: UInt64
+        /// The first write of a replica says who it is.
+        public var created: ReplicaIdentity?
+        public var hardState: HardState?
+        /// Replace the log from the first of these on.
+        public var entries: [Entry]
+        /// A snapshot (saved before) that replaces the log up to its index. Entries behind it stay if the log holds
+        /// the snapshot's last entry, and are dropped otherwise.
+        public var snapshot: SnapshotMetadata?
+        /// The replica is gone from this node; its id stays known so that it is not taken up again.
+        public var isRemoved: Bool
+        public init(
+            group: GroupID, incarnation: UInt64, created: ReplicaIdentity? = nil, hardState: HardState? = nil,
+            entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, isRemoved: Bool = false
+        ) {
+            self.group = group
+            self.incarnation = incarnation
+            self.created = created
+            self.hardState = hardState
+            self.entries = entries
+            self.snapshot = snapshot
+            self.isRemoved = isRemoved
+        }
+    }
+    public var writes: [Write] = []
+    public init() {}
+    public var isEmpty: Bool { writes.isEmpty }
+}
+
+/// What a store held when it was opened.
+public struct RecoveredLog: Sendable {
+    public struct Group: Sendable {
+        public var replica: ReplicaIdentity
+        public var hardState: HardState
+        public var snapshot: SnapshotMetadata?
+        /// Contiguous, from just behind the snapshot (or 1) on.
+        public var entries: [Entry]
+        /// The log ended in damage that may have been acknowledged: the replica takes no part in votes until a leader
+        /// has brought it past this index.
+        public var recoveringUntil: LogIndex?
+        public init(
+            replica: ReplicaIdentity, hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil,
+            entries: [Entry] = [], recoveringUntil: LogIndex? = nil
+        ) {
+            self.replica = replica
+            self.hardState = hardState
+            self.snapshot = snapshot
+            self.entries = entries
+            self.recoveringUntil = recoveringUntil
+        }
+    }
+    public var identity: NodeIdentity?
+    /// How often this data was opened, this time included.
+    public var bootCounter: UInt64
+    public var groups: [Group]
+    /// Replica ids that once lived here and were removed.
+    public var removedReplicas: [ReplicaIdentity]
+    /// Bytes cut off as a torn write, for the log.
+    public var tornBytes: UInt64
+    public init(
+        identity: NodeIdentity? = nil, bootCounter: UInt64 = 1, groups: [Group] = [],
+        removedReplicas: [ReplicaIdentity] = [], tornBytes: UInt64 = 0
+    ) {
+        self.identity = identity
+        self.bootCounter = bootCounter
+        self.groups = groups
+        self.removedReplicas = removedReplicas
+        self.tornBytes = tornBytes
+    }
+}
+
+/// Why the log cannot be used, and what to do.
+public struct LogError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        case inUse, ioFailed, damaged, unknownVersion, missing, closed
+    }
+    public var code: Code
+    public var message: String
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+    public var description: String { "\(code.rawValue): \(message)" }
+}

@@ -1,0 +1,290 @@
+import FlotillaRaft
+
+/// What a log holds of each replica, and in which segment: the state that writes change one after the other.
+///
+/// The memory store is one such table that keeps the entries. The disk store builds one that keeps them while it
+/// recovers, then drops the entries and goes on with the index alone.
+struct LogTable {
+    /// Entries of one term that lie in one segment, next to each other.
+    struct Run: Hashable {
+        var first: LogIndex
+        var last: LogIndex
+        var term: Term
+        /// `nowhere`: their segment was deleted, which is right only if something later makes them obsolete.
+        var segment: UInt64
+        /// What they take on disk, about.
+        var bytes: Int
+
+        static let nowhere: UInt64 = 0
+        var count: Int { first.distance(to: last) + 1 }
+    }
+
+    struct Replica {
+        var identity: ReplicaIdentity
+        var hardState = HardState()
+        var snapshot: SnapshotMetadata?
+        var recoveringUntil: LogIndex?
+        /// Contiguous from just behind the snapshot (or 1) on.
+        var runs: [Run] = []
+        /// The same entries, if the table keeps them; those that lie nowhere are placeholders.
+        var entries: [Entry] = []
+
+        /// The index before the first entry.
+        var base: LogIndex { snapshot?.index ?? .zero }
+        var last: LogIndex { runs.last?.last ?? base }
+
+        func holds(_ index: LogIndex, _ term: Term) -> Bool {
+            if let snapshot, snapshot.index == index { return snapshot.term == term }
+            return runs.contains { $0.first <= index && index <= $0.last && $0.term == term }
+        }
+    }
+
+    /// What is live in one segment.
+    struct Usage: Hashable {
+        var entries = 0
+        var bytes = 0
+    }
+
+    var replicas: [LogKey: Replica] = [:]
+    var removed: [ReplicaIdentity] = []
+    private(set) var usage: [UInt64: Usage] = [:]
+    private(set) var keepsEntries: Bool
+
+    /// What an entry takes on disk besides its payload, about.
+    static let entryOverheadBytes = 16
+
+    init(keepingEntries: Bool) { keepsEntries = keepingEntries }
+
+    var liveBytes: Int { usage.values.reduce(0) { $0 + $1.bytes } }
+    /// In ascending order, so that the same history gives the same bytes.
+    var sortedReplicas: [Replica] { replicas.sorted { $0.key < $1.key }.map(\.value) }
+
+    mutating func dropEntries() {
+        keepsEntries = false
+        for key in Array(replicas.keys) { replicas[key]?.entries = [] }
+    }
+}
+
+// MARK: Writes
+
+extension LogTable {
+    /// What the log says of `write` besides its entries.
+    func head(of write: LogBatch.Write) -> LogHeads.Write {
+        var head = LogHeads.Write(write: write)
+        head.write.entries = []
+        if let first = write.entries.first {
+            head.claim = LogHeads.Claim(first: first.index, count: write.entries.count)
+        }
+        if let snapshot = write.snapshot {
+            head.keepsTail = replicas[head.key]?.holds(snapshot.index, snapshot.term) ?? false
+        }
+        return head
+    }
+
+    /// Why a write must not be applied: nil if it may. For a caller it is a broken precondition, for a reader damage.
+    func problem(with head: LogHeads.Write) -> String? {
+        let write = head.write
+        let key = head.key
+        let known = replicas[key]
+        if let created = write.created {
+            if created.key != key { return "a write of \(key) creates a replica of \(created.key)" }
+            if let known, known.identity != created {
+                return
+                    "\(key) is \(known.identity.replica) here, so \(created.replica) cannot be created"
+            }
+            if known == nil, removed.contains(created) {
+                return
+                    "\(created.replica) of \(key) was removed from this node and must not come back"
+            }
+        } else if known == nil {
+            return "\(key) has no replica here, and the write creates none"
+        }
+        let base = known?.base ?? .zero
+        var last = known?.last ?? .zero
+        if let snapshot = write.snapshot {
+            guard snapshot.index >= base, snapshot.index > .zero else {
+                return "\(key) has a snapshot at \(base), newer than the one at \(snapshot.index)"
+            }
+            if !head.keepsTail {
+                last = snapshot.index
+            } else if last < snapshot.index {
+                return
+                    "\(key) ends at \(last), before the snapshot at \(snapshot.index) that its tail is to outlive"
+            }
+        }
+        if let claim = head.claim {
+            guard claim.first <= last.next else {
+                return "\(key) ends at \(last), so entries from \(claim.first) on leave a gap"
+            }
+            guard claim.first > base || write.snapshot != nil else {
+                return
+                    "entries from \(claim.first) on would replace part of the snapshot of \(key) at \(base)"
+            }
+        }
+        return nil
+    }
+
+    /// Why these entries cannot stand in a log in this order: nil if they can.
+    static func problem(with entries: [Entry]) -> String? {
+        guard var previous = entries.first else { return nil }
+        for entry in entries.dropFirst() {
+            guard entry.index == previous.index.next, entry.term >= previous.term else {
+                return "entry \(entry.index) of term \(entry.term) follows entry \(previous.index) "
+                    + "of term \(previous.term)"
+            }
+            previous = entry
+        }
+        return previous.index > .zero ? nil : "entry 0 cannot be written"
+    }
+
+    /// Applies a write that has no problem: first the snapshot, then the hard state, then the entries.
+    mutating func apply(_ head: LogHeads.Write, entries: [Entry], segment: UInt64) {
+        let write = head.write
+        var replica = take(head)
+        if let hardState = write.hardState { replica.hardState = hardState }
+        append(entries, to: &replica, segment: segment)
+        // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
+        let passed = max(replica.base, entries.last?.index ?? .zero)
+        if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
+        putBack(replica, isRemoved: write.isRemoved)
+    }
+
+    /// Applies a write whose entries are lost: the replica keeps its vote and its place, gives up what the entries
+    /// replaced, and is recovering up to their end.
+    ///
+    /// The commit index is not taken over: it may cover entries that are lost, in the place of which others stand.
+    mutating func applyWithoutEntries(_ head: LogHeads.Write) {
+        var replica = take(head)
+        if let hardState = head.write.hardState {
+            let commit = head.claim == nil ? hardState.commit : replica.hardState.commit
+            replica.hardState = HardState(
+                term: hardState.term, vote: hardState.vote, commit: commit)
+        }
+        if let claim = head.claim {
+            truncate(&replica, from: claim.first)
+            replica.recoveringUntil = max(claim.last, replica.recoveringUntil ?? .zero)
+        }
+        putBack(replica, isRemoved: head.write.isRemoved)
+    }
+
+    /// Marks every replica: an unknown write was lost, of which no more is known than `claims`.
+    mutating func markAllRecovering(claims: [LogKey: LogIndex]) {
+        for key in Array(replicas.keys) {
+            guard var replica = replicas[key] else { continue }
+            let until = max(replica.last.next, claims[key] ?? .zero)
+            replica.recoveringUntil = max(until, replica.recoveringUntil ?? .zero)
+            replicas[key] = replica
+        }
+    }
+
+    /// Takes the replica out of the table, so that it is changed in place, and installs the write's snapshot.
+    private mutating func take(_ head: LogHeads.Write) -> Replica {
+        var replica: Replica
+        if let known = replicas.removeValue(forKey: head.key) {
+            replica = known
+        } else {
+            guard let created = head.write.created else {
+                preconditionFailure("\(head.key) has no replica here")
+            }
+            replica = Replica(identity: created)
+        }
+        if let snapshot = head.write.snapshot {
+            if head.keepsTail {
+                compact(&replica, through: snapshot.index)
+            } else {
+                truncate(&replica, from: replica.base.next)
+            }
+            replica.snapshot = snapshot
+        }
+        return replica
+    }
+
+    private mutating func putBack(_ replica: Replica, isRemoved: Bool) {
+        guard isRemoved else {
+            replicas[replica.identity.key] = replica
+            return
+        }
+        for run in replica.runs { account(run, -1) }
+        removed.append(replica.identity)
+    }
+
+    private mutating func append(_ entries: [Entry], to replica: inout Replica, segment: UInt64) {
+        let entries = entries.drop { $0.index <= replica.base }
+        guard let first = entries.first else { return }
+        truncate(&replica, from: first.index)
+        for entry in entries { extend(&replica.runs, with: entry, segment: segment) }
+        if keepsEntries { replica.entries.append(contentsOf: entries) }
+        usage[segment, default: Usage()].entries += entries.count
+        usage[segment, default: Usage()].bytes += entries.reduce(0) {
+            $0 + $1.payload.count + Self.entryOverheadBytes
+        }
+    }
+
+    func extend(_ runs: inout [Run], with entry: Entry, segment: UInt64) {
+        let bytes = entry.payload.count + Self.entryOverheadBytes
+        let end = runs.count - 1
+        if end >= 0, runs[end].term == entry.term, runs[end].segment == segment,
+            runs[end].last.next == entry.index
+        {
+            runs[end].last = entry.index
+            runs[end].bytes += bytes
+        } else {
+            runs.append(
+                Run(
+                    first: entry.index, last: entry.index, term: entry.term, segment: segment,
+                    bytes: bytes))
+        }
+    }
+}
+
+// MARK: Cutting
+
+extension LogTable {
+    /// Drops the entries from `index` on.
+    mutating func truncate(_ replica: inout Replica, from index: LogIndex) {
+        while let run = replica.runs.last, run.last >= index {
+            replica.runs.removeLast()
+            account(run, -1)
+            guard run.first < index else { continue }
+            let kept = run.part(first: run.first, last: index.previous)
+            replica.runs.append(kept)
+            account(kept, 1)
+        }
+        if keepsEntries {
+            replica.entries.removeLast(
+                replica.entries.count - replica.base.distance(to: replica.last))
+        }
+    }
+
+    /// Drops the entries up to `index`, which the log holds.
+    mutating func compact(_ replica: inout Replica, through index: LogIndex) {
+        if keepsEntries { replica.entries.removeFirst(replica.base.distance(to: index)) }
+        let passed = replica.runs.prefix { $0.last <= index }
+        for run in passed { account(run, -1) }
+        replica.runs.removeFirst(passed.count)
+        guard let run = replica.runs.first, run.first <= index else { return }
+        replica.runs[0] = run.part(first: index.next, last: run.last)
+        account(run, -1)
+        account(replica.runs[0], 1)
+    }
+
+    mutating func account(_ run: Run, _ sign: Int) {
+        var segment = usage[run.segment] ?? Usage()
+        segment.entries += sign * run.count
+        segment.bytes += sign * run.bytes
+        precondition(
+            segment.entries >= 0,
+            "segment \(run.segment) would hold \(segment.entries) live entries")
+        usage[run.segment] = segment.entries == 0 ? nil : segment
+    }
+}
+
+extension LogTable.Run {
+    func part(first: LogIndex, last: LogIndex) -> Self {
+        var part = self
+        part.first = first
+        part.last = last
+        part.bytes = Int(Double(bytes) * Double(part.count) / Double(count))
+        return part
+    }
+}

@@ -1,0 +1,116 @@
+import FlotillaRaft
+
+/// What only a reader of the log does to a table, and what only its writer asks of one.
+extension LogTable {
+    /// How many entries may lie nowhere: more is no log that was ever written.
+    private static let maximumAbsentEntries: UInt64 = 1 << 28
+
+    /// Takes over a checkpoint. What it says of a replica replaces what is known, except the entries: those behind its
+    /// end go, and those before it that are not known lie nowhere for now.
+    /// - Returns: what is wrong, or nil.
+    mutating func apply(checkpoint heads: LogHeads) -> String? {
+        let kept = Set(heads.replicas.map(\.identity.key))
+        for key in replicas.keys.filter({ !kept.contains($0) }) {
+            for run in replicas.removeValue(forKey: key)?.runs ?? [] { account(run, -1) }
+        }
+        for head in heads.replicas {
+            let key = head.identity.key
+            var replica = replicas.removeValue(forKey: key) ?? Replica(identity: head.identity)
+            if let snapshot = head.snapshot, replica.base < snapshot.index {
+                if replica.last > snapshot.index {
+                    compact(&replica, through: snapshot.index)
+                } else {
+                    truncate(&replica, from: replica.base.next)
+                }
+            }
+            replica.identity = head.identity
+            replica.hardState = head.hardState
+            replica.snapshot = head.snapshot
+            replica.recoveringUntil = head.recoveringUntil
+            truncate(&replica, from: head.last.next)
+            if replica.last < head.last {
+                let absent = Run(
+                    first: replica.last.next, last: head.last, term: .zero, segment: Run.nowhere,
+                    bytes: 0)
+                guard head.last.rawValue - replica.last.rawValue <= Self.maximumAbsentEntries else {
+                    return "\(key) lacks \(absent.count) entries"
+                }
+                let placeholder = Entry(index: .zero, term: .zero, kind: .empty, payload: [])
+                if keepsEntries {
+                    replica.entries += Array(repeating: placeholder, count: absent.count)
+                }
+                replica.runs.append(absent)
+                account(absent, 1)
+            }
+            replicas[key] = replica
+        }
+        removed = heads.removed
+        return nil
+    }
+
+    /// Moves live entries to another segment.
+    /// - Returns: what is wrong, or nil.
+    mutating func apply(copy key: LogKey, entries: [Entry], segment: UInt64) -> String? {
+        guard let first = entries.first?.index, let last = entries.last?.index,
+            var replica = replicas.removeValue(forKey: key)
+        else { return "a copy of entries of \(key), which has no replica here" }
+        defer { replicas[key] = replica }
+        guard replica.base < first, last <= replica.last else {
+            return
+                "a copy of entries \(first) to \(last) of \(key), which holds those behind \(replica.base) "
+                + "up to \(replica.last)"
+        }
+        var runs: [Run] = []
+        for run in replica.runs {
+            account(run, -1)
+            if run.first < first {
+                runs.append(run.part(first: run.first, last: min(run.last, first.previous)))
+            }
+            if run.first <= first, first <= run.last {
+                for entry in entries { extend(&runs, with: entry, segment: segment) }
+            }
+            if run.last > last {
+                runs.append(run.part(first: max(run.first, last.next), last: run.last))
+            }
+        }
+        replica.runs = runs
+        for run in runs { account(run, 1) }
+        if keepsEntries {
+            let start = replica.base.next.distance(to: first)
+            replica.entries.replaceSubrange(start..<start + entries.count, with: entries)
+        }
+        return nil
+    }
+
+    /// The state of all replicas, for the start of a segment.
+    var checkpoint: LogHeads {
+        var heads = LogHeads()
+        heads.replicas = sortedReplicas.map { replica in
+            LogHeads.Replica(
+                identity: replica.identity, hardState: replica.hardState,
+                snapshot: replica.snapshot,
+                last: replica.last, recoveringUntil: replica.recoveringUntil)
+        }
+        heads.removed = removed
+        return heads
+    }
+
+    /// Whether the live entry with this index lies in this segment.
+    func isLive(_ entry: Entry, of key: LogKey, in segment: UInt64) -> Bool {
+        guard let replica = replicas[key] else { return false }
+        return replica.runs.contains {
+            $0.segment == segment && $0.first <= entry.index && entry.index <= $0.last
+                && $0.term == entry.term
+        }
+    }
+
+    /// The first entries that a replica needs and no segment holds.
+    var absent: (key: LogKey, first: LogIndex, last: LogIndex)? {
+        for replica in sortedReplicas {
+            if let run = replica.runs.first(where: { $0.segment == Run.nowhere }) {
+                return (replica.identity.key, run.first, run.last)
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,192 @@
+/// The Raft consensus core of one replica of one group: a value that takes messages, ticks, proposals and storage
+/// completions, and gives back `Effects`. It knows no clock, no disk and no network, and never waits.
+///
+/// The algorithm is that of Ongaro's thesis (2014) in the form that etcd-io/raft gave it: pre-vote, check-quorum,
+/// joint consensus with configurations that take effect when they are *applied*, learners, batched read index,
+/// flow control per follower, and storage writes that complete later (thesis 10.2.1).
+///
+/// Whoever owns it calls one method at a time, then `takeEffects()`, and acts on them in the order that `Effects`
+/// states. Safety rules are preconditions, also in release builds: a violated one means that a peer, or this
+/// replica's disk, broke its promises, and that going on would lose data.
+public struct Raft: Sendable {
+    enum Role: Hashable, Sendable {
+        /// Can transition to: `preCandidate`, `candidate`.
+        case follower
+        /// Asks whether it could win. Can transition to: `candidate`, `follower`.
+        case preCandidate
+        /// Asks for votes. Can transition to: `leader`, `follower`, `preCandidate`, `candidate` of a later term.
+        case candidate
+        /// Can transition to: `follower`.
+        case leader
+    }
+
+    struct Vote: Sendable {
+        var voter: ReplicaID
+        var isGranted: Bool
+    }
+
+    let options: RaftOptions
+
+    // MARK: Durable state
+    var term: Term
+    var vote: ReplicaID?
+    var log: RaftLog
+
+    // MARK: Role
+    var role = Role.follower
+    var leader: ReplicaID?
+    /// The first leader that was seen in this term. There is no second one.
+    var leaderOfTerm: ReplicaID?
+    var votes: [Vote] = []
+    var recoveringUntil: LogIndex?
+    /// The change that was applied last took this replica's vote, and no quorum from before it needs it.
+    var isOutvoted = false
+    var isFenced = false
+
+    // MARK: Time, in ticks
+    var electionElapsed = 0
+    var heartbeatElapsed = 0
+    var randomizedElectionTicks: Int
+    /// Ticks until a follower whose leader's node died campaigns; nil if there is no such plan.
+    var ticksUntilCampaign: Int?
+    var random: SplitMix64
+
+    // MARK: Members
+    /// Who belongs to the group, as far as this replica has applied the log.
+    public internal(set) var configuration: Configuration
+    /// One per member, ascending by replica id. Kept up to date by leaders only.
+    var progress: ContiguousArray<Progress> = []
+
+    // MARK: Leading
+    /// No other membership change may be proposed before this index is applied.
+    var pendingChangeIndex = LogIndex.zero
+    var transferee: ReplicaID?
+    /// The first entry of this reign; what `unappliedBytes` counts starts here.
+    var firstOwnIndex = LogIndex.zero
+    var unappliedBytes = 0
+    /// Ticks of this reign, from 1 on; progress refers to it.
+    var leaderTick: UInt64 = 1
+
+    var reads = ReadQueue()
+
+    // MARK: Quiescence
+    public internal(set) var isQuiet = false
+    var idleTicks = 0
+    var livenessEpoch: UInt64 = 0
+
+    var outbox: Outbox
+
+    /// Starts a replica with what its disk holds. The configuration is the snapshot's, or empty; committed entries
+    /// behind the snapshot are handed out again.
+    public init(_ options: RaftOptions, restored: RestoredReplica) {
+        precondition(
+            options.electionTicks > options.heartbeatTicks && options.heartbeatTicks > 0,
+            "electionTicks (\(options.electionTicks)) must exceed heartbeatTicks (\(options.heartbeatTicks))"
+        )
+        self.options = options
+        log = RaftLog(restoring: restored)
+        // A log whose end is damaged may have lost the newest hard state as well.
+        let knowsTerm = restored.hardState.term >= log.lastTerm
+        term = knowsTerm ? restored.hardState.term : log.lastTerm
+        vote = knowsTerm ? restored.hardState.vote : nil
+        configuration = restored.snapshot?.configuration ?? Configuration()
+        random = SplitMix64(
+            seed: options.randomSeed ^ (options.replica.rawValue &* 0x9E37_79B9_7F4A_7C15))
+        randomizedElectionTicks = options.electionTicks
+        outbox = Outbox(
+            term: restored.hardState.term, vote: restored.hardState.vote,
+            status: Status(role: .follower, term: restored.hardState.term, leader: nil))
+
+        // Entries that were known to be committed are missing: the disk lost what it had acknowledged.
+        let missing = restored.hardState.commit > log.lastIndex ? restored.hardState.commit : nil
+        if let claimed = [restored.recoveringUntil, missing].compactMap({ $0 }).max() {
+            recoveringUntil = claimed
+        }
+        endRecoveryIfDone()
+        resetProgress()
+        drawElectionTimeout()
+        checkInvariants()
+    }
+
+    // MARK: Inputs (the others are in the files named after their topic)
+
+    /// Time has passed. Many ticks at once count like one long silence: at most one heartbeat, check or campaign.
+    public mutating func tick(_ count: Int = 1) {
+        if isFenced || isQuiet || count <= 0 { return }
+        expireForwardedReads(count)
+        switch role {
+        case .leader: tickAsLeader(count)
+        case .follower, .preCandidate, .candidate: tickElection(count)
+        }
+        checkInvariants()
+    }
+
+    /// The write with this receipt, and all that were handed out before it, are durable.
+    public mutating func persisted(_ receipt: Persist.Receipt) {
+        if isFenced || !outbox.completed(receipt) { return }
+        log.snapshotBecameDurable(receipt.snapshotIndex)
+        // What a write of an earlier term contained may have been overwritten since, and overwritten again with the
+        // very same entries, which are then still on their way (the ABA race). A write of this term follows.
+        if receipt.term == term {
+            log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm)
+            switch role {
+            case .follower: break
+            case .preCandidate, .candidate: recordVote(of: options.replica, isGranted: true)
+            case .leader: acknowledgeOwnDisk()
+            }
+        }
+        endRecoveryIfDone()
+        checkInvariants()
+    }
+
+    /// The state machine has applied everything up to `index`, a snapshot that was to be restored included.
+    public mutating func applied(through index: LogIndex) {
+        if isFenced { return }
+        if role == .leader { releaseUnappliedBytes(through: index) }
+        let wasInstalling = log.installing != nil
+        log.advanceApplied(to: index, bytesMax: options.maxCommittedBytesPerEffects)
+        if wasInstalling && log.installing == nil { adoptSnapshotConfiguration() }
+        leaveJointConfigurationIfDue()
+        checkInvariants()
+    }
+
+    /// The disk failed: this replica cannot keep a promise any more. It steps down and takes part in nothing.
+    public mutating func storageFailed() {
+        if isFenced { return }
+        outbox.removeAll()
+        becomeFollower(term, leader: nil)
+        outbox.removeAll()
+        isQuiet = false
+        isFenced = true
+    }
+
+    // MARK: What others see
+
+    public var status: Status {
+        let publicRole: Status.Role =
+            switch role {
+            case .follower: configuration.learners.contains(options.replica) ? .learner : .follower
+            case .preCandidate: .preCandidate
+            case .candidate: .candidate
+            case .leader: .leader
+            }
+        return Status(role: publicRole, term: term, leader: leader)
+    }
+
+    public var hardState: HardState { HardState(term: term, vote: vote, commit: log.commit) }
+    public var lastIndex: LogIndex { log.lastIndex }
+    public var commitIndex: LogIndex { log.commit }
+    public var appliedIndex: LogIndex { log.applied }
+    /// The disk holds the log up to here.
+    public var durableIndex: LogIndex { log.durable }
+    /// The first index that is still in the log.
+    public var firstIndex: LogIndex { log.firstIndex }
+    public var snapshot: SnapshotMetadata? { log.snapshot }
+    public var isRecovering: Bool { recoveringUntil != nil }
+    /// Whether it takes part in nothing any more, because its storage failed.
+    public var isStopped: Bool { isFenced }
+    /// The term of an entry, or nil where it is compacted or not there yet.
+    public func term(at index: LogIndex) -> Term? { log.term(at: index) }
+    /// Bytes of this leader's payloads that are not applied yet.
+    public var uncommittedBytes: Int { unappliedBytes }
+}

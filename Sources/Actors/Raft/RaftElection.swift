@@ -1,0 +1,265 @@
+// Elections: timeouts, pre-vote, votes, and the lease that keeps a leader from being disrupted.
+
+extension Raft {
+    private enum Campaign {
+        case preVote, vote, transfer
+    }
+
+    // MARK: Inputs
+
+    /// Tries to become leader now. Nothing happens on a leader, on a replica that may not lead, or while a committed
+    /// membership change is not applied.
+    public mutating func campaign() {
+        if isFenced { return }
+        wake()
+        startCampaign(options.usesPreVote ? .preVote : .vote)
+        checkInvariants()
+    }
+
+    /// The node of the leader is known to be dead: forgets the leader, and with it the lease that would withhold
+    /// votes, and campaigns after a short random delay, so that two followers rarely do so at once.
+    public mutating func leaderLost() {
+        if isFenced || role == .leader { return }
+        wake()
+        setLeader(nil)
+        if role == .follower, isPromotable {
+            let delay = random.below(options.electionTicks / 2)
+            ticksUntilCampaign = delay
+            if delay == 0 { campaign() }
+        }
+        checkInvariants()
+    }
+
+    /// Forgets who leads, without a campaign: votes are granted again, and the election timer goes on.
+    public mutating func forgetLeader() {
+        if isFenced || role != .follower { return }
+        wake()
+        setLeader(nil)
+        checkInvariants()
+    }
+
+    mutating func tickElection(_ count: Int) {
+        electionElapsed += count
+        if let remaining = ticksUntilCampaign {
+            ticksUntilCampaign = max(0, remaining - count)
+        }
+        if !isPromotable { return }
+        if electionElapsed >= randomizedElectionTicks || ticksUntilCampaign == 0 {
+            electionElapsed = 0
+            ticksUntilCampaign = nil
+            startCampaign(options.usesPreVote ? .preVote : .vote)
+        }
+    }
+
+    /// A leadership transfer asks for a campaign at once, without a pre-vote (thesis 3.10).
+    mutating func campaignForTransfer() {
+        if role == .follower { startCampaign(.transfer) }
+    }
+
+    // MARK: Rules
+
+    /// Whether this replica may lead: a voter, as far as it knows, with a complete log.
+    var isPromotable: Bool {
+        isVoter(options.replica) && !log.hasPendingSnapshot && !isRecovering && !isFenced
+    }
+
+    func isVoter(_ replica: ReplicaID) -> Bool {
+        configuration.voters.contains(replica) || configuration.outgoingVoters.contains(replica)
+    }
+
+    /// A leader was heard from within the shortest election timeout.
+    var isInLease: Bool {
+        options.checksQuorum && leader != nil && electionElapsed < options.electionTicks
+    }
+
+    // MARK: Campaigns
+
+    private mutating func startCampaign(_ kind: Campaign) {
+        if role == .leader || !isPromotable { return }
+        // The change that is not applied yet decides whose votes count.
+        if log.hasUnappliedConfiguration { return }
+        runCampaign(kind)
+    }
+
+    private mutating func runCampaign(_ kind: Campaign) {
+        let isPreVote = kind == .preVote
+        if isPreVote { becomePreCandidate() } else { becomeCandidate() }
+        let request = Message.VoteRequest(
+            lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: kind == .transfer)
+        // The own vote counts when it is durable, together with the log that it speaks for.
+        outbox.needsReceipt = true
+        for member in progress where member.replica != options.replica && isVoter(member.replica) {
+            if isPreVote {
+                outbox.messages.append(
+                    Message(
+                        from: options.replica, to: member.replica, term: term.next,
+                        body: .preVote(request)))
+            } else {
+                // Not before the own vote and the whole log are durable. Otherwise: C asks for votes with an entry
+                // that is in its memory only; B grants; C crashes, loses the entry, campaigns in the same term again,
+                // and takes B's answer for a vote for the shorter log.
+                sendWhenDurable(.vote(request), to: member.replica)
+            }
+        }
+    }
+
+    mutating func recordVote(of voter: ReplicaID, isGranted: Bool) {
+        // The vote of a removed replica counts for nothing.
+        if !isVoter(voter) || votes.contains(where: { $0.voter == voter }) { return }
+        votes.append(Vote(voter: voter, isGranted: isGranted))
+        let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
+            voter in
+            votes.first { $0.voter == voter }?.isGranted
+        }
+        switch (verdict, role) {
+        case (.won, .preCandidate): startCampaign(.vote)
+        case (.won, .candidate):
+            becomeLeader()
+            broadcastAppend()
+        case (.lost, .preCandidate), (.lost, .candidate): becomeFollower(term, leader: nil)
+        case (.pending, _), (.won, _), (.lost, _): break
+        }
+    }
+
+    mutating func handlePreVoteResponse(_ message: Message, isGranted: Bool) {
+        if role != .preCandidate { return }
+        // A grant that was given for an earlier round says nothing about this one.
+        if isGranted && message.term != term.next { return }
+        recordVote(of: message.from, isGranted: isGranted)
+    }
+
+    /// Answers a request for a vote or a pre-vote. A learner answers as well: the candidate may know better than
+    /// this replica that it is a voter by now.
+    mutating func handle(_ request: Message.VoteRequest, isPreVote: Bool, _ message: Message) {
+        let mayVote =
+            vote == message.from || (vote == nil && leader == nil)
+            || (isPreVote && message.term > term)
+        let isGranted =
+            mayVote && !isRecovering && isComplete(request)
+        let promised = isGranted ? message.term : term
+        if isPreVote {
+            sendWhenDurable(.preVoteResponse(granted: isGranted), to: message.from, term: promised)
+            return
+        }
+        if isGranted {
+            electionElapsed = 0
+            ticksUntilCampaign = nil
+            vote = message.from
+        }
+        sendWhenDurable(.voteResponse(granted: isGranted), to: message.from, term: promised)
+    }
+
+    /// Whether the candidate's log holds everything that may be committed.
+    ///
+    /// A replica that a change took the vote from still votes for those who do not know yet that the change is
+    /// committed, but its uncommitted tail must not stand against them: it may not campaign with it. Otherwise: 2 leads
+    /// {1, 2}, demotes 1, tells it so together with an entry that 2's own disk has not got, and crashes. 2 needs the
+    /// vote of 1, which refuses because its log is longer, for ever.
+    ///
+    /// Why that is safe: what the tail holds can have been committed by a quorum of the configuration before or after
+    /// the change only, and each of those contains a majority of the voters after it (`isOutvoted` says so), as does
+    /// the candidate's quorum: it has the change in its log, so it knows the configuration right before it. Both
+    /// majorities share a voter that compares whole logs. A later change in the tail would spoil this.
+    private func isComplete(_ request: Message.VoteRequest) -> Bool {
+        if log.isUpToDate(lastIndex: request.lastIndex, lastTerm: request.lastTerm) { return true }
+        guard isOutvoted, !log.hasConfigurationBehindApplied,
+            let commitTerm = log.term(at: log.commit)
+        else { return false }
+        return request.lastTerm > commitTerm
+            || (request.lastTerm == commitTerm && request.lastIndex >= log.commit)
+    }
+
+    // MARK: Roles
+
+    mutating func becomeFollower(_ newTerm: Term, leader newLeader: ReplicaID?) {
+        resetRole(newTerm)
+        role = .follower
+        setLeader(newLeader)
+    }
+
+    private mutating func becomePreCandidate() {
+        precondition(role != .leader, "a leader asks for no pre-vote: \(summary)")
+        votes.removeAll(keepingCapacity: true)
+        role = .preCandidate
+        setLeader(nil)
+    }
+
+    private mutating func becomeCandidate() {
+        precondition(role != .leader, "a leader does not campaign: \(summary)")
+        resetRole(term.next)
+        vote = options.replica
+        role = .candidate
+    }
+
+    private mutating func becomeLeader() {
+        precondition(
+            role == .candidate && leaderOfTerm == nil,
+            "only a candidate of a term without leader may lead: \(summary)")
+        resetRole(term)
+        role = .leader
+        setLeader(options.replica)
+        resetProgress()
+        if let own = position(of: options.replica) {
+            progress[own].becomeReplicate()
+            progress[own].isRecentlyActive = true
+        }
+        // Whatever the log holds may be a membership change.
+        pendingChangeIndex = log.lastIndex
+        firstOwnIndex = log.lastIndex.next
+        appendOwn(kind: .empty, payload: [])
+    }
+
+    private mutating func resetRole(_ newTerm: Term) {
+        precondition(newTerm >= term, "the term would fall from \(term) to \(newTerm): \(summary)")
+        if newTerm > term {
+            term = newTerm
+            vote = nil
+            leaderOfTerm = nil
+        }
+        setLeader(nil)
+        failOwnReads()
+        electionElapsed = 0
+        heartbeatElapsed = 0
+        ticksUntilCampaign = nil
+        drawElectionTimeout()
+        votes.removeAll(keepingCapacity: true)
+        transferee = nil
+        pendingChangeIndex = .zero
+        unappliedBytes = 0
+        outbox.needsReceipt = false
+        isQuiet = false
+        idleTicks = 0
+    }
+
+    mutating func drawElectionTimeout() {
+        randomizedElectionTicks = options.electionTicks + random.below(options.electionTicks)
+    }
+
+    mutating func setLeader(_ newLeader: ReplicaID?) {
+        if leader == newLeader { return }
+        leader = newLeader
+        if let newLeader { leaderOfTerm = newLeader }
+        failForwardedReads()
+    }
+
+    // MARK: The members that a leader keeps track of
+
+    func position(of replica: ReplicaID) -> Int? { progress.firstIndex { $0.replica == replica } }
+
+    mutating func resetProgress() {
+        leaderTick = 1
+        progress = ContiguousArray(
+            configuration.members.map { member in
+                let isSelf = member.replica == options.replica
+                return Progress(
+                    replica: member.replica, match: isSelf ? log.durable : .zero,
+                    next: log.lastIndex.next,
+                    isLearner: configuration.learners.contains(member.replica),
+                    inflights: emptyInflights)
+            })
+    }
+
+    var emptyInflights: Inflights {
+        Inflights(countMax: options.maxAppendsInFlight, bytesMax: options.maxInFlightBytes)
+    }
+}

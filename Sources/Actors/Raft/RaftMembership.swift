@@ -1,0 +1,135 @@
+// Membership changes. A configuration takes effect when its entry is applied, on every replica; at most one change
+// waits for that at a time, and nobody campaigns while a committed one does (etcd's rules).
+
+extension Raft {
+    // MARK: Inputs
+
+    /// Proposes a membership change, which the shell has encoded as the entry's payload. Only a leader takes it, one
+    /// at a time.
+    public mutating func proposeChange(
+        _ change: ConfigurationChange, encoded: [UInt8]
+    ) -> ProposalOutcome {
+        if isFenced { return .refused(.fenced) }
+        wake()
+        defer { checkInvariants() }
+        guard role == .leader else {
+            if let leader { return .refused(.notLeader(leader)) }
+            return .refused(.noLeader)
+        }
+        if let refusal = refusal(ofBytes: encoded.count) { return .refused(refusal) }
+        if options.validatesChanges {
+            if pendingChangeIndex > log.applied { return .refused(.changePending) }
+            if configuration.isJoint && !change.operations.isEmpty {
+                return .refused(
+                    .invalidChange(ConfigurationChanger.Problem.alreadyJoint.explanation))
+            }
+            do throws(ConfigurationChanger.Problem) {
+                var trial = changer
+                try trial.apply(change)
+            } catch {
+                return .refused(.invalidChange(error.explanation))
+            }
+        }
+        appendChange(encoded)
+        return .appended(first: log.lastIndex, last: log.lastIndex)
+    }
+
+    /// The shell applies a `.configuration` entry: the change takes effect here. An entry without payload means a
+    /// change without operations, which leaves the joint configuration.
+    /// - Parameter change: nil where the entry cannot be read; it then changes nothing, on any replica.
+    /// - Returns: the configuration that is in force now. A change that does not fit changes nothing.
+    public mutating func applyConfiguration(_ change: ConfigurationChange?) -> Configuration {
+        if isFenced { return configuration }
+        guard let change else { return configuration }
+        do throws(ConfigurationChanger.Problem) {
+            var next = changer
+            try next.apply(change)
+            noteLostVote(from: configuration, to: next.configuration)
+            configuration = next.configuration
+            progress = next.progress
+        } catch {
+            return configuration
+        }
+        configurationChanged()
+        checkInvariants()
+        return configuration
+    }
+
+    // MARK: Consequences
+
+    private var changer: ConfigurationChanger {
+        ConfigurationChanger(
+            configuration: configuration, progress: progress, lastIndex: log.lastIndex,
+            inflights: emptyInflights)
+    }
+
+    private mutating func appendChange(_ payload: [UInt8]) {
+        appendOwn(kind: .configuration, payload: payload)
+        pendingChangeIndex = log.lastIndex
+        broadcastAppend()
+    }
+
+    /// Every quorum of a joint configuration contains a majority of the incoming voters; and where one voter leaves an
+    /// even number of them, every quorum contains a majority of the rest.
+    private mutating func noteLostVote(from before: Configuration, to after: Configuration) {
+        let had = isVoter(options.replica)
+        let has =
+            after.voters.contains(options.replica)
+            || after.outgoingVoters.contains(options.replica)
+        isOutvoted = had && !has && (before.isJoint || before.voters.count % 2 == 0)
+    }
+
+    private mutating func configurationChanged() {
+        for member in progress.indices
+        where progress[member].isRecentlyActive && progress[member].heardAtTick == 0 {
+            progress[member].heardAtTick = leaderTick
+        }
+        let isLearner = configuration.learners.contains(options.replica)
+        switch role {
+        case .follower: return
+        case .preCandidate, .candidate:
+            if !isVoter(options.replica) { becomeFollower(term, leader: nil) }
+            return
+        case .leader: break
+        }
+        if !options.stepsDownWhenRemoved && (position(of: options.replica) == nil || isLearner) {
+            return
+        }
+        if advanceCommit() {
+            broadcastAppend()
+        } else {
+            // New members need not wait for a heartbeat.
+            for member in progress.indices where progress[member].replica != options.replica {
+                sendAppend(to: member, evenIfEmpty: false)
+            }
+        }
+        if let transferee, !isVoter(transferee) { self.transferee = nil }
+        confirmReads()
+        stepDownIfReplaced()
+    }
+
+    /// Whoever does not count must not lead for long; the others elect one of their own. But not before one of them
+    /// has the whole log and was told what is committed. Otherwise: 1 leaves {1, 2} with an entry that 2 lacks; 2 does
+    /// not know that the change is committed and needs the vote of 1, which refuses because its log is longer, and may
+    /// not campaign itself because it knows that it was removed.
+    mutating func stepDownIfReplaced() {
+        guard role == .leader, options.stepsDownWhenRemoved, !isVoter(options.replica) else {
+            return
+        }
+        let hasSuccessor = progress.contains {
+            configuration.voters.contains($0.replica) && $0.match == log.lastIndex
+                && !$0.isRecovering
+                && $0.sentCommit >= log.commit
+        }
+        if hasSuccessor { becomeFollower(term, leader: nil) }
+    }
+
+    /// The leader leaves a joint configuration by itself. A transfer that is under way defers it: either the new
+    /// leader does it, or this one when the transfer is given up. It is proposed once per joint configuration.
+    mutating func leaveJointConfigurationIfDue() {
+        guard role == .leader, configuration.isJoint, configuration.leavesAutomatically,
+            log.applied >= pendingChangeIndex, refusal(ofBytes: 0) == nil
+        else { return }
+        appendChange([])
+    }
+}

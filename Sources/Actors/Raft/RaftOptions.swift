@@ -1,0 +1,89 @@
+/// How a replica behaves. Every member of a group should use the same values, except for `replica` and `randomSeed`.
+public struct RaftOptions: Sendable {
+    /// Who this replica is. It may not be in the configuration yet, or not any more.
+    public var replica: ReplicaID
+    /// A follower that hears nothing for a random number of ticks in `electionTicks ..< 2 * electionTicks` campaigns.
+    public var electionTicks = 10
+    /// Ticks between two heartbeats of a leader. Less than `electionTicks`.
+    public var heartbeatTicks = 1
+    /// Whether a campaign asks first whether it could win, without touching anyone's term (thesis 9.6).
+    public var usesPreVote = true
+    /// Whether a leader steps down that did not hear from a quorum for `electionTicks`, and whether votes are
+    /// withheld while a leader is heard from (thesis 6.2, 4.2.3).
+    public var checksQuorum = true
+    /// Bytes of entries in one append; an entry that is larger goes alone.
+    public var maxAppendBytes = 1 << 20
+    /// Appends on their way to one follower. At the limit, the rest waits for an acknowledgement.
+    public var maxAppendsInFlight = 4
+    /// Bytes on their way to one follower. A message may overshoot it; the next one then waits.
+    public var maxInFlightBytes = 8 << 20
+    /// Bytes of this leader's payloads that are not applied yet. At the limit, proposals are refused.
+    public var maxUncommittedBytes = 64 << 20
+    /// Bytes of committed entries that are handed out and not applied yet; at the limit, no more are handed out.
+    public var maxCommittedBytesPerEffects = 4 << 20
+    /// Ticks without anything to do after which a group goes quiet; 0 never.
+    public var quietAfterTicks = 3
+    /// One seed, one history of election timeouts. The replica's id is mixed in.
+    public var randomSeed: UInt64
+    /// Whether a leader that a change removed or demoted steps down as soon as it applied the change.
+    public var stepsDownWhenRemoved = true
+    /// Whether membership changes are checked against the present configuration when they are proposed. An
+    /// unsuitable change is harmless without it as well: it does nothing when it is applied.
+    public var validatesChanges = true
+
+    public init(replica: ReplicaID, randomSeed: UInt64) {
+        self.replica = replica
+        self.randomSeed = randomSeed
+    }
+}
+
+/// What a replica starts with. A new group starts with its founding configuration, which is either the snapshot's
+/// (at index 1 or later, so that no member can get the log without it) or the log's first entry.
+public struct RestoredReplica: Sendable {
+    public var hardState: HardState
+    public var snapshot: SnapshotMetadata?
+    /// Contiguous, from just behind the snapshot (or 1) on.
+    public var entries: [Entry]
+    /// The log ended in damage that may have been acknowledged: no votes, and not counted, until a leader has brought
+    /// this replica past here.
+    public var recoveringUntil: LogIndex?
+
+    public init(
+        hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil, entries: [Entry] = [],
+        recoveringUntil: LogIndex? = nil
+    ) {
+        self.hardState = hardState
+        self.snapshot = snapshot
+        self.entries = entries
+        self.recoveringUntil = recoveringUntil
+    }
+}
+
+/// What became of a proposal.
+public enum ProposalOutcome: Hashable, Sendable {
+    /// Appended here, as leader. Another leader may still overwrite it: whoever waits compares the term as well.
+    case appended(first: LogIndex, last: LogIndex)
+    /// Passed on to the leader, without any promise.
+    case forwarded(to: ReplicaID)
+    case refused(ProposalRefusal)
+}
+
+/// Why a proposal was not taken. Nothing was appended.
+public enum ProposalRefusal: Hashable, Sendable {
+    /// No leader is known. Ask again after an election.
+    case noLeader
+    /// Only the leader takes this proposal.
+    case notLeader(ReplicaID)
+    /// Leadership is being handed over; ask again.
+    case transferring
+    /// `maxUncommittedBytes` are waiting to be applied; ask again later.
+    case tooManyUncommitted
+    /// This leader was removed from the group.
+    case notMember
+    /// A membership change is not applied yet; one at a time.
+    case changePending
+    /// The change does not fit the present configuration; the text says why.
+    case invalidChange(String)
+    /// This replica's storage failed.
+    case fenced
+}

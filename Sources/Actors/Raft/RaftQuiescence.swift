@@ -1,0 +1,77 @@
+// Quiet groups: one that has nothing to do sends nothing and needs no ticks. While it is quiet, the nodes watch each
+// other; the shell calls `wake()` or `leaderLost()` when a node's liveness epoch changes or a node dies.
+
+extension Raft {
+    /// Ends the quiet: ticks count again. Any message, proposal or read does so as well.
+    public mutating func wake() {
+        if !isQuiet { return }
+        isQuiet = false
+        idleTicks = 0
+        // The silence that was agreed on is not held against anybody, and a leader speaks at the next tick.
+        electionElapsed = 0
+        heartbeatElapsed = options.heartbeatTicks
+    }
+
+    /// The epoch of this node's liveness; a leader states it when it proposes to go quiet. A new one wakes a leader,
+    /// so that the group can agree on it.
+    public mutating func setLivenessEpoch(_ epoch: UInt64) {
+        if epoch == livenessEpoch { return }
+        livenessEpoch = epoch
+        if role == .leader { wake() }
+    }
+
+    mutating func becomeQuietIfIdle(_ count: Int) {
+        if options.quietAfterTicks == 0 || !isIdle {
+            idleTicks = 0
+            return
+        }
+        idleTicks += count
+        if idleTicks < options.quietAfterTicks { return }
+        isQuiet = true
+        let quiesce = Message.Quiesce(commit: log.commit, livenessEpoch: livenessEpoch)
+        for member in progress where member.replica != options.replica {
+            send(.quiesce(quiesce), to: member.replica)
+        }
+    }
+
+    /// Nothing is on its way, and every member that is alive has everything. A member that is not does not keep the
+    /// others awake: its node's return wakes the group.
+    private var isIdle: Bool {
+        let last = log.lastIndex
+        guard log.commit == last, log.applied == last, log.durable == last,
+            outbox.outstanding.isEmpty,
+            reads.isEmpty, transferee == nil,
+            !(configuration.isJoint && configuration.leavesAutomatically),
+            position(of: options.replica) != nil
+        else { return false }
+        for member in progress where member.replica != options.replica && wasHeardRecently(member) {
+            if member.match != last || member.state != .replicate || !member.inflights.isEmpty
+                || member.isRecovering
+            {
+                return false
+            }
+        }
+        // A leader without a quorum must notice that by its ticks.
+        let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
+            voter in
+            progress.contains { $0.replica == voter && wasHeardRecently($0) }
+        }
+        return verdict == .won
+    }
+
+    mutating func handle(_ quiesce: Message.Quiesce, from sender: ReplicaID) {
+        let agrees =
+            log.lastIndex == quiesce.commit && log.commit == quiesce.commit
+            && log.durable == quiesce.commit
+            && !log.hasPendingSnapshot && !isRecovering && !reads.hasForwarded
+        if agrees {
+            isQuiet = true
+        } else {
+            wake()
+            // It acknowledges nothing, but wakes the leader, whose heartbeats then find out what is missing.
+            send(
+                .appendResponse(Message.AppendResponse(index: .zero, isRecovering: isRecovering)),
+                to: sender)
+        }
+    }
+}

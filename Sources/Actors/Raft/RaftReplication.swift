@@ -1,0 +1,292 @@
+// The leader's side of replication: proposals, appends, acknowledgements, commit, heartbeats.
+
+extension Raft {
+    // MARK: Inputs
+
+    /// Proposes commands. A leader appends them all or none; a follower passes them on to the leader.
+    public mutating func propose(_ payloads: [[UInt8]]) -> ProposalOutcome {
+        precondition(!payloads.isEmpty, "a proposal has at least one payload")
+        if isFenced { return .refused(.fenced) }
+        wake()
+        defer { checkInvariants() }
+        if role == .leader {
+            if let refusal = refusal(ofBytes: payloads.reduce(0) { $0 + $1.count }) {
+                return .refused(refusal)
+            }
+            let first = log.lastIndex.next
+            for payload in payloads { appendOwn(kind: .command, payload: payload) }
+            broadcastAppend()
+            return .appended(first: first, last: log.lastIndex)
+        }
+        guard let leader else { return .refused(.noLeader) }
+        let entries = payloads.map { Entry(index: .zero, term: .zero, kind: .command, payload: $0) }
+        send(.forwardedProposal(entries), to: leader)
+        return .forwarded(to: leader)
+    }
+
+    /// Proposals of a follower. They are never passed on once more, so they cannot run in circles; what is dropped
+    /// here is asked again by whoever waits for it. Membership changes are not taken this way.
+    mutating func handleForwarded(_ entries: [Entry]) {
+        guard role == .leader, !entries.isEmpty, entries.allSatisfy({ $0.kind == .command }) else {
+            return
+        }
+        if refusal(ofBytes: entries.reduce(0) { $0 + $1.payload.count }) != nil { return }
+        for entry in entries { appendOwn(kind: .command, payload: entry.payload) }
+        broadcastAppend()
+    }
+
+    /// The transport could not reach a member: what is in flight to it is probably lost.
+    public mutating func reportUnreachable(_ replica: ReplicaID) {
+        guard !isFenced, role == .leader, let member = position(of: replica) else { return }
+        if progress[member].state == .replicate { progress[member].becomeProbe() }
+        checkInvariants()
+    }
+
+    func refusal(ofBytes bytes: Int) -> ProposalRefusal? {
+        if position(of: options.replica) == nil { return .notMember }
+        if options.stepsDownWhenRemoved && !isVoter(options.replica) { return .notMember }
+        if transferee != nil { return .transferring }
+        // One proposal is taken however large it is, and one without payload always.
+        if bytes > 0, unappliedBytes > 0, unappliedBytes + bytes > options.maxUncommittedBytes {
+            return .tooManyUncommitted
+        }
+        return nil
+    }
+
+    mutating func appendOwn(kind: Entry.Kind, payload: [UInt8]) {
+        unappliedBytes += payload.count
+        log.append(Entry(index: log.lastIndex.next, term: term, kind: kind, payload: payload))
+    }
+
+    mutating func releaseUnappliedBytes(through index: LogIndex) {
+        var next = max(log.applied.next, firstOwnIndex)
+        while next <= index, let entry = log.entry(at: next) {
+            unappliedBytes -= entry.payload.count
+            next = next.next
+        }
+        precondition(unappliedBytes >= 0, "more was applied than appended: \(summary)")
+    }
+
+    // MARK: Sending
+
+    mutating func broadcastAppend() {
+        for member in progress.indices where progress[member].replica != options.replica {
+            sendAppend(to: member, evenIfEmpty: true)
+        }
+    }
+
+    /// Sends what the member lacks next: entries, or the snapshot if they are compacted.
+    /// - Returns: whether something was sent.
+    @discardableResult
+    mutating func sendAppend(to member: Int, evenIfEmpty: Bool) -> Bool {
+        if progress[member].isThrottled { return false }
+        let next = progress[member].next
+        guard let previousTerm = log.term(at: next.previous) else {
+            return sendSnapshot(to: member)
+        }
+        var entries: [Entry] = []
+        // With a full window only an empty append goes out: it finds out whether all of the window was lost.
+        if progress[member].state != .replicate || !progress[member].inflights.isFull {
+            entries = log.slice(
+                from: next, through: log.lastIndex, bytesMax: options.maxAppendBytes)
+        }
+        if entries.isEmpty && !evenIfEmpty { return false }
+        let bytes = entries.reduce(0) { $0 + $1.payload.count }
+        let count = entries.count
+        send(
+            .append(
+                Message.Append(
+                    previousIndex: next.previous, previousTerm: previousTerm, commit: log.commit,
+                    entries: entries)),
+            to: progress[member].replica)
+        progress[member].sent(entries: count, bytes: bytes)
+        progress[member].sent(commit: log.commit)
+        return true
+    }
+
+    mutating func broadcastHeartbeat() {
+        for member in progress.indices where progress[member].replica != options.replica {
+            // Not the whole commit index: the member may hold something else at what it did not acknowledge.
+            let commit = min(progress[member].match, log.commit)
+            send(
+                .heartbeat(Message.Heartbeat(commit: commit, readRound: reads.startedRound)),
+                to: progress[member].replica)
+            progress[member].sent(commit: commit)
+        }
+    }
+
+    // MARK: Answers
+
+    mutating func handle(_ response: Message.AppendResponse, from replica: ReplicaID) {
+        guard let member = position(of: replica) else { return }
+        noteActive(member)
+        let countsAgain = progress[member].isRecovering && !response.isRecovering
+        progress[member].isRecovering = response.isRecovering
+        if response.isRejected {
+            handleRejection(response, from: member)
+        } else if response.index > .zero, response.index <= log.lastIndex {
+            // Index 0 acknowledges nothing; it only states a term, or that the member is recovering.
+            handleAcknowledgement(response.index, from: member)
+        }
+        if countsAgain, advanceCommit() { broadcastAppend() }
+        stepDownIfReplaced()
+    }
+
+    private mutating func handleRejection(_ response: Message.AppendResponse, from member: Int) {
+        var hint = response.hintIndex
+        if response.hintTerm > .zero {
+            // Skip whole terms, not single entries (Raft paper 5.3, in both directions as etcd does).
+            hint = log.conflictHint(from: min(hint, log.lastIndex), term: response.hintTerm).index
+        }
+        if response.isRecovering, response.index <= progress[member].match,
+            response.hintIndex < response.index
+        {
+            progress[member].lostTail(after: min(hint, response.hintIndex))
+            sendAppend(to: member, evenIfEmpty: true)
+        } else if progress[member].refused(response.index, hint: hint) {
+            if progress[member].state == .replicate { progress[member].becomeProbe() }
+            sendAppend(to: member, evenIfEmpty: true)
+        }
+    }
+
+    private mutating func handleAcknowledgement(_ index: LogIndex, from member: Int) {
+        let isNews = progress[member].acknowledged(index)
+        guard isNews || (progress[member].match == index && progress[member].state == .probe) else {
+            return
+        }
+        switch progress[member].state {
+        case .probe: progress[member].becomeReplicate()
+        case .replicate: progress[member].freeInflights(through: index)
+        case .snapshot:
+            // However it got there: what it lacks now is in the log.
+            if progress[member].match.next >= log.firstIndex {
+                progress[member].becomeProbe()
+                progress[member].becomeReplicate()
+            }
+        }
+        if advanceCommit() {
+            broadcastAppend()
+        } else if progress[member].lacks(commit: log.commit) {
+            sendAppend(to: member, evenIfEmpty: true)
+        }
+        // The window may have room for several appends now.
+        while sendAppend(to: member, evenIfEmpty: false) {}
+        if transferee == progress[member].replica { completeTransferIfCaughtUp(member) }
+    }
+
+    mutating func handle(_ response: Message.HeartbeatResponse, from replica: ReplicaID) {
+        guard let member = position(of: replica) else { return }
+        noteActive(member)
+        progress[member].isPaused = false
+        // A member in the probe state, or one that claims to be recovering, has to answer an append to leave it.
+        if progress[member].match < log.lastIndex || progress[member].state == .probe
+            || progress[member].isRecovering
+        {
+            sendAppend(to: member, evenIfEmpty: true)
+        }
+        if response.readRound <= reads.startedRound {
+            progress[member].confirmedReadRound = max(
+                progress[member].confirmedReadRound, response.readRound)
+            confirmReads()
+        }
+    }
+
+    private mutating func noteActive(_ member: Int) {
+        progress[member].isRecentlyActive = true
+        progress[member].heardAtTick = leaderTick
+    }
+
+    // MARK: Commit
+
+    /// The leader's own disk counts like any other, and no earlier (thesis 10.2.1).
+    mutating func acknowledgeOwnDisk() {
+        guard let own = position(of: options.replica) else { return }
+        if progress[own].acknowledged(log.durable), advanceCommit() { broadcastAppend() }
+    }
+
+    /// The highest index that a quorum's disks hold. A recovering member does not count.
+    var quorumIndex: LogIndex {
+        LogIndex(
+            Quorum.reached(by: configuration.voters, and: configuration.outgoingVoters) { voter in
+                guard let member = progress.first(where: { $0.replica == voter }) else {
+                    return nil
+                }
+                return member.isRecovering ? nil : member.match.rawValue
+            })
+    }
+
+    /// Commits what a quorum holds, if it ends with an entry of this term: an entry of an earlier term that a quorum
+    /// holds can still be overwritten (Raft paper, figure 8).
+    /// - Returns: whether the commit index rose.
+    mutating func advanceCommit() -> Bool {
+        if configuration.voters.isEmpty { return false }
+        let index = quorumIndex
+        if index <= log.commit || log.term(at: index) != term { return false }
+        log.advanceCommit(to: index)
+        return true
+    }
+
+    var hasCommittedInTerm: Bool { log.term(at: log.commit) == term }
+
+    // MARK: Time
+
+    mutating func tickAsLeader(_ count: Int) {
+        heartbeatElapsed += count
+        electionElapsed += count
+        leaderTick += UInt64(count)
+        if electionElapsed >= options.electionTicks {
+            electionElapsed = 0
+            if options.checksQuorum { stepDownUnlessQuorumIsActive() }
+            if role != .leader { return }
+            // A transfer that takes longer than an election would is given up.
+            abortTransfer()
+        }
+        becomeQuietIfIdle(count)
+        if isQuiet { return }
+        if heartbeatElapsed >= options.heartbeatTicks {
+            heartbeatElapsed = 0
+            broadcastHeartbeat()
+        }
+        announceSnapshotsAgain()
+    }
+
+    private mutating func stepDownUnlessQuorumIsActive() {
+        let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
+            voter in
+            voter == options.replica
+                || progress.contains { $0.replica == voter && $0.isRecentlyActive }
+        }
+        if verdict != .won {
+            becomeFollower(term, leader: nil)
+            return
+        }
+        for member in progress.indices where progress[member].replica != options.replica {
+            progress[member].isRecentlyActive = false
+        }
+    }
+
+    // MARK: What an operator sees
+
+    /// What this leader knows of a member; nil on others, and for strangers.
+    public func progress(of replica: ReplicaID) -> MemberProgress? {
+        guard role == .leader, let member = progress.first(where: { $0.replica == replica }) else {
+            return nil
+        }
+        let state: MemberProgress.State =
+            switch member.state {
+            case .probe: .probe
+            case .replicate: .replicate
+            case .snapshot: .snapshot
+            }
+        return MemberProgress(
+            replica: replica, match: member.match, next: member.next, state: state,
+            isActive: wasHeardRecently(member), isLearner: member.isLearner,
+            isRecovering: member.isRecovering, inFlight: member.inflights.count)
+    }
+
+    func wasHeardRecently(_ member: Progress) -> Bool {
+        member.replica == options.replica
+            || (member.heardAtTick > 0
+                && leaderTick - member.heardAtTick < UInt64(options.electionTicks))
+    }
+}

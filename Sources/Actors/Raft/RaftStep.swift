@@ -1,0 +1,129 @@
+extension Raft {
+    /// Takes a message from a peer. Messages may be lost, late, repeated and out of order; those that make no
+    /// sense here (for another replica, malformed, of an earlier term) change nothing.
+    public mutating func step(_ message: Message) {
+        if isFenced || message.to != options.replica || message.from == options.replica { return }
+        if case .append(let append) = message.body, !isWellFormed(append, term: message.term) {
+            return
+        }
+        if isQuiet && breaksQuiet(message) { wake() }
+        if message.term > term {
+            if !accept(laterTermOf: message) { return }
+        } else if message.term < term {
+            answer(earlierTermOf: message)
+            checkInvariants()
+            return
+        }
+        switch message.body {
+        case .preVote(let request): handle(request, isPreVote: true, message)
+        case .vote(let request): handle(request, isPreVote: false, message)
+        case .preVoteResponse(let isGranted): handlePreVoteResponse(message, isGranted: isGranted)
+        case .voteResponse(let isGranted):
+            if role == .candidate { recordVote(of: message.from, isGranted: isGranted) }
+        case .append(let append):
+            heard(from: message.from)
+            handle(append, from: message.from)
+        case .heartbeat(let heartbeat):
+            heard(from: message.from)
+            handle(heartbeat, from: message.from)
+        case .snapshot(let metadata):
+            heard(from: message.from)
+            handle(metadata, from: message.from)
+        case .quiesce(let quiesce):
+            heard(from: message.from)
+            handle(quiesce, from: message.from)
+        case .appendResponse(let response):
+            if role == .leader { handle(response, from: message.from) }
+        case .heartbeatResponse(let response):
+            if role == .leader { handle(response, from: message.from) }
+        case .forwardedProposal(let entries): handleForwarded(entries)
+        case .readIndex(let request): handle(request, from: message.from)
+        case .readIndexResponse(let state): finishForwardedRead(state)
+        case .timeoutNow: campaignForTransfer()
+        case .forwardedTransfer(let target):
+            if role == .leader { transferLeadership(to: target) }
+        }
+        checkInvariants()
+    }
+
+    /// An answer to the last heartbeat before the quiet is often still on its way; it brings nothing new.
+    private func breaksQuiet(_ message: Message) -> Bool {
+        switch message.body {
+        case .quiesce: false
+        case .heartbeatResponse: message.term != term
+        case .preVote, .preVoteResponse, .vote, .voteResponse, .append, .appendResponse, .heartbeat,
+            .snapshot,
+            .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer:
+            true
+        }
+    }
+
+    /// - Returns: false if the message is to be ignored, because a leader is alive.
+    private mutating func accept(laterTermOf message: Message) -> Bool {
+        switch message.body {
+        case .preVote(let request):
+            // Never changes a term: the sender has not got this one yet either.
+            return request.isTransfer || !isInLease
+        case .vote(let request):
+            // A removed or cut-off replica must not disrupt a leader that others hear (thesis 4.2.3).
+            if !request.isTransfer && isInLease { return false }
+            becomeFollower(message.term, leader: nil)
+        case .preVoteResponse(let isGranted):
+            // A grant bears the term that was asked for; a refusal bears the one that the other is in.
+            if !isGranted { becomeFollower(message.term, leader: nil) }
+        case .append, .heartbeat, .snapshot, .quiesce:
+            becomeFollower(message.term, leader: message.from)
+        case .voteResponse, .appendResponse, .heartbeatResponse, .forwardedProposal, .readIndex,
+            .readIndexResponse,
+            .timeoutNow, .forwardedTransfer:
+            becomeFollower(message.term, leader: nil)
+        }
+        return true
+    }
+
+    private mutating func answer(earlierTermOf message: Message) {
+        switch message.body {
+        case .append, .heartbeat, .quiesce:
+            // A leader of an earlier term cannot be replaced by a vote that nobody hears: tell it our term, so that
+            // it steps down, and a replica that was cut off with a higher term can come back (etcd's "free stuck
+            // candidate with check quorum").
+            if options.checksQuorum || options.usesPreVote {
+                sendWhenDurable(
+                    .appendResponse(.init(index: .zero, isRecovering: isRecovering)),
+                    to: message.from)
+            }
+        case .preVote:
+            // Answered, lest a replica with a longer log but an earlier term ask for ever.
+            sendWhenDurable(.preVoteResponse(granted: false), to: message.from)
+        case .vote, .preVoteResponse, .voteResponse, .appendResponse, .snapshot, .heartbeatResponse,
+            .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer:
+            break
+        }
+    }
+
+    /// A leader of this term spoke.
+    private mutating func heard(from sender: ReplicaID) {
+        precondition(
+            role != .leader && (leaderOfTerm == nil || leaderOfTerm == sender),
+            "\(sender) leads in term \(term), but so does \(leaderOfTerm ?? options.replica): \(summary)"
+        )
+        if role != .follower { becomeFollower(term, leader: sender) }
+        setLeader(sender)
+        electionElapsed = 0
+        ticksUntilCampaign = nil
+    }
+
+    /// The entries follow the stated position one by one, and no term falls or exceeds the sender's.
+    private func isWellFormed(_ append: Message.Append, term: Term) -> Bool {
+        var index = append.previousIndex
+        var entryTerm = append.previousTerm
+        for entry in append.entries {
+            if entry.index != index.next || entry.term < entryTerm || entry.term > term {
+                return false
+            }
+            index = entry.index
+            entryTerm = entry.term
+        }
+        return entryTerm <= term
+    }
+}

@@ -1,0 +1,312 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Greeting, and what arrives once it is done.
+extension Transport {
+    func linkDidOpen(_ id: LinkID) {
+        metrics.connectionsOpened += 1
+        sendHello(id)
+    }
+
+    func sendHello(_ id: LinkID) {
+        guard let link = links[id] else { return }
+        var hello = me
+        hello.purpose = link.purpose
+        transmit(.hello(hello), over: id)
+    }
+
+    func transmit(_ item: PeerFrameItem, over id: LinkID) {
+        guard let link = links[id] else { return }
+        var writer = PeerFrameWriter()
+        writer.add(item)
+        let payload = writer.take()
+        metrics.framesOut += 1
+        metrics.bytesOut += UInt64(payload.count)
+        _ = link.connection.send(payload)
+    }
+
+    func link(_ id: LinkID, didReceive payload: [UInt8]) {
+        guard let link = links[id] else { return }
+        metrics.framesIn += 1
+        metrics.bytesIn += UInt64(payload.count)
+        links[id]!.lastFrame = loop.now
+        if case .ready(let node) = link.state, let peer = peers[node] {
+            peers[node]!.lastHeard = loop.now
+            // Known before what the frame holds: a group that goes quiet by it trusts a node that is watched.
+            if !peer.isAlive { heard(node, boot: peer.boot, epoch: peer.livenessEpoch) }
+        }
+        do throws(WireError) {
+            try PeerFrameReader.read(payload) { item in take(item, from: id) }
+        } catch {
+            metrics.framesUnreadable += 1
+            logger.warning(
+                "a frame makes no sense; its connection is closed",
+                ["from": link.connection.remoteAddress, "error": error.description])
+            link.connection.close()
+        }
+    }
+
+    private func take(_ item: PeerFrameItem, from id: LinkID) {
+        guard let link = links[id] else { return }
+        switch link.state {
+        case .greeting:
+            switch item {
+            case .hello(let hello): greet(id, hello)
+            case .refusal(let refusal): refused(id, refusal)
+            default: break
+            }
+        case .joining:
+            takeWhileJoining(item, from: id)
+        case .refused:
+            if case .refusal = item { link.connection.close() }
+        case .ready(let node):
+            guard let scheduler else { return }
+            switch item {
+            case .heartbeat(let beat): heard(node, boot: beat.boot, epoch: beat.livenessEpoch)
+            case .message(let message): scheduler.assumeIsolated { $0.receive(message, from: node) }
+            case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
+            case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
+            case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
+            case .refusal(let refusal): refused(id, refusal)
+            case .hello, .joinRequest, .joinResponse: break
+            }
+        }
+    }
+
+    private func takeWhileJoining(_ item: PeerFrameItem, from id: LinkID) {
+        switch item {
+        case .joinRequest(let request):
+            guard let joinHandler else {
+                return transmit(
+                    .joinResponse(
+                        JoinResponse(
+                            cluster: me.cluster,
+                            refusal: Refusal(code: .notReady, message: "this node is not ready yet"))), over: id)
+            }
+            joinHandler(request) { response in
+                self.loop.execute { self.assumeIsolated { $0.transmit(.joinResponse(response), over: id) } }
+            }
+        case .joinResponse(let response):
+            answerJoin(.success(response))
+            links[id]?.connection.close()
+        case .refusal(let refusal): refused(id, refusal)
+        default: break
+        }
+    }
+
+    private func refused(_ id: LinkID, _ refusal: Refusal) {
+        if refusal.code.isWorthALine {
+            metrics.connectionsRefused += 1
+            // Said once, though it is tried again and again.
+            if lastRefusal != refusal.message { logger.error("a peer refused this node", ["reason": refusal.message]) }
+            lastRefusal = refusal.message
+        }
+        if let link = links[id], link.isInitiator, link.purpose == .join {
+            answerJoin(.success(JoinResponse(cluster: 0, refusal: refusal)))
+        }
+        links[id]?.connection.close()
+    }
+
+    private func refuse(_ id: LinkID, _ refusal: Refusal) {
+        metrics.connectionsRefused += 1
+        if refusal.code.isWorthALine {
+            logger.warning(
+                "a connection is refused",
+                ["from": links[id]?.connection.remoteAddress ?? "", "reason": refusal.message])
+        }
+        transmit(.refusal(refusal), over: id)
+        links[id]?.state = .refused(since: loop.now)
+    }
+
+    // MARK: Hello
+
+    private func greet(_ id: LinkID, _ hello: Hello) {
+        guard let link = links[id] else { return }
+        if let objection = objection(to: hello, over: link) { return refuse(id, objection) }
+        if !link.isInitiator { links[id]!.purpose = hello.purpose }
+        switch links[id]!.purpose {
+        case .join:
+            links[id]!.state = .joining(since: loop.now)
+            if let probe = probes.removeValue(forKey: id) {
+                probe(hello.cluster == 0 ? nil : hello.cluster)
+                return link.connection.close()
+            }
+            if link.isInitiator { sendJoinRequest(id) }
+        case .bulk:
+            links[id]!.state = .ready(hello.node)
+            bulkDidOpen(id, hello.node)
+        case .consensus:
+            adopt(id, hello)
+        }
+    }
+
+    private func objection(to hello: Hello, over link: Link) -> Refusal? {
+        if hello.protocolMin > Hello.currentProtocol || hello.protocolMax < Hello.currentProtocol {
+            return Refusal(
+                code: .protocolMismatch,
+                message: "this node speaks protocol \(Hello.currentProtocol), the other "
+                    + "\(hello.protocolMin) to \(hello.protocolMax): upgrade the older one")
+        }
+        let isJoining = link.isInitiator ? link.purpose == .join : hello.purpose == .join
+        if isJoining { return nil }
+        if me.cluster == 0 {
+            return Refusal(code: .notReady, message: "\(me.node) has not joined a cluster yet")
+        }
+        if hello.cluster != me.cluster {
+            return Refusal(
+                code: .wrongCluster,
+                message: "\(hello.node) belongs to cluster \(String(hello.cluster, radix: 16)), "
+                    + "\(me.node) to cluster \(String(me.cluster, radix: 16))")
+        }
+        if hello.node == me.node {
+            return Refusal(
+                code: .duplicateNode, message: "\(hello.node) is the id of this node; give each node an id of its own")
+        }
+        guard isWelcome(hello.node) else {
+            return Refusal(
+                code: .notMember,
+                message: "\(hello.node) is no member of this cluster: it was removed, or has not joined yet")
+        }
+        if let registered = registeredInstance(of: hello.node), registered != hello.instance {
+            return Refusal(
+                code: .duplicateNode,
+                message: "\(hello.node) is a member with another data directory; "
+                    + "remove it first (flotilla node remove \(hello.node.rawValue)) or choose another id")
+        }
+        if let peer = peers[hello.node], peer.instance == hello.instance, hello.boot < peer.boot {
+            return Refusal(
+                code: .olderBoot,
+                message: "\(hello.node) came back as boot \(hello.boot) after boot \(peer.boot) was seen: "
+                    + "this is an old copy of its data; remove the node and add it again")
+        }
+        return nil
+    }
+
+    /// Makes this connection the one with its peer, or refuses it where another one is to stay: the one that the lower
+    /// node id opened, so that both sides decide alike, unless the peer has restarted since. Of two that the same node
+    /// opened the later one stays: it has given up the other one, or would not have opened this.
+    private func adopt(_ id: LinkID, _ hello: Hello) {
+        let now = loop.now
+        var peer =
+            peers[hello.node]
+            ?? Peer(node: hello.node, address: hello.address, backoff: Backoff(), nextDial: now, lastHeard: now)
+        if let current = peer.link, let currentLink = links[current], peer.boot == hello.boot {
+            let initiator = links[id]!.isInitiator ? me.node : hello.node
+            let currentInitiator = currentLink.isInitiator ? me.node : hello.node
+            guard initiator <= currentInitiator else {
+                return refuse(id, Refusal(code: .replaced, message: "there is a connection already"))
+            }
+        }
+        let previous = peer.link
+        if peer.dialing == id { peer.dialing = nil }
+        links[id]!.state = .ready(hello.node)
+        peer.link = id
+        if !hello.address.isEmpty { peer.address = hello.address }
+        peer.instance = hello.instance
+        peer.featureLevel = hello.featureLevel
+        peer.backoff = Backoff()
+        // The epoch comes with the first heartbeat.
+        peers[hello.node] = peer
+        if let previous { links[previous]?.connection.close() }
+        transmit(.heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch)), over: id)
+        heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
+        scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
+        logger.debug("connected to \(hello.node)", ["address": peer.address])
+    }
+
+    func linkDidClose(_ id: LinkID, _ error: NetworkError?) {
+        guard let link = links.removeValue(forKey: id) else { return }
+        metrics.connectionsClosed += 1
+        if let probe = probes.removeValue(forKey: id) {
+            probe(nil)
+        } else if link.isInitiator, link.purpose == .join {
+            answerJoin(.failure(error ?? NetworkError(.connectionLost, "the seed did not answer")))
+        }
+        for node in peers.keys.sorted() {
+            if peers[node]!.dialing == id { peers[node]!.dialing = nil }
+            bulkDidClose(id, node)
+            guard peers[node]!.link == id else { continue }
+            peers[node]!.link = nil
+            logger.debug("lost the connection to \(node)", ["error": error?.description ?? "closed"])
+            scheduler?.assumeIsolated { $0.peerDidChange(node, .disconnected) }
+            peers[node]!.nextDial = loop.now
+            dialIfNeeded(node)
+        }
+    }
+
+    // MARK: Joining
+
+    /// Asks the node at `address` to make this one a member. The answer goes to `completion`, once.
+    func join(
+        at address: String, httpAddress: String,
+        completion: @escaping @Sendable (Result<JoinResponse, NetworkError>) -> Void
+    ) {
+        joinAnswer = completion
+        joinHTTPAddress = httpAddress
+        _ = dial(address, purpose: .join)
+    }
+
+    func answerJoin(_ answer: Result<JoinResponse, NetworkError>) {
+        let waiter = joinAnswer
+        joinAnswer = nil
+        waiter?(answer)
+    }
+
+    /// The node does not want to join any more: whoever waits for the answer is told.
+    func abandonJoin() {
+        for id in links.keys.sorted() where links[id]!.isInitiator && links[id]!.purpose == .join {
+            links[id]!.connection.close()
+        }
+    }
+
+    /// Asks who is at `address`.
+    func probe(_ address: String, completion: @escaping @Sendable (UInt64?) -> Void) {
+        probes[dial(address, purpose: .join)] = completion
+    }
+
+    private func sendJoinRequest(_ id: LinkID) {
+        transmit(
+            .joinRequest(
+                JoinRequest(
+                    node: me.node, instance: me.instance, address: me.address, httpAddress: joinHTTPAddress,
+                    featureLevel: me.featureLevel)), over: id)
+    }
+
+    // MARK: Bulk
+
+    /// Sends over the second connection to a node; opens it where there is none.
+    func sendBulk(_ item: PeerFrameItem, to node: NodeID) {
+        guard let peer = peers[node] else { return }
+        switch peer.bulk {
+        case .open(let id): transmit(item, over: id)
+        case .dialing(let id, var waiting):
+            guard waiting.count < Peer.bulkQueueLimit else { return }
+            waiting.append(item)
+            peers[node]!.bulk = .dialing(id, waiting: waiting)
+        case .none:
+            guard !peer.address.isEmpty else { return }
+            peers[node]!.bulk = .dialing(dial(peer.address, purpose: .bulk), waiting: [item])
+        }
+    }
+
+    private func bulkDidOpen(_ id: LinkID, _ node: NodeID) {
+        guard let peer = peers[node] else { return }
+        if case .dialing(let mine, let waiting) = peer.bulk, mine == id {
+            for item in waiting { transmit(item, over: id) }
+            peers[node]!.bulk = .open(id)
+        } else if case .none = peer.bulk {
+            // The peer opened it to fetch from us; answers go back the same way.
+            peers[node]!.bulk = .open(id)
+        } else if case .open = peer.bulk {
+            peers[node]!.bulk = .open(id)
+        }
+    }
+
+    private func bulkDidClose(_ id: LinkID, _ node: NodeID) {
+        switch peers[node]!.bulk {
+        case .open(let mine) where mine == id: peers[node]!.bulk = .none
+        case .dialing(let mine, _) where mine == id: peers[node]!.bulk = .none
+        case .none, .open, .dialing: break
+        }
+    }
+}

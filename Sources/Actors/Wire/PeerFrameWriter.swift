@@ -1,0 +1,160 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Collects what goes to one peer into one frame's payload. Nothing is kept between: what is added is encoded at once.
+struct PeerFrameWriter {
+    private var writer = ProtobufWriter(reservingCapacity: 512)
+
+    var isEmpty: Bool { writer.bytes.isEmpty }
+    var count: Int { writer.bytes.count }
+
+    /// The frame's payload; the writer starts anew.
+    mutating func take() -> [UInt8] {
+        let bytes = writer.bytes
+        writer = ProtobufWriter(reservingCapacity: min(bytes.count, 64 << 10))
+        return bytes
+    }
+
+    mutating func add(_ item: PeerFrameItem) {
+        switch item {
+        case .hello(let hello): add(hello)
+        case .refusal(let refusal): writer.message(2) { $0.encode(refusal) }
+        case .heartbeat(let heartbeat):
+            writer.message(3) { writer in
+                writer.varint(1, heartbeat.boot)
+                writer.varint(2, heartbeat.livenessEpoch)
+            }
+        case .message(let message): add(message)
+        case .unknownGroup(let unknown):
+            writer.message(5) { writer in
+                writer.varint(1, unknown.group.rawValue)
+                writer.varint(2, unknown.incarnation)
+                writer.varint(3, unknown.replica.rawValue)
+            }
+        case .joinRequest(let request):
+            writer.message(6) { writer in
+                writer.varint(1, request.node.rawValue)
+                writer.fixed64(2, request.instance)
+                writer.string(3, request.address)
+                writer.string(4, request.httpAddress)
+                writer.varint(5, UInt64(request.featureLevel))
+            }
+        case .joinResponse(let response):
+            writer.message(7) { writer in
+                writer.fixed64(1, response.cluster)
+                if let refusal = response.refusal { writer.message(2) { $0.encode(refusal) } }
+            }
+        case .snapshotRequest(let request):
+            writer.message(8) { writer in
+                writer.varint(1, request.group.rawValue)
+                writer.varint(2, request.incarnation)
+                writer.varint(3, request.index.rawValue)
+                writer.varint(4, request.term.rawValue)
+                writer.varint(5, request.offset)
+            }
+        case .snapshotChunk(let chunk):
+            writer.message(9) { writer in
+                writer.bytes(1, chunk.data)
+                writer.varint(2, chunk.offset)
+                writer.bool(3, chunk.isFinal)
+                writer.varint(4, chunk.group.rawValue)
+                writer.varint(5, chunk.index.rawValue)
+                writer.varint(6, chunk.term.rawValue)
+                writer.bool(7, chunk.isGone)
+            }
+        }
+    }
+
+    private mutating func add(_ hello: Hello) {
+        writer.message(1) { writer in
+            writer.varint(1, UInt64(hello.protocolMin))
+            writer.varint(2, UInt64(hello.protocolMax))
+            writer.fixed64(3, hello.cluster)
+            writer.varint(4, hello.node.rawValue)
+            writer.fixed64(5, hello.instance)
+            writer.varint(6, hello.boot)
+            writer.varint(7, UInt64(hello.featureLevel))
+            writer.string(8, hello.address)
+            writer.varint(9, UInt64(hello.purpose.rawValue))
+            for capability in hello.capabilities { writer.stringAlways(10, capability) }
+        }
+    }
+
+    private mutating func add(_ routed: RoutedMessage) {
+        writer.message(4) { writer in
+            writer.varint(1, routed.group.rawValue)
+            writer.varint(2, routed.incarnation)
+            writer.varint(3, UInt64(routed.kind.rawValue))
+            writer.varint(4, routed.message.from.rawValue)
+            writer.varint(5, routed.message.to.rawValue)
+            writer.varint(6, routed.message.term.rawValue)
+            writer.encode(routed.message.body, snapshot: routed.snapshot)
+        }
+    }
+}
+
+extension ProtobufWriter {
+    fileprivate mutating func encode(_ refusal: Refusal) {
+        varint(1, UInt64(refusal.code.rawValue))
+        string(2, refusal.message)
+    }
+
+    fileprivate mutating func encode(_ body: Message.Body, snapshot offer: SnapshotOffer?) {
+        switch body {
+        case .preVote(let request): message(10) { $0.encode(request) }
+        case .preVoteResponse(let granted): message(11) { $0.bool(1, granted) }
+        case .vote(let request): message(12) { $0.encode(request) }
+        case .voteResponse(let granted): message(13) { $0.bool(1, granted) }
+        case .append(let append):
+            message(14) { writer in
+                writer.varint(1, append.previousIndex.rawValue)
+                writer.varint(2, append.previousTerm.rawValue)
+                writer.varint(3, append.commit.rawValue)
+                for entry in append.entries { writer.message(4) { entry.encode(into: &$0) } }
+            }
+        case .appendResponse(let response):
+            message(15) { writer in
+                writer.varint(1, response.index.rawValue)
+                writer.bool(2, response.isRejected)
+                writer.varint(3, response.hintIndex.rawValue)
+                writer.varint(4, response.hintTerm.rawValue)
+                writer.bool(5, response.isRecovering)
+            }
+        case .heartbeat(let heartbeat):
+            message(16) { writer in
+                writer.varint(1, heartbeat.commit.rawValue)
+                writer.varint(2, heartbeat.readRound)
+            }
+        case .heartbeatResponse(let response): message(17) { $0.varint(1, response.readRound) }
+        case .snapshot(let metadata):
+            message(18) { writer in
+                writer.message(1) { metadata.encode(into: &$0) }
+                writer.varint(2, offer?.size ?? 0)
+                writer.varint(3, UInt64(offer?.checksum ?? 0))
+            }
+        case .forwardedProposal(let entries):
+            message(19) { writer in
+                for entry in entries { writer.message(1) { entry.encode(into: &$0) } }
+            }
+        case .readIndex(let request): message(20) { $0.varint(1, request.context) }
+        case .readIndexResponse(let state):
+            message(21) { writer in
+                writer.varint(1, state.context)
+                writer.varint(2, state.index.rawValue)
+            }
+        case .timeoutNow: message(22) { _ in }
+        case .forwardedTransfer(let replica): message(23) { $0.varint(1, replica.rawValue) }
+        case .quiesce(let quiesce):
+            message(24) { writer in
+                writer.varint(1, quiesce.commit.rawValue)
+                writer.varint(2, quiesce.livenessEpoch)
+            }
+        }
+    }
+
+    private mutating func encode(_ request: Message.VoteRequest) {
+        varint(1, request.lastIndex.rawValue)
+        varint(2, request.lastTerm.rawValue)
+        bool(3, request.isTransfer)
+    }
+}

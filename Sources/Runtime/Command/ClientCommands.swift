@@ -1,0 +1,202 @@
+import FlotillaIO
+
+/// The commands that ask a node over HTTP.
+enum ClientCommands {
+    static let all = [status, removeNode, start, describe, result, list]
+
+    private static let json = CommandDescription.Option.flag(
+        "json", "write what the node answered, as JSON")
+    private static let namespace = CommandDescription.Option.value(
+        "namespace", "NAME", "(default: default)")
+
+    private static func printJSON(_ value: JSONValue) {
+        Terminal.writeLine(String(decoding: value.canonicalBytes, as: UTF8.self))
+    }
+
+    // MARK: Nodes
+
+    private static let status = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla status", summary: "Shows a node, its cluster and its groups.",
+            options: [
+                APIClient.option, json, .flag("hash", "with the hashes of the replicas' states"),
+            ])
+    ) { options in
+        let query = [("hash", options.has("hash") ? "1" : nil)]
+        let value = try APIClient(options).get("/v1/status", query: query)
+        if options.has("json") {
+            printJSON(value)
+        } else {
+            Terminal.write(ClientTables.status(value))
+        }
+    }
+
+    private static let removeNode = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla node remove",
+            summary:
+                "Takes a node out of the cluster for good; its id cannot come back with old data.",
+            arguments: ["ID"], options: [APIClient.option])
+    ) { options in
+        guard let id = UInt64(options.arguments[0]), id > 0 else {
+            throw options.fail("\(options.arguments[0]) is no node id; ids are numbers from 1 on")
+        }
+        _ = try APIClient(options).send("DELETE", "/v1/nodes/\(id)")
+        Terminal.writeLine("Node \(id) is removed.")
+    }
+
+    // MARK: Workflows
+
+    private static let start = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla workflow start",
+            summary:
+                "Starts a workflow; with an id that is taken by an equal start, finds that one.",
+            arguments: ["TYPE"],
+            options: [
+                .value("version", "N", "(default: the newest)"),
+                .value(
+                    "id", "ID",
+                    "the workflow's id, which makes the start safe to repeat (default: a new one)"),
+                .value(
+                    "input", "JSON|@FILE|-",
+                    "the input, from a file, or from standard input (default: null)"),
+                .flag("wait", "wait for the result and write it"),
+                namespace, APIClient.option, json,
+            ])
+    ) { options in
+        var body: [String: JSONValue] = [
+            "type": .string(options.arguments[0]), "input": try input(options),
+        ]
+        if let version = try options.number("version", in: 1...UInt32.max) {
+            body["version"] = .integer(Int64(version))
+        }
+        if let id = options.string("id") { body["id"] = .string(id) }
+        if let namespace = options.string("namespace") { body["namespace"] = .string(namespace) }
+        let client = APIClient(options)
+        let answer = try client.send("POST", "/v1/workflows", body: .object(body))
+        let info = try APIClient.parse(answer.body)
+        guard !options.has("wait") else {
+            return try await printResult(of: info["id"]?.text ?? "", wait: nil, options)
+        }
+        if options.has("json") { return printJSON(info) }
+        let verb = answer.status == 201 ? "Started" : "Was started before:"
+        Terminal.writeLine("\(verb) \(info["id"]?.cell ?? "") (run \(info["run"]?.cell ?? ""))")
+    }
+
+    private static let describe = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla workflow describe", summary: "Shows a workflow with its steps.",
+            arguments: ["ID"],
+            options: [namespace, APIClient.option, json])
+    ) { options in
+        let value = try APIClient(options).get(
+            path(options.arguments[0]), query: [("namespace", options.string("namespace"))])
+        if options.has("json") {
+            printJSON(value)
+        } else {
+            Terminal.write(ClientTables.description(value))
+        }
+    }
+
+    private static let result = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla workflow result", summary: "Writes a workflow's result, as JSON.",
+            arguments: ["ID"],
+            options: [
+                .value(
+                    "wait", "DURATION",
+                    "how long to wait for it, such as 30s (default: as long as it takes)"),
+                namespace, APIClient.option, json,
+            ])
+    ) { options in
+        var wait: Duration?
+        if let text = options.string("wait") {
+            guard let duration = DurationText.parse(text) else {
+                throw options.fail("--wait \(text): write 500ms, 30s or 2m, a day at most")
+            }
+            wait = duration
+        }
+        try await printResult(of: options.arguments[0], wait: wait, options)
+    }
+
+    private static let list = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla workflow list", summary: "Lists workflows in the order of their starts.",
+            options: [
+                .value("status", "STATUS", "only running, parked, completed or failed ones"),
+                .value("type", "TYPE", "only those of a type"),
+                .value("limit", "N", "so many at most (default: \(HTTPAPI.listLimitDefault))"),
+                .value("after", "ID", "go on behind this one"),
+                namespace, APIClient.option, json,
+            ])
+    ) { options in
+        let value = try APIClient(options).get(
+            "/v1/workflows",
+            query: ["status", "type", "limit", "after", "namespace"].map {
+                ($0, options.string($0))
+            })
+        if options.has("json") {
+            printJSON(value)
+        } else {
+            Terminal.write(ClientTables.list(value))
+        }
+    }
+
+    // MARK: Parts
+
+    private static func path(_ id: String) -> String {
+        "/v1/workflows/" + PercentEncoding.encode(id)
+    }
+
+    /// Asks again and again until the workflow has ended or the time is over.
+    private static func printResult(of id: String, wait: Duration?, _ options: ParsedOptions)
+        async throws
+    {
+        let client = APIClient(options)
+        let deadline = wait.map { ContinuousClock.now + $0 }
+        while true {
+            try Task.checkCancellation()
+            let left = deadline.map { max(.zero, $0 - .now) } ?? .seconds(20)
+            let part = min(left, .seconds(20))
+            let milliseconds =
+                part.components.seconds * 1_000 + part.components.attoseconds
+                / 1_000_000_000_000_000
+            let query = [("wait", "\(milliseconds)ms"), ("namespace", options.string("namespace"))]
+            let answer = try client.send("GET", path(id) + "/result", query: query, wait: part)
+            let value = try APIClient.parse(answer.body)
+            if answer.status == 200 { return try printEnd(value, of: id, options) }
+            if let deadline, deadline <= .now {
+                throw CommandError("\(id) is still \(value["status"]?.cell ?? "running")")
+            }
+        }
+    }
+
+    private static func printEnd(_ value: JSONValue, of id: String, _ options: ParsedOptions) throws {
+        if options.has("json") {
+            printJSON(value)
+        } else if let output = value["output"] {
+            printJSON(output)
+        }
+        guard let failure = value["failure"] else { return }
+        throw CommandError(
+            "\(id) failed: \(failure["type"]?.cell ?? ""): \(failure["message"]?.cell ?? "")")
+    }
+
+    private static func input(_ options: ParsedOptions) throws -> JSONValue {
+        let text = options.string("input") ?? "null"
+        let bytes: [UInt8]
+        if text == "-" {
+            bytes = try InputFile.read("/dev/stdin")
+        } else if text.hasPrefix("@") {
+            bytes = try InputFile.read(String(text.dropFirst()))
+        } else {
+            bytes = Array(text.utf8)
+        }
+        do {
+            return try JSONValue(parsing: bytes)
+        } catch {
+            throw options.fail("--input is not JSON: \(error.message)")
+        }
+    }
+}

@@ -1,0 +1,90 @@
+import FlotillaIO
+
+/// A node's answers as tables, for people.
+enum ClientTables {
+    /// Longer values are cut.
+    private static let cellCharactersMax = 60
+
+    static func status(_ status: JSONValue) -> String {
+        let counts = status["workflows"]
+        var facts = TextTable(["", ""])
+        facts.add([
+            "node",
+            "\(cell(status, "node")) (boot \(cell(status, "boot")), flotilla \(cell(status, "version")))",
+        ])
+        facts.add(["cluster", cell(status, "cluster")])
+        facts.add(["ready", status["ready"] == .bool(true) ? "yes" : "no"])
+        facts.add([
+            "workflows",
+            ["running", "parked", "completed", "failed"].map { "\(cell(counts, $0)) \($0)" }.joined(
+                separator: ", ")
+                + "; \(cell(counts, "owned")) run here",
+        ])
+        var nodes = TextTable(["NODE", "PEERS", "HTTP"])
+        for node in status["nodes"]?.elements ?? [] {
+            nodes.add([cell(node, "id"), cell(node, "address"), cell(node, "http")])
+        }
+        let warnings = (status["warnings"]?.elements ?? []).map { "warning: \($0.cell)\n" }.joined()
+        return facts.text + warnings + "\n" + nodes.text + "\n"
+            + groups(status["groups"]?.elements ?? [])
+    }
+
+    private static func groups(_ groups: [JSONValue]) -> String {
+        let hasHashes = groups.contains { $0["stateHash"] != nil }
+        var table = TextTable(
+            [
+                "GROUP", "KIND", "ROLE", "LEADER", "TERM", "COMMITTED", "APPLIED", "VOTERS",
+                "LEARNERS",
+            ]
+                + (hasHashes ? ["STATE"] : []),
+            rightAligned: [4, 5, 6])
+        for group in groups {
+            table.add(
+                ["group", "kind", "role", "leader", "term", "commitIndex", "appliedIndex"].map {
+                    cell(group, $0)
+                }
+                    + ["voters", "learners"].map { name in
+                        (group[name]?.elements ?? []).map(\.cell).joined(separator: ",")
+                    } + (hasHashes ? [cell(group, "stateHash")] : []))
+        }
+        return table.text
+    }
+
+    static func list(_ page: JSONValue) -> String {
+        let names = ["id", "type", "version", "status", "owner", "startedAt", "finishedAt"]
+        var table = TextTable(["ID", "TYPE", "VERSION", "STATUS", "OWNER", "STARTED", "FINISHED"])
+        for workflow in page["workflows"]?.elements ?? [] {
+            table.add(names.map { cell(workflow, $0) })
+        }
+        let more = page["next"]?.text.map { "More: --after \($0)\n" } ?? ""
+        return table.text + more
+    }
+
+    static func description(_ workflow: JSONValue) -> String {
+        var facts = TextTable(["", ""])
+        for (label, name) in [
+            ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"),
+            ("status", "status"),
+            ("reason", "parkedReason"), ("owner", "owner"), ("fencing token", "epoch"),
+            ("started", "startedAt"),
+            ("finished", "finishedAt"), ("input", "input"), ("output", "output"),
+        ] where workflow[name] != nil {
+            facts.add([label, cell(workflow, name)])
+        }
+        if let failure = workflow["failure"] {
+            facts.add(["failure", "\(cell(failure, "type")): \(cell(failure, "message"))"])
+        }
+        var steps = TextTable(
+            ["STEP", "OCCURRENCE", "RECORDED", "BYTES", "VALUE"], rightAligned: [1, 3])
+        for step in workflow["steps"]?.elements ?? [] {
+            steps.add(
+                ["name", "occurrence", "recordedAt", "bytes", "value"].map { cell(step, $0) })
+        }
+        return facts.text + "\n" + steps.text
+    }
+
+    private static func cell(_ object: JSONValue?, _ name: String) -> String {
+        let text = object?[name]?.cell ?? ""
+        return text.count <= cellCharactersMax ? text : text.prefix(cellCharactersMax - 3) + "..."
+    }
+}

@@ -1,0 +1,99 @@
+import FlotillaIO
+
+/// `flotilla node run`
+enum NodeRunCommand {
+    static let description = CommandDescription(
+        "flotilla node run",
+        summary: "Runs a node until SIGTERM or SIGINT, which hand its work over first.",
+        options: [
+            .value("id", "N", "this node's number in the cluster, from 1 on (required)"),
+            .value("listen", "HOST:PORT", "where peers connect (required)"),
+            .value(
+                "advertise", "HOST:PORT", "what peers are told to connect to (default: --listen)"),
+            .value("http", "HOST:PORT", "where the HTTP interface listens (default: none)"),
+            .value("data", "DIR", "where the log is kept; this or --memory"),
+            .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
+            .flag(
+                "bootstrap",
+                "found a cluster, unless the data belongs to one; with --join, unless one of those does"
+            ),
+            .value(
+                "join", "HOST:PORT,...",
+                "nodes to ask for membership, unless the data belongs to a cluster"),
+            .flag(
+                "insecure",
+                "listen beyond loopback, although connections are neither encrypted nor authenticated"
+            ),
+            .value(
+                "log-level", "LEVEL",
+                "trace, debug, info, notice, warning, error or critical (default: info)"),
+        ])
+
+    static func subcommand(workflows: [any RegisterableWorkflow]) -> FlotillaCommand.Subcommand {
+        FlotillaCommand.Subcommand(description: description) { options in
+            try await run(try configuration(options), workflows: workflows)
+        }
+    }
+
+    /// - Throws: `UsageError` for what is missing or does not go together.
+    static func configuration(_ options: ParsedOptions) throws(UsageError) -> NodeConfiguration {
+        guard let id = try options.number("id", in: 1...UInt64.max) else {
+            throw options.fail("--id is missing")
+        }
+        guard let listen = options.string("listen") else {
+            throw options.fail("--listen is missing")
+        }
+        let data: NodeConfiguration.DataLocation
+        switch (options.string("data"), options.has("memory")) {
+        case (let directory?, false): data = .directory(directory)
+        case (nil, true): data = .memory
+        case (nil, false): throw options.fail("say where the data is kept: --data DIR, or --memory")
+        case (_?, true): throw options.fail("--data and --memory exclude each other")
+        }
+        let seeds = (options.string("join") ?? "").split(separator: ",").map(String.init)
+        let levelName = options.string("log-level") ?? "info"
+        guard let level = LogLines.level(named: levelName) else {
+            throw options.fail("--log-level \(levelName): no such level")
+        }
+        var configuration = NodeConfiguration(
+            id: id, listen: listen, http: options.string("http"), data: data, join: seeds,
+            logger: LogLines.logger(level: level))
+        // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
+        configuration.founds = options.has("bootstrap")
+        configuration.advertise = options.string("advertise")
+        configuration.allowsInsecureListening = options.has("insecure")
+        return configuration
+    }
+
+    private static func run(
+        _ configuration: NodeConfiguration, workflows: [any RegisterableWorkflow]
+    ) async throws {
+        warnLoudly(configuration)
+        do {
+            try await TerminationSignals.cancelling {
+                try await withNode(configuration, workflows: workflows) { _ in
+                    while true { try await Task.sleep(for: .seconds(3_600)) }
+                }
+            }
+        } catch is CancellationError {
+            // What a signal asked for: an orderly stop is a success.
+        }
+    }
+
+    private static func warnLoudly(_ configuration: NodeConfiguration) {
+        var warnings: [String] = []
+        if case .memory = configuration.data {
+            warnings.append(
+                "NOTHING IS KEPT ON DISK (--memory): what this node held is lost when it ends.")
+        }
+        if configuration.allowsInsecureListening {
+            warnings.append(
+                "CONNECTIONS ARE NEITHER ENCRYPTED NOR AUTHENTICATED (--insecure): whoever reaches this node rules it."
+            )
+        }
+        for warning in warnings {
+            let isColored = Terminal.usesColor(.error)
+            Terminal.writeLine(isColored ? "\u{1B}[1;33m\(warning)\u{1B}[0m" : warning, to: .error)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+import Flotilla
+import Glibc
+
+struct BenchmarkStepsInput: Codable, Sendable {
+    var steps: Int
+}
+
+/// Moments and latencies are nanoseconds of the machine's monotonic clock, which its processes share.
+struct BenchmarkStepsOutput: Codable, Sendable {
+    var steps: Int
+    var startedAt: UInt64
+    var endedAt: UInt64
+    var latencyP50: UInt64
+    var latencyP99: UInt64
+}
+
+/// Nothing but steps, one after the other. It measures itself, so it means something only where no node fails on the
+/// way.
+let benchmarkSteps = Workflow("benchmark_steps", version: 1) {
+    (input: BenchmarkStepsInput, context: WorkflowContext) async throws -> BenchmarkStepsOutput in
+    let start = monotonicNanoseconds()
+    var latencies: [UInt64] = []
+    latencies.reserveCapacity(max(0, input.steps))
+    var last = start
+    for number in 0..<max(0, input.steps) {
+        _ = try await context.step("step") { _ in number }
+        let now = monotonicNanoseconds()
+        latencies.append(now - last)
+        last = now
+    }
+    latencies.sort()
+    func percentile(_ percent: Int) -> UInt64 {
+        latencies.isEmpty ? 0 : latencies[max(0, (percent * latencies.count + 99) / 100 - 1)]
+    }
+    return BenchmarkStepsOutput(
+        steps: input.steps, startedAt: start, endedAt: last, latencyP50: percentile(50),
+        latencyP99: percentile(99))
+}
+
+struct BenchmarkChainInput: Codable, Sendable {
+    var seed: UInt64
+    var steps: Int
+}
+
+struct BenchmarkChainOutput: Codable, Sendable {
+    var value: UInt64
+}
+
+/// Steps whose values depend on each other: one that is lost, repeated or out of order changes the end.
+let benchmarkChain = Workflow("benchmark_chain", version: 1) {
+    (input: BenchmarkChainInput, context: WorkflowContext) async throws -> BenchmarkChainOutput in
+    var value = input.seed
+    for number in 0..<UInt64(max(0, input.steps)) {
+        let before = value
+        value = try await context.step("link") { _ in
+            try await Task.sleep(for: .milliseconds(.random(in: 0...10)))
+            return (before * 31 + number + 7) % 1_000_003
+        }
+        if number == 1 { try await context.sleep(for: .milliseconds(50)) }
+    }
+    return BenchmarkChainOutput(value: value)
+}
+
+private func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}

@@ -1,0 +1,120 @@
+import FlotillaIO
+
+extension HTTPRequest {
+    /// A parameter's value; nil where it is missing or empty.
+    func text(_ name: String) -> String? {
+        query(name).flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    /// - Throws: 400, naming the parameter, if its value is no number within `range`.
+    func number<Number: FixedWidthInteger & Sendable>(
+        _ name: String, in range: ClosedRange<Number>
+    ) throws(Problem) -> Number? {
+        guard let text = text(name) else { return nil }
+        guard let number = Number(text), range.contains(number) else {
+            throw .badRequest(
+                "\(name)=\(text) is not a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    /// - Throws: 400 if the value is no duration.
+    func duration(_ name: String) throws(Problem) -> Duration? {
+        guard let text = text(name) else { return nil }
+        guard let duration = DurationText.parse(text) else {
+            throw .badRequest(
+                "\(name)=\(text) is no duration; write 500ms, 30s or 2m, a day at most")
+        }
+        return duration
+    }
+
+    /// - Throws: 400 if the value is neither 1 or true nor 0 or false.
+    func flag(_ name: String) throws(Problem) -> Bool {
+        switch text(name) {
+        case nil, "0"?, "false"?: return false
+        case "1"?, "true"?: return true
+        case let text?: throw .badRequest("\(name)=\(text) is neither 1 nor 0")
+        }
+    }
+
+    /// - Throws: 400, naming the first parameter that the route does not know: a misspelt filter must not list all.
+    func allowQuery(_ names: String...) throws(Problem) {
+        guard let unknown = query.map(\.name).filter({ !names.contains($0) }).min() else { return }
+        let known =
+            names.isEmpty ? "this path takes none" : "there are " + names.joined(separator: ", ")
+        throw .badRequest("unknown query parameter \(unknown); \(known)")
+    }
+
+    /// The body as a JSON object with none but the members named.
+    /// - Throws: 400, naming what is wrong.
+    func object(allowing names: Set<String>) throws(Problem) -> JSONObject {
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONValue(parsing: body)
+        } catch {
+            throw .badRequest("the body is not JSON: \(error.message)")
+        }
+        guard case .object(let members) = value else {
+            throw .badRequest("the body is not a JSON object")
+        }
+        if let unknown = members.keys.filter({ !names.contains($0) }).min() {
+            throw .badRequest(
+                "unknown member \(unknown); there are \(names.sorted().joined(separator: ", "))")
+        }
+        return JSONObject(members: members)
+    }
+}
+
+/// The members of a JSON object; a member that is null counts as missing.
+struct JSONObject: Sendable {
+    var members: [String: JSONValue]
+
+    func string(_ name: String) throws(Problem) -> String? {
+        switch members[name] {
+        case nil, .null?: return nil
+        case .string(let text)?: return text
+        case _?: throw .badRequest("\(name) is not a string")
+        }
+    }
+
+    /// - Throws: 400 also for what is not a number from 1 to the type's largest.
+    func version(_ name: String) throws(Problem) -> UInt32? {
+        switch members[name] {
+        case nil, .null?: return nil
+        case .integer(let number)? where number >= 1 && number <= Int64(UInt32.max):
+            return UInt32(number)
+        case _?: throw .badRequest("\(name) is not a whole number from 1 to \(UInt32.max)")
+        }
+    }
+}
+
+extension HTTPResponse {
+    static func json(_ value: JSONValue, status: Int = 200) -> HTTPResponse {
+        json(value.canonicalBytes, status: status)
+    }
+
+    static func json(_ bytes: [UInt8], status: Int = 200) -> HTTPResponse {
+        HTTPResponse(
+            status: status, headers: [("Content-Type", "application/json")],
+            body: bytes + [UInt8(ascii: "\n")])
+    }
+
+    static func text(_ text: String, contentType: String) -> HTTPResponse {
+        HTTPResponse(status: 200, headers: [("Content-Type", contentType)], body: Array(text.utf8))
+    }
+
+    static func problem(_ problem: Problem) -> HTTPResponse {
+        var headers = [(name: "Content-Type", value: "application/problem+json")]
+        if let seconds = problem.retryAfter {
+            headers.append((name: "Retry-After", value: "\(seconds)"))
+        }
+        if let allowed = problem.allowedMethods { headers.append((name: "Allow", value: allowed)) }
+        let value = JSONValue.object([
+            "type": .string(problem.type), "title": .string(problem.title),
+            "status": .integer(Int64(problem.status)), "detail": .string(problem.detail),
+        ])
+        return HTTPResponse(
+            status: problem.status, headers: headers,
+            body: value.canonicalBytes + [UInt8(ascii: "\n")])
+    }
+}

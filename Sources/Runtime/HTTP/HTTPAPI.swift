@@ -1,0 +1,159 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// The HTTP/JSON interface of a node: which path does what, and how errors are told.
+struct HTTPAPI: Sendable {
+    /// How long `/result` waits if the request does not say.
+    static let resultWaitDefault: Duration = .zero
+    /// What is waited for at most; whoever asks for more is answered after it, and may ask again.
+    static let resultWaitMax: Duration = .seconds(60)
+    static let listLimitDefault = 100
+    static let listLimitMax = 1_000
+
+    private typealias Handler = @Sendable (HTTPRequest) async throws -> HTTPResponse
+
+    let node: any NodeOperations
+
+    /// Answers one request; never throws, whatever comes.
+    func respond(to request: HTTPRequest) async -> HTTPResponse {
+        do {
+            let routes = try routes(for: request.segments)
+            let method = request.method == "HEAD" ? "GET" : request.method
+            guard let handler = routes.first(where: { $0.method == method })?.handler else {
+                throw Problem.methodNotAllowed(request.method, allowed: routes.map(\.method))
+            }
+            return try await handler(request)
+        } catch {
+            return .problem(Problem(describing: error))
+        }
+    }
+
+    private func routes(for path: [String]) throws(Problem) -> [(method: String, handler: Handler)] {
+        switch path.count {
+        case 2 where path == ["v1", "workflows"]: return [("GET", list), ("POST", start)]
+        case 3 where path.starts(with: ["v1", "workflows"]):
+            return [("GET", { try await describe(path[2], $0) })]
+        case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "result":
+            return [("GET", { try await result(of: path[2], $0) })]
+        case 2 where path == ["v1", "status"]: return [("GET", status)]
+        case 3 where path.starts(with: ["v1", "nodes"]):
+            return [("DELETE", { try await removeNode(path[2], $0) })]
+        case 1 where path == ["health"]: return [("GET", health)]
+        case 2 where path == ["health", "live"]: return [("GET", live)]
+        case 2 where path == ["health", "ready"]: return [("GET", ready)]
+        case 1 where path == ["metrics"]: return [("GET", metrics)]
+        default:
+            throw .notFound(
+                "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, the node's state "
+                    + "at /v1/status")
+        }
+    }
+
+    // MARK: Workflows
+
+    private func start(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        let body = try request.object(allowing: ["type", "version", "id", "input", "namespace"])
+        guard let type = try body.string("type"), !type.isEmpty else {
+            throw Problem.badRequest("type is missing: the name of a registered workflow")
+        }
+        let (info, isNew) = try await node.startWorkflow(
+            type: type, version: try body.version("version"), id: try body.string("id"),
+            namespace: try body.string("namespace") ?? Self.namespaceDefault,
+            input: body.members["input"] ?? .null)
+        var response = HTTPResponse.json(WorkflowJSON.value(info), status: isNew ? 201 : 200)
+        response.headers.append(
+            (name: "Location", value: "/v1/workflows/" + PercentEncoding.encode(info.workflowID)))
+        return response
+    }
+
+    private func describe(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("namespace")
+        let namespace = request.text("namespace") ?? Self.namespaceDefault
+        guard let description = try await node.describeWorkflow(id, namespace: namespace) else {
+            throw Self.unknown(id)
+        }
+        return .json(WorkflowJSON.value(description))
+    }
+
+    private func result(of id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("wait", "namespace")
+        let wait = min(try request.duration("wait") ?? Self.resultWaitDefault, Self.resultWaitMax)
+        let namespace = request.text("namespace") ?? Self.namespaceDefault
+        guard let run = try await node.awaitWorkflow(id, namespace: namespace, wait: wait) else {
+            throw Self.unknown(id)
+        }
+        return .json(WorkflowJSON.result(run), status: run.info.status.isFinished ? 200 : 202)
+    }
+
+    private func list(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("status", "type", "limit", "after", "namespace")
+        var filter = WorkflowFilter(type: request.text("type"))
+        if let name = request.text("status") {
+            guard let status = WorkflowStatus(name: name) else {
+                let known = WorkflowStatus.allCases.map(\.description).joined(separator: ", ")
+                throw Problem.badRequest("status=\(name): there are \(known)")
+            }
+            filter.status = status
+        }
+        let page = try await node.listWorkflows(
+            namespace: request.text("namespace") ?? Self.namespaceDefault, filter,
+            after: request.text("after"),
+            limit: try request.number("limit", in: 1...Self.listLimitMax) ?? Self.listLimitDefault)
+        return .json(WorkflowJSON.value(page))
+    }
+
+    private static let namespaceDefault = "default"
+
+    private static func unknown(_ id: String) -> Problem {
+        .notFound("there is no workflow with the id \(id); GET /v1/workflows lists them")
+    }
+
+    // MARK: Nodes
+
+    private func status(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("hash")
+        let status = try await node.status(withHashes: try request.flag("hash"))
+        return .json(try JSONCoding.encode(status))
+    }
+
+    private func removeNode(_ text: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        guard let number = UInt64(text), number > 0 else {
+            throw Problem.badRequest("\(text) is no node id; ids are numbers from 1 on")
+        }
+        try await node.removeNode(NodeID(number))
+        return HTTPResponse(status: 204)
+    }
+
+    // MARK: Health
+
+    private func health(_ request: HTTPRequest) async throws -> HTTPResponse {
+        let status = try await node.status(withHashes: false)
+        return .json(
+            .object([
+                "status": .string(status.ready ? "ready" : "starting"),
+                "node": .integer(Int64(clamping: status.node)),
+                "version": .string(status.version),
+                "warnings": .array(status.warnings.map(JSONValue.string)),
+            ]))
+    }
+
+    private func live(_ request: HTTPRequest) async throws -> HTTPResponse {
+        .json(.object(["status": .string("live")]))
+    }
+
+    private func ready(_ request: HTTPRequest) async throws -> HTTPResponse {
+        guard try await node.status(withHashes: false).ready else {
+            throw Problem.unavailable(
+                "node \(node.id.rawValue) has not caught up with its groups yet; try again soon")
+        }
+        return .json(.object(["status": .string("ready")]))
+    }
+
+    private func metrics(_ request: HTTPRequest) async throws -> HTTPResponse {
+        let status = try await node.status(withHashes: false)
+        return .text(
+            Metrics.text(status, try await node.counters()), contentType: "text/plain; version=0.0.4; charset=utf-8")
+    }
+}

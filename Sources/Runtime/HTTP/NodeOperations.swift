@@ -1,0 +1,32 @@
+import FlotillaRaft
+
+/// What the HTTP interface asks of a node. Every one of them may be asked of any node.
+protocol NodeOperations: Sendable {
+    var id: NodeID { get }
+    /// - Returns: the run, and whether this call started it.
+    func startWorkflow(
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+    ) async throws -> (info: WorkflowInfo, isNew: Bool)
+    /// - Returns: nil if there is no such run.
+    func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription?
+    /// Waits for the end of a run, `wait` at most.
+    /// - Returns: the run as it then stands; nil if there is no such run.
+    func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws
+        -> WorkflowDescription?
+    /// - Parameter after: a workflow id, as the page before named it; nil for the first page.
+    func listWorkflows(
+        namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
+    ) async throws -> WorkflowPage
+    func status(withHashes: Bool) async throws -> NodeStatus
+    /// What the node has counted since it started, in the order in which it is shown.
+    func counters() async throws -> [NodeCounter]
+    func removeNode(_ id: NodeID) async throws
+}
+
+/// Something that a node counts; it only rises, and starts at zero with the process.
+struct NodeCounter: Hashable, Sendable {
+    /// Without the prefix and the suffix that Prometheus' conventions ask for.
+    var name: String
+    var help: String
+    var value: UInt64
+}

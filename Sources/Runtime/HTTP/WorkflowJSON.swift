@@ -1,0 +1,97 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Workflows as the HTTP interface shows them. Times are RFC 3339 in UTC.
+enum WorkflowJSON {
+    /// A step's value is shown up to so many bytes; of a longer one only the size.
+    static let stepValueBytesMax = 4 << 10
+
+    static func value(_ info: WorkflowInfo) -> JSONValue { .object(members(info)) }
+
+    static func value(_ page: WorkflowPage) -> JSONValue {
+        .object([
+            "workflows": .array(page.runs.map(value)),
+            "next": page.next.map(JSONValue.string) ?? .null,
+        ])
+    }
+
+    static func value(_ description: WorkflowDescription) -> JSONValue {
+        var object = members(description.info)
+        object["epoch"] = number(description.epoch)
+        object["input"] = document(description.input)
+        addEnd(output: description.output, failure: description.failure, to: &object)
+        object["steps"] = .array(
+            description.steps.map { step in
+                var members: [String: JSONValue] = [
+                    "name": .string(step.name), "occurrence": number(step.occurrence),
+                    "epoch": number(step.epoch), "recordedAt": time(step.recordedAt),
+                    "bytes": .integer(Int64(step.value.count)),
+                ]
+                if step.value.count <= stepValueBytesMax { members["value"] = document(step.value) }
+                return .object(members)
+            })
+        object["timers"] = .array(
+            description.timers.map { timer in
+                .object([
+                    "name": .string(timer.name), "occurrence": number(timer.occurrence),
+                    "deadline": time(timer.deadline), "fired": .bool(timer.hasFired),
+                ])
+            })
+        object["checkpoints"] = .array(
+            description.checkpoints.map { checkpoint in
+                .object([
+                    "key": .string(checkpoint.key), "occurrence": number(checkpoint.occurrence),
+                    "recordedAt": time(checkpoint.recordedAt), "value": document(checkpoint.value),
+                ])
+            })
+        return .object(object)
+    }
+
+    /// How a run ended; only its status while it has not.
+    static func result(_ description: WorkflowDescription) -> JSONValue {
+        var object: [String: JSONValue] = [
+            "id": .string(description.info.workflowID),
+            "status": .string(description.info.status.description),
+        ]
+        if let reason = description.info.parkedReason { object["parkedReason"] = .string(reason) }
+        addEnd(output: description.output, failure: description.failure, to: &object)
+        return .object(object)
+    }
+
+    private static func addEnd(
+        output: [UInt8]?, failure: WorkflowFailure?, to object: inout [String: JSONValue]
+    ) {
+        if let output { object["output"] = document(output) }
+        if let failure {
+            object["failure"] = .object([
+                "type": .string(failure.type), "message": .string(failure.message),
+            ])
+        }
+    }
+
+    private static func members(_ info: WorkflowInfo) -> [String: JSONValue] {
+        var object: [String: JSONValue] = [
+            "id": .string(info.workflowID), "run": .string(info.runID.description),
+            "type": .string(info.type),
+            "version": .integer(Int64(info.version)), "status": .string(info.status.description),
+            "startedAt": time(info.startedAt),
+        ]
+        if let finishedAt = info.finishedAt { object["finishedAt"] = time(finishedAt) }
+        if let owner = info.owner { object["owner"] = number(owner.rawValue) }
+        if let reason = info.parkedReason { object["parkedReason"] = .string(reason) }
+        return object
+    }
+
+    private static func number(_ value: UInt64) -> JSONValue {
+        Int64(exactly: value).map(JSONValue.integer) ?? .unsigned(value)
+    }
+
+    private static func time(_ nanoseconds: Int64) -> JSONValue {
+        .string(WallTime(nanoseconds: nanoseconds).rfc3339)
+    }
+
+    /// What is recorded is JSON; what another content type left is shown as text.
+    private static func document(_ bytes: [UInt8]) -> JSONValue {
+        (try? JSONValue(parsing: bytes)) ?? .string(String(decoding: bytes, as: UTF8.self))
+    }
+}

@@ -1,0 +1,110 @@
+public import FlotillaActors
+public import FlotillaIO
+public import FlotillaRaft
+
+/// How a node is reached, where it keeps its data, and which cluster it belongs to.
+public struct NodeConfiguration: Sendable {
+    /// Where a node keeps its log.
+    public enum DataLocation: Hashable, Sendable {
+        /// A directory of its own, created if missing. No other process may use it meanwhile.
+        case directory(String)
+        /// Nothing is written down: what this node held is lost when it ends, and it cannot come back under its id.
+        case memory
+        /// `./flotilla_data/{node id}/`.
+        case standard
+    }
+
+    /// The node's id, unique in the cluster and never given to another machine's data.
+    public var id: NodeID
+    /// Where peers connect, "host:port". Port 0 takes a free one.
+    public var listen: String
+    /// What peers are told to connect to, where that differs from `listen`.
+    public var advertise: String?
+    /// Where the HTTP interface listens; nil for none.
+    public var http: String?
+    public var data: DataLocation
+    /// Nodes to ask for membership, "host:port" each. Empty: this node founds a cluster of its own. Neither matters
+    /// where the data already belongs to a cluster.
+    public var join: [String]
+    /// Founds a cluster. With nodes in `join` as well, it is refused if one of them belongs to a cluster already.
+    public var founds: Bool
+    /// Listening beyond loopback is refused without it: connections are neither encrypted nor authenticated yet.
+    public var allowsInsecureListening = false
+    /// A node that was silent for this long loses the workflows that it runs to others.
+    public var executorFailureTimeout: Duration = .seconds(1)
+    /// How long a stopping node tries to hand over leadership and workflows before it ends all the same.
+    public var handoverTimeLimit: Duration = .seconds(3)
+    /// Sizes and times of workflows, such as the largest result (4 MiB).
+    public var limits = WorkflowLimits()
+    public var groups = GroupSettings()
+    public var logger: FlotillaLogger
+
+    /// - Parameters:
+    ///   - id: 1 by default, which suits a cluster of one.
+    ///   - listen: "host:port".
+    ///   - data: `./flotilla_data/{id}/` by default.
+    ///   - join: nodes to ask for membership; empty founds a cluster.
+    public init(
+        id: UInt64 = 1, listen: String, http: String? = nil, data: DataLocation = .standard, join: [String] = [],
+        logger: FlotillaLogger = .silent
+    ) {
+        self.id = NodeID(id)
+        self.listen = listen
+        self.http = http
+        self.data = data
+        self.join = join
+        founds = join.isEmpty
+        self.logger = logger
+    }
+
+    /// The directory in use; nil in memory.
+    public var dataDirectory: String? {
+        switch data {
+        case .directory(let path): path
+        case .memory: nil
+        case .standard: "./flotilla_data/\(id.rawValue)"
+        }
+    }
+
+    func validate() throws {
+        guard id.rawValue > 0 else {
+            throw NodeError(.invalidConfiguration, "the node id is 0; choose a number from 1 on")
+        }
+        for address in [listen, http].compactMap({ $0 }) where !allowsInsecureListening {
+            guard Self.isLoopback(address) else {
+                throw NodeError(
+                    .invalidConfiguration,
+                    "\(address) can be reached from other machines, and connections are neither encrypted nor "
+                        + "authenticated yet: listen on 127.0.0.1, or say --insecure (allowsInsecureListening)")
+            }
+        }
+    }
+
+    private static func isLoopback(_ address: String) -> Bool {
+        guard let colon = address.lastIndex(of: ":") else { return true }
+        let host = address[..<colon]
+        return host.hasPrefix("127.") || host == "localhost" || host == "[::1]" || host.hasPrefix("sim-")
+    }
+}
+
+/// Why a node cannot start or go on.
+public struct NodeError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        case invalidConfiguration
+        /// The data directory cannot be used.
+        case dataUnusable
+        /// No seed answered, or the cluster refused this node.
+        case joinRefused
+        case listenFailed
+        case alreadyRunning
+        case unknownNode
+        case stopped
+    }
+    public var code: Code
+    public var message: String
+    public init(_ code: Code, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+    public var description: String { message }
+}

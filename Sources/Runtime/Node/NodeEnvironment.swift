@@ -1,0 +1,70 @@
+import FlotillaActors
+public import FlotillaIO
+
+/// Everything outside a node that it depends on: its loop with clock and timers, network, disk, blocking workers, and
+/// chance. A simulation puts its own in place.
+public struct NodeEnvironment: Sendable {
+    public var loop: any Loop
+    public var network: any Network
+    public var fileSystem: any FileSystem
+    /// Runs the log's writes, and nothing else.
+    public var logWorker: any Worker
+    /// Runs snapshots and other blocking work.
+    public var bulkWorker: any Worker
+    /// Where this node's randomness begins.
+    public var seed: UInt64
+    /// Random numbers for ids and workflows, from any thread.
+    public var random: @Sendable () -> UInt64
+    /// Ends loop and workers, as the last thing.
+    public var shutdown: @Sendable () async -> Void
+
+    public init(
+        loop: any Loop, network: any Network, fileSystem: any FileSystem, logWorker: any Worker,
+        bulkWorker: any Worker, seed: UInt64,
+        random: @escaping @Sendable () -> UInt64, shutdown: @escaping @Sendable () async -> Void
+    ) {
+        self.loop = loop
+        self.network = network
+        self.fileSystem = fileSystem
+        self.logWorker = logWorker
+        self.bulkWorker = bulkWorker
+        self.seed = seed
+        self.random = random
+        self.shutdown = shutdown
+    }
+
+    /// The machine's own: a libuv loop on a thread, TCP, the file system, two worker threads.
+    /// - Throws: `LoopError` when the system has no thread or descriptor to spare.
+    public static func system() throws -> NodeEnvironment {
+        let loop = EventLoop(name: "flotilla")
+        try loop.start()
+        let logWorker = try ThreadWorker(name: "flotilla-log")
+        let bulkWorker = try ThreadWorker(name: "flotilla-bulk")
+        return NodeEnvironment(
+            loop: loop, network: TCPNetwork(), fileSystem: PosixFileSystem(), logWorker: logWorker,
+            bulkWorker: bulkWorker, seed: .random(in: .min ... .max),
+            random: { .random(in: .min ... .max) },
+            shutdown: {
+                await logWorker.shutdown()
+                await bulkWorker.shutdown()
+                await loop.shutdown()
+            })
+    }
+}
+
+extension Worker {
+    /// Runs a blocking call and waits for it in the caller's own context.
+    func call<Result: Sendable>(
+        on loop: any Loop, _ body: @escaping @Sendable () throws -> Result
+    ) async throws -> Result {
+        let outcome = Lock<Swift.Result<Result, any Error>?>(nil)
+        return try await withCheckedThrowingContinuation { continuation in
+            submit(
+                {
+                    let result = Swift.Result(catching: body)
+                    outcome.withLock { $0 = result }
+                },
+                then: { continuation.resume(with: outcome.withLock { $0 }!) }, on: loop)
+        }
+    }
+}

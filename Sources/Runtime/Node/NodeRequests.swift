@@ -1,0 +1,244 @@
+import FlotillaActors
+import FlotillaIO
+public import FlotillaRaft
+
+// What may be asked of a node, from any task, while it runs. Every node answers for the whole cluster.
+
+extension Node {
+    // MARK: Workflows
+
+    /// Starts a workflow, or finds the run that an earlier start with the same id and an equal input made. Returns once
+    /// the start is durable on a majority.
+    /// - Throws: `WorkflowError` with `conflict` where the id belongs to a run with another input, and others that say
+    ///   what to do; `NodeError` when the node has stopped.
+    public func start<Input, Output>(
+        _ workflow: Workflow<Input, Output>, id: String, input: Input
+    ) async throws -> WorkflowRun<Output> {
+        try await engine.start(workflow, id: id, input: input)
+    }
+
+    /// Waits for the end of a run, wherever and whenever it was started.
+    /// - Parameter timeout: nil waits for ever.
+    public func result<Output: Decodable & Sendable>(
+        of id: String, as type: Output.Type, timeout: Duration? = nil
+    ) async throws -> Output {
+        try await engine.result(of: id, as: type, timeout: timeout)
+    }
+
+    /// All that is recorded of a run.
+    public func describe(_ id: String) async throws -> WorkflowDescription { try await engine.describe(id) }
+
+    /// Runs in the order of their starts, page by page.
+    public func list(
+        _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
+    ) async throws -> WorkflowPage {
+        try await engine.list(filter, after: after, limit: limit)
+    }
+
+    var engine: WorkflowEngine {
+        get async throws { try await running().engine.value() }
+    }
+
+    // MARK: The cluster
+
+    /// The cluster as this node sees it, without asking anybody.
+    /// - Parameter withHashes: also a hash of each group's state, which costs a walk over all of it.
+    public func status(withHashes: Bool = false) async throws -> NodeStatus {
+        try await running().status(withHashes: withHashes)
+    }
+
+    /// Returns when this node has its place in the cluster: both groups have a leader that this node knows, and
+    /// workflows may be given to it.
+    public func untilReady() async throws {
+        let services = try await running()
+        while try await !services.status(withHashes: false).ready {
+            try await services.core.loop.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// Removes a node from the cluster, for good: its replicas leave all groups. The machine may come back with empty
+    /// data as a new member.
+    /// - Throws: `NodeError` for the last node, or one that is unknown.
+    public func removeNode(_ node: NodeID) async throws {
+        let group = try await running().managementGroup
+        let answer = try await group.propose([ManagementOperation.removeNode(node).encoded], ownerEpoch: 0)
+        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
+        case nil: return
+        case .unknownNode: throw NodeError(.unknownNode, "\(node) is no member of this cluster")
+        case .lastNode: throw NodeError(.unknownNode, "\(node) is the last node of this cluster; it cannot be removed")
+        case .duplicateNode, .featureLevelUnsupported:
+            preconditionFailure("the management group refused the removal of \(node) with code \(answer.code)")
+        }
+    }
+
+    /// Where peers connect, and where the HTTP interface listens, with the ports that were chosen.
+    public func addresses() async throws -> (peers: String, http: String?) {
+        let services = try await running()
+        return (services.address, services.httpAddress)
+    }
+}
+
+extension NodeServices {
+    func status(withHashes: Bool) async throws -> NodeStatus {
+        let view = machines.management.withLock { $0 }
+        var status = NodeStatus(
+            node: identity.node.rawValue, cluster: String(identity.cluster, radix: 16), boot: boot,
+            featureLevel: machines.level.agreed, ready: false,
+            nodes: view.nodes.values.sorted { $0.node < $1.node }.map {
+                NodeStatus.Member(id: $0.node.rawValue, address: $0.address, http: $0.httpAddress)
+            }, groups: [])
+        for group in core.hosted.all {
+            let report = try await group.report()
+            var line = NodeStatus.Group(report)
+            if withHashes {
+                // The index that the hash stands for, which may have moved on since the report.
+                let (index, hash) = try await group.stateHash()
+                line.appliedIndex = index.rawValue
+                line.stateHash = String(hash, radix: 16)
+            }
+            status.groups.append(line)
+            status.warnings += report.warnings
+        }
+        if case .memory = configuration.data {
+            status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
+        }
+        var isExecutor = false
+        if let group = core.hosted[NodeStart.executionGroup.group] {
+            let me = core.node
+            let myBoot = boot
+            (status.workflows, isExecutor) = try await group.withState { machine in
+                guard let machine = machine as? WorkflowStateMachine else { return (.init(), false) }
+                let mine = machine.executors.first { $0.node == me && $0.isAlive }
+                let counts = NodeStatus.Workflows(
+                    running: machine.count(of: .running), parked: machine.count(of: .parked),
+                    completed: machine.count(of: .completed), failed: machine.count(of: .failed),
+                    owned: mine?.ownedRuns ?? 0)
+                return (counts, mine?.boot == myBoot)
+            }
+        }
+        status.ready =
+            isExecutor && status.groups.count == NodeStart.groupCount
+            && status.groups.allSatisfy { $0.leader != nil } && view.nodes[identity.node] != nil
+        return status
+    }
+}
+
+extension NodeStatus.Group {
+    fileprivate init(_ report: GroupReport) {
+        self.init(
+            group: report.group.rawValue, kind: report.kind.description, replica: report.replica.rawValue,
+            role: report.status.role.rawValue, term: report.status.term.rawValue, leader: report.leader?.rawValue,
+            commitIndex: report.commitIndex.rawValue, appliedIndex: report.appliedIndex.rawValue,
+            lastIndex: report.lastIndex.rawValue, quiet: report.isQuiet, voters: report.voters.map(\.rawValue),
+            learners: report.learners.map(\.rawValue))
+    }
+}
+
+extension GroupReport {
+    fileprivate var warnings: [String] {
+        var warnings: [String] = []
+        if let stopReason { warnings.append("\(group) has stopped on this node: \(stopReason.message)") }
+        if isRecovering { warnings.append("\(group) recovers from damage at the end of its log") }
+        if voters.count == 2 { warnings.append("\(group) has two voters: it tolerates no failure") }
+        return warnings
+    }
+}
+
+// MARK: For the HTTP interface
+
+extension NodeServices {
+    func counters() async -> [NodeCounter] {
+        let (scheduler, transport) = await core.counters()
+        var counters = [
+            NodeCounter(name: "scheduler_passes", help: "Passes over dirty groups.", value: scheduler.passes),
+            NodeCounter(name: "messages_received", help: "Raft messages from peers.", value: scheduler.messagesIn),
+            NodeCounter(name: "messages_sent", help: "Raft messages to peers.", value: scheduler.messagesOut),
+            NodeCounter(
+                name: "frames_dropped", help: "Frames that found a full write queue.", value: scheduler.framesDropped),
+            NodeCounter(
+                name: "unknown_group_messages", help: "Messages for a group that this node does not host.",
+                value: scheduler.unknownGroups),
+            NodeCounter(
+                name: "unknown_group_answers", help: "Answers of peers that do not host a group.",
+                value: scheduler.unknownGroupAnswers),
+            NodeCounter(name: "log_writes", help: "Batches written and fsynced.", value: scheduler.logBatches),
+            NodeCounter(name: "log_entries", help: "Entries written and fsynced.", value: scheduler.logEntries),
+            NodeCounter(name: "frames_received", help: "Frames from peers.", value: transport.framesIn),
+            NodeCounter(name: "frames_sent", help: "Frames to peers.", value: transport.framesOut),
+            NodeCounter(name: "frame_bytes_received", help: "Bytes of frames from peers.", value: transport.bytesIn),
+            NodeCounter(name: "frame_bytes_sent", help: "Bytes of frames to peers.", value: transport.bytesOut),
+            NodeCounter(
+                name: "frames_unreadable", help: "Frames whose content made no sense.",
+                value: transport.framesUnreadable),
+            NodeCounter(
+                name: "connections_refused", help: "Connections that either side refused.",
+                value: transport.connectionsRefused),
+        ]
+        if let network = (environment.network as? TCPNetwork)?.metrics {
+            counters += [
+                NodeCounter(
+                    name: "frames_too_long", help: "Frames above the size limit.", value: network.framesTooLong),
+                NodeCounter(
+                    name: "frames_damaged", help: "Frames with a wrong checksum.", value: network.framesDamaged),
+                NodeCounter(
+                    name: "frames_cut", help: "Connections that ended within a frame.", value: network.framesCut),
+            ]
+        }
+        return counters
+    }
+}
+
+extension Node: NodeOperations {
+    func startWorkflow(
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+    ) async throws -> (info: WorkflowInfo, isNew: Bool) {
+        try Self.checkNamespace(namespace)
+        let engine = try await engine
+        let id =
+            id
+            ?? RunID(
+                milliseconds: engine.environment.loop.wallNow.nanoseconds / 1_000_000,
+                random: (engine.environment.random(), engine.environment.random())
+            ).description
+        let started = try await engine.start(type: type, version: version, id: id, input: try JSONCoding.encode(input))
+        return (try await engine.describe(id).info, !started.existed)
+    }
+
+    func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription? {
+        try Self.checkNamespace(namespace)
+        return try await nilIfNotFound { try await self.engine.describe(id) }
+    }
+
+    func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws -> WorkflowDescription? {
+        try Self.checkNamespace(namespace)
+        return try await nilIfNotFound {
+            let engine = try await self.engine
+            _ = try await engine.outcome(of: id, timeout: wait)
+            return try await engine.describe(id)
+        }
+    }
+
+    func listWorkflows(
+        namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
+    ) async throws -> WorkflowPage {
+        try Self.checkNamespace(namespace)
+        return try await list(filter, after: after, limit: limit)
+    }
+
+    func counters() async throws -> [NodeCounter] { try await running().counters() }
+
+    private func nilIfNotFound<Value>(_ body: () async throws -> Value) async throws -> Value? {
+        do {
+            return try await body()
+        } catch let error as WorkflowError where error.code == .notFound {
+            return nil
+        }
+    }
+
+    private static func checkNamespace(_ namespace: String) throws {
+        guard namespace == defaultNamespace else {
+            throw NodeError(
+                .invalidConfiguration, "namespace '\(namespace)': there is only '\(defaultNamespace)' so far")
+        }
+    }
+}

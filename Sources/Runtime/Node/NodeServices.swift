@@ -1,0 +1,221 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// What a started node runs: its place in the cluster, its workflows, its HTTP interface. All of it are children of
+/// `run()`.
+final class NodeServices: Sendable {
+    let configuration: NodeConfiguration
+    let environment: NodeEnvironment
+    let core: NodeCore
+    let identity: NodeIdentity
+    let boot: UInt64
+    /// Where peers connect.
+    let address: String
+    let machines: NodeMachines
+    let workflows: [any RegisterableWorkflow]
+    /// Present once the execution group has a replica here.
+    let engine = Waitable<WorkflowEngine>()
+    /// The HTTP interface, where there is one.
+    private let http: HTTPServer?
+    let logger: FlotillaLogger
+
+    private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
+    private let joinInbox: AsyncStream<NodeCore.JoinQuestion>.Continuation
+
+    /// Join requests that may wait; the oldest are dropped, and their nodes ask again.
+    static let joinInboxLimit = 64
+
+    init(
+        configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
+        boot: UInt64, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
+        http: HTTPServer?
+    ) {
+        self.http = http
+        self.configuration = configuration
+        self.environment = environment
+        self.core = core
+        self.identity = identity
+        self.boot = boot
+        self.address = address
+        self.machines = machines
+        self.workflows = workflows
+        logger = configuration.logger
+        (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
+    }
+
+    /// Until the task is cancelled.
+    func run() async {
+        let joinInbox = joinInbox
+        await core.setJoinHandler { _ = joinInbox.yield($0) }
+        await core.setTickHandler { [weak self] in self?.watchExecutors() }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.register() }
+            group.addTask { await self.answerJoinRequests() }
+            group.addTask { await self.runWorkflows() }
+            if let http { group.addTask { await http.run() } }
+        }
+    }
+
+    /// Hands over and ends. Works while the task is cancelled.
+    func stop() async {
+        joinInbox.finish()
+        engine.fail(NodeError(.stopped, "the node shuts down"))
+        let deadline = core.loop.now.advanced(by: configuration.handoverTimeLimit)
+        await handOverRuns(until: deadline)
+        await core.handOver(until: deadline)
+        await core.stop()
+    }
+
+    /// Where the HTTP interface listens, with the port that was chosen.
+    var httpAddress: String? { http?.address }
+
+    var managementGroup: RaftGroup {
+        get async throws { try await core.hosted.group(NodeStart.managementGroup.group) }
+    }
+
+    var executionGroup: RaftGroup {
+        get async throws { try await core.hosted.group(NodeStart.executionGroup.group) }
+    }
+
+    // MARK: Children
+
+    /// Tells the management group where this node is, unless it knows.
+    private func register() async {
+        let me = ManagementStateMachine.Node(
+            node: identity.node, instance: identity.instance, address: address,
+            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
+        let execution = NodeStart.executionGroup
+        let operations: [ManagementOperation] = [
+            .registerNode(me),
+            .createGroup(
+                .init(group: execution.group, incarnation: execution.incarnation, kind: execution.kind, createdAt: 0)),
+        ]
+        await retrying("register this node") {
+            let group = try await self.managementGroup
+            try await group.barrier()
+            let view = self.machines.management.withLock { $0 }
+            if var known = view.nodes[me.node] {
+                known.joinedAt = 0
+                if known == me, view.groups[execution.group] != nil { return }
+            }
+            let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
+            if let refusal = ManagementStateMachine.Refusal(rawValue: answer.code) {
+                self.logger.error("the cluster refuses this node", ["reason": "\(refusal)"])
+            }
+        }
+    }
+
+    private func answerJoinRequests() async {
+        await withDiscardingTaskGroup { group in
+            for await question in joinQuestions {
+                _ = group.addTaskUnlessCancelled { await self.answer(question) }
+            }
+        }
+    }
+
+    private func answer(_ question: NodeCore.JoinQuestion) async {
+        let node = ManagementStateMachine.Node(
+            node: question.node, instance: question.instance, address: question.address,
+            httpAddress: question.httpAddress, featureLevel: question.featureLevel, joinedAt: 0)
+        // The first to be registered must be the founder: a cluster that knows only the other would move there.
+        guard machines.management.withLock({ $0.nodes[identity.node] != nil }) else {
+            return question.replyNotReady("\(identity.node) has no place in its cluster itself yet; try again")
+        }
+        do {
+            if let reason = try await reasonToWait(question.node) { return question.replyNotReady(reason) }
+            let group = try await managementGroup
+            let answer = try await group.propose([ManagementOperation.registerNode(node).encoded], ownerEpoch: 0)
+            question.reply(cluster: identity.cluster, refusal: Self.reason(answer, question))
+        } catch {
+            question.replyNotReady("\(error)")
+        }
+    }
+
+    /// A node that was removed and comes back with empty data must not find a group that still counts on what it held:
+    /// it would be taken for the replica that it was, and vote without the entries which that one had acknowledged.
+    private func reasonToWait(_ node: NodeID) async throws -> String? {
+        let groups = [try await managementGroup, try await executionGroup]
+        for group in groups { try await group.barrier() }
+        guard machines.management.withLock({ $0.nodes[node] == nil }) else { return nil }
+        for group in groups where try await group.hasMember(on: node) {
+            return "\(group.identity.group) still has a replica of the \(node) that was removed; try again"
+        }
+        return nil
+    }
+
+    private static func reason(_ answer: Answer, _ question: NodeCore.JoinQuestion) -> String? {
+        guard answer.code != 0 else { return nil }
+        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
+        case .duplicateNode:
+            return "\(question.node) is a member with another data directory; remove it first "
+                + "(flotilla node remove \(question.node.rawValue)) or choose another id"
+        case .featureLevelUnsupported:
+            return "the cluster uses a feature level that this binary does not support "
+                + "(\(question.featureLevel)): upgrade it"
+        case .unknownNode, .lastNode, nil: return "refused with code \(answer.code)"
+        }
+    }
+
+    private func runWorkflows() async {
+        await retrying("run workflows") {
+            let group = try await self.executionGroup
+            let engine = try WorkflowEngine(
+                client: group, boot: self.boot, workflows: self.workflows, loop: self.core.loop,
+                limits: self.configuration.limits, logger: self.logger, random: self.environment.random)
+            self.engine.succeed(engine)
+            await engine.run()
+        }
+    }
+
+    /// Tries until it succeeds, the group stops or the task is cancelled.
+    private func retrying(_ what: String, _ body: @escaping @Sendable () async throws -> Void) async {
+        while !Task.isCancelled {
+            do {
+                return try await body()
+            } catch is CancellationError {
+                return
+            } catch let error as GroupError where error.code == .stopped {
+                return
+            } catch {
+                logger.warning("could not \(what); trying again", ["error": "\(error)"])
+            }
+            do { try await core.loop.sleep(until: core.loop.now.advanced(by: .milliseconds(500))) } catch { return }
+        }
+    }
+
+    // MARK: Executors
+
+    /// Gives this node's runs to others at once, where there are others. On the loop, since the node's tasks are
+    /// cancelled already.
+    private func handOverRuns(until deadline: MonotonicTime) async {
+        guard let group = core.hosted[NodeStart.executionGroup.group],
+            machines.management.withLock({ $0.nodes.count }) > 1
+        else { return }
+        let me = core.node
+        await core.poll(until: deadline) {
+            group.assumeIsolatedProposing { machine in
+                guard let machine = machine as? WorkflowStateMachine,
+                    let executor = machine.executors.first(where: { $0.node == me && $0.isAlive })
+                else { return nil }
+                return WorkflowOperations.loseExecutor(me, registration: executor.registration)
+            }
+        }
+    }
+
+    /// On the execution group's leader, with every tick: a node that has been silent for too long loses its runs.
+    private func watchExecutors() {
+        guard let group = core.hosted[NodeStart.executionGroup.group] else { return }
+        let limit = configuration.executorFailureTimeout
+        let core = core
+        let members = machines.management.withLock { $0.nodes }
+        group.assumeIsolatedOnLeader { machine in
+            guard let machine = machine as? WorkflowStateMachine else { return [] }
+            return machine.executors.filter { executor in
+                guard executor.isAlive, executor.node != core.node else { return false }
+                if !members.isEmpty, members[executor.node] == nil { return true }
+                return core.silence(of: executor.node).map { $0 > limit } ?? false
+            }.map { WorkflowOperations.loseExecutor($0.node, registration: $0.registration) }
+        }
+    }
+}

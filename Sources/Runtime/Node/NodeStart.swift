@@ -1,0 +1,215 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// From an opened store to a node that takes part in its cluster.
+struct NodeStart {
+    let configuration: NodeConfiguration
+    let environment: NodeEnvironment
+    let store: NodeStore
+    private var core: NodeCore?
+    private var random: SeededGenerator
+
+    /// How long a node that has never belonged to a cluster asks its seeds before it gives up.
+    static let joinTimeLimit: Duration = .seconds(60)
+    static let joinRetryInterval: Duration = .milliseconds(300)
+
+    init(configuration: NodeConfiguration, environment: NodeEnvironment, store: NodeStore) {
+        self.configuration = configuration
+        self.environment = environment
+        self.store = store
+        random = SeededGenerator(seed: environment.seed)
+    }
+
+    mutating func run(workflows: [any RegisterableWorkflow], api: HTTPAPI) async throws -> NodeServices {
+        var identity = try await identify()
+        if store.recovered.tornBytes > 0 {
+            configuration.logger.info(
+                "the log ended in a write that was cut off; it was never acknowledged",
+                ["bytes": "\(store.recovered.tornBytes)"])
+        }
+        let level = FeatureLevel()
+        let machines = NodeMachines(level: level)
+        let core = NodeCore(
+            .init(
+                identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
+                loop: environment.loop, network: environment.network, store: store.store,
+                logWorker: environment.logWorker, bulkWorker: environment.bulkWorker, settings: configuration.groups,
+                registry: machines.registry, featureLevel: level,
+                capabilities: workflows.map { "\($0.definition.name)/\($0.definition.version)" }, seed: random.next(),
+                logger: configuration.logger))
+        self.core = core
+        machines.attach(core)
+        let address: String
+        do {
+            address = try await core.start(listen: configuration.listen)
+        } catch let error as NetworkError {
+            throw NodeError(.listenFailed, "cannot listen on \(configuration.listen): \(error.message)")
+        }
+        let recovered = try await enterCluster(core, &identity)
+        do {
+            try await core.host(recovered, snapshots: store.snapshots)
+        } catch let error as ApplyError {
+            throw NodeError(.dataUnusable, "a snapshot cannot be restored: \(error)")
+        } catch let error as GroupError {
+            throw NodeError(.dataUnusable, error.message)
+        }
+        core.addPeers(Self.addressHints(in: recovered))
+        let http = try await startHTTP(api)
+        configuration.logger.info(
+            "the node has started",
+            [
+                "node": "\(identity.node.rawValue)", "cluster": String(identity.cluster, radix: 16),
+                "address": address, "http": http?.address ?? "none", "boot": "\(store.boot)",
+            ])
+        return NodeServices(
+            configuration: configuration, environment: environment, core: core, identity: identity,
+            boot: store.boot, address: address, machines: machines, workflows: workflows, http: http)
+    }
+
+    /// Who this node is, by its data; a new identity where there is none.
+    private mutating func identify() async throws -> NodeIdentity {
+        if let known = store.recovered.identity {
+            guard known.node == configuration.id else {
+                throw NodeError(
+                    .dataUnusable,
+                    "\(configuration.dataDirectory ?? "") is the data of \(known.node), not of \(configuration.id): "
+                        + "use the right directory or the right id")
+            }
+            return known
+        }
+        let identity = NodeIdentity(cluster: 0, node: configuration.id, instance: random.next() | 1)
+        // Durable before anyone hears of it: a node that forgot its instance could not come back.
+        try await store.persist(identity, environment)
+        return identity
+    }
+
+    /// Founds or joins a cluster, unless the data belongs to one.
+    /// - Returns: what the log holds now.
+    private mutating func enterCluster(
+        _ core: NodeCore, _ identity: inout NodeIdentity
+    ) async throws -> RecoveredLog {
+        var recovered = store.recovered
+        guard identity.cluster == 0 else { return recovered }
+        if configuration.founds {
+            try await refuseWhereASeedBelongsElsewhere(core)
+            identity.cluster = random.next() | 1
+            recovered = try await store.found(identity, groups: Self.firstGroups, environment)
+        } else {
+            guard recovered.groups.isEmpty else {
+                throw NodeError(
+                    .dataUnusable,
+                    "\(configuration.dataDirectory ?? "") was to found a cluster and was interrupted: "
+                        + "found it again, or empty the directory to join another cluster")
+            }
+            identity.cluster = try await join(core)
+            try await store.persist(identity, environment)
+        }
+        await core.setCluster(identity.cluster)
+        return recovered
+    }
+
+    private func startHTTP(_ api: HTTPAPI) async throws -> HTTPServer? {
+        guard let address = configuration.http else { return nil }
+        guard let loop = environment.loop as? EventLoop else {
+            throw NodeError(.invalidConfiguration, "HTTP is served on a libuv loop only; a simulated node has none")
+        }
+        do {
+            return try await HTTPServer.start(on: address, loop: loop) { await api.respond(to: $0) }
+        } catch {
+            throw NodeError(.listenFailed, "cannot listen on \(address): \(error.message)")
+        }
+    }
+
+    /// Ends what was started when the start failed.
+    func abandon() async { await core?.stop() }
+
+    // MARK: Founding
+
+    /// Single mode: the management group and one execution group, over all nodes.
+    static let managementGroup = ReplicaIdentity(
+        group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
+    static let executionGroup = ReplicaIdentity(
+        group: GroupID(2), incarnation: 1, kind: .workflow, replica: ReplicaID(1))
+    private static let firstGroups = [managementGroup, executionGroup]
+    static let groupCount = firstGroups.count
+
+    private func refuseWhereASeedBelongsElsewhere(_ core: NodeCore) async throws {
+        for seed in configuration.join {
+            guard let cluster = await core.cluster(at: seed) else { continue }
+            throw NodeError(
+                .joinRefused,
+                "\(seed) belongs to cluster \(String(cluster, radix: 16)) already: "
+                    + "join it (--join \(seed), without --bootstrap) instead of founding another one")
+        }
+    }
+
+    // MARK: Joining
+
+    private func join(_ core: NodeCore) async throws -> UInt64 {
+        guard !configuration.join.isEmpty else {
+            throw NodeError(.joinRefused, "this node belongs to no cluster yet: name a node to join, or bootstrap one")
+        }
+        let deadline = environment.loop.now.advanced(by: Self.joinTimeLimit)
+        var lastReason = ""
+        while environment.loop.now < deadline {
+            for seed in configuration.join {
+                switch await core.join(at: seed, httpAddress: configuration.http ?? "") {
+                case .member(let cluster): return cluster
+                case .refused(let reason): throw NodeError(.joinRefused, reason)
+                case .tryAgain(let reason):
+                    if reason != lastReason {
+                        configuration.logger.info("cannot join yet", ["seed": seed, "reason": reason])
+                    }
+                    lastReason = reason
+                }
+            }
+            try await environment.loop.sleep(until: environment.loop.now.advanced(by: Self.joinRetryInterval))
+        }
+        let seeds = configuration.join.joined(separator: ", ")
+        throw NodeError(.joinRefused, "none of \(seeds) took this node in within \(Self.joinTimeLimit): \(lastReason)")
+    }
+
+    /// Where the management log, committed or not, says that nodes are. Only hints: whoever answers must say the right
+    /// hello. Without them a cluster that was stopped as a whole would not find itself again.
+    static func addressHints(in recovered: RecoveredLog) -> [NodeID: String] {
+        var hints: [NodeID: String] = [:]
+        for group in recovered.groups where group.replica.kind == .management {
+            for entry in group.entries where entry.kind == .command {
+                guard let command = try? Command(decoding: entry.payload) else { continue }
+                for operation in command.operations {
+                    guard case .registerNode(let node)? = try? ManagementOperation(operation) else { continue }
+                    hints[node.node] = node.address
+                }
+            }
+        }
+        return hints
+    }
+}
+
+/// The state machines of a node's groups, and what the node hears from them.
+final class NodeMachines: Sendable {
+    let level: FeatureLevel
+    /// The core holds these machines.
+    private let core = WeakBox<NodeCore>()
+    /// The management group's state as of the last change that was applied here.
+    let management = Lock(ManagementView())
+
+    init(level: FeatureLevel) { self.level = level }
+
+    func attach(_ core: NodeCore) { self.core.set(core) }
+
+    var registry: StateMachineRegistry {
+        var registry = StateMachineRegistry()
+        registry.register(.management) { [self] _ in
+            ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
+        }
+        registry.register(.workflow) { _ in WorkflowStateMachine() }
+        return registry
+    }
+
+    private func managementDidChange(_ view: ManagementView) {
+        management.withLock { $0 = view }
+        core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
+    }
+}

@@ -1,0 +1,122 @@
+/// What a node says of itself and of its groups. Times are UTC, ids are numbers as their operator gave them.
+public struct NodeStatus: Codable, Hashable, Sendable {
+    /// A member of the cluster, as the management group knows it.
+    public struct Member: Codable, Hashable, Sendable {
+        public var id: UInt64
+        /// Where peers connect.
+        public var address: String
+        /// Where its HTTP interface listens; empty if it has none.
+        public var http: String
+
+        public init(id: UInt64, address: String, http: String) {
+            self.id = id
+            self.address = address
+            self.http = http
+        }
+    }
+
+    /// This node's replica of a group.
+    public struct Group: Codable, Hashable, Sendable {
+        public var group: UInt64
+        /// What it replicates, such as "management" or "workflow".
+        public var kind: String
+        public var replica: UInt64
+        /// "leader", "follower", "candidate", "preCandidate" or "learner".
+        public var role: String
+        public var term: UInt64
+        /// The leader's node; nil while none is known.
+        public var leader: UInt64?
+        public var commitIndex: UInt64
+        public var appliedIndex: UInt64
+        public var lastIndex: UInt64
+        /// It has nothing to do, and sends nothing.
+        public var quiet: Bool
+        /// Nodes.
+        public var voters: [UInt64]
+        public var learners: [UInt64]
+        /// Hexadecimal; equal on all replicas at one applied index. Only where it was asked for: it costs a walk over
+        /// the whole state.
+        public var stateHash: String?
+
+        public init(
+            group: UInt64, kind: String, replica: UInt64, role: String, term: UInt64,
+            leader: UInt64?,
+            commitIndex: UInt64, appliedIndex: UInt64, lastIndex: UInt64, quiet: Bool,
+            voters: [UInt64],
+            learners: [UInt64], stateHash: String? = nil
+        ) {
+            self.group = group
+            self.kind = kind
+            self.replica = replica
+            self.role = role
+            self.term = term
+            self.leader = leader
+            self.commitIndex = commitIndex
+            self.appliedIndex = appliedIndex
+            self.lastIndex = lastIndex
+            self.quiet = quiet
+            self.voters = voters
+            self.learners = learners
+            self.stateHash = stateHash
+        }
+    }
+
+    /// How many runs there are, as this node's replica knows them.
+    public struct Workflows: Codable, Hashable, Sendable {
+        public var running: Int
+        public var parked: Int
+        public var completed: Int
+        public var failed: Int
+        /// How many of the running ones this node runs.
+        public var owned: Int
+
+        public init(
+            running: Int = 0, parked: Int = 0, completed: Int = 0, failed: Int = 0, owned: Int = 0
+        ) {
+            self.running = running
+            self.parked = parked
+            self.completed = completed
+            self.failed = failed
+            self.owned = owned
+        }
+    }
+
+    public var node: UInt64
+    /// Hexadecimal; empty until this node belongs to a cluster.
+    public var cluster: String
+    /// How often this node was started on its data.
+    public var boot: UInt64
+    /// Flotilla's.
+    public var version: String
+    public var featureLevel: UInt32
+    /// It has caught up with its groups and can be worked with.
+    public var ready: Bool
+    public var nodes: [Member]
+    public var groups: [Group]
+    public var workflows: Workflows
+    /// What its operator should know, such as that nothing is kept on disk.
+    public var warnings: [String]
+
+    public init(
+        node: UInt64, cluster: String, boot: UInt64, version: String = FlotillaVersion.current,
+        featureLevel: UInt32,
+        ready: Bool, nodes: [Member], groups: [Group], workflows: Workflows = .init(),
+        warnings: [String] = []
+    ) {
+        self.node = node
+        self.cluster = cluster
+        self.boot = boot
+        self.version = version
+        self.featureLevel = featureLevel
+        self.ready = ready
+        self.nodes = nodes
+        self.groups = groups
+        self.workflows = workflows
+        self.warnings = warnings
+    }
+}
+
+/// This release.
+public enum FlotillaVersion {
+    public static let current = "0.1.0"
+}

@@ -1,0 +1,50 @@
+public import FlotillaIO
+
+/// Why a simulation did not reach its end. The description names the seed: the same seed fails the same way.
+public struct SimulationError: Error, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        /// Nothing can run, no timer is pending, and the body has not finished.
+        case deadlock
+        case timeLimit, stepLimit
+        /// The body finished, but a timer, a sleeper or a worker's call was still pending.
+        case leftover
+        /// The body threw; `cause` is what.
+        case bodyFailed
+        /// A condition did not become true in time.
+        case conditionNotMet
+        /// No thread could be started for the simulation.
+        case noThread
+    }
+    public var code: Code
+    public var message: String
+    public var seed: UInt64
+    public var time: MonotonicTime
+    public var cause: (any Error)?
+
+    public var description: String {
+        "\(code.rawValue) at virtual time \(time.nanoseconds) ns, seed \(seed): \(message)"
+    }
+}
+
+/// Bounds that end a simulation with a named error instead of letting it run for ever.
+public struct SimulationLimits: Sendable {
+    /// How far virtual time may go.
+    public var virtualTime: Duration
+    /// How many jobs, callbacks and timers may run.
+    public var steps: UInt64
+    public init(virtualTime: Duration = .seconds(3600), steps: UInt64 = 20_000_000) {
+        self.virtualTime = virtualTime
+        self.steps = steps
+    }
+}
+
+/// What a simulation that reached its end has to show.
+public struct SimulationResult<Value: Sendable>: Sendable {
+    public var value: Value
+    public var seed: UInt64
+    /// Equal for two runs that made the same decisions in the same order at the same virtual times.
+    public var traceHash: UInt64
+    public var steps: UInt64
+    /// Virtual time that passed.
+    public var elapsed: Duration
+}

@@ -1,0 +1,300 @@
+import FlotillaActors
+import FlotillaIO
+
+// What clients ask. Any node of the group answers.
+
+/// The only namespace until tenants come.
+let defaultNamespace = "default"
+
+/// How a run ended, as bytes.
+public enum WorkflowOutcome: Hashable, Sendable {
+    /// JSON.
+    case completed([UInt8])
+    case failed(WorkflowFailure)
+
+    /// Nil unless the run has ended.
+    init?(_ run: Run) {
+        switch run.status {
+        case .running, .parked: return nil
+        case .completed: self = .completed(run.output ?? [])
+        case .failed: self = .failed(run.failure ?? WorkflowFailure(type: "", message: ""))
+        }
+    }
+}
+
+/// A run that was started, or found.
+public struct StartedRun: Hashable, Sendable {
+    public var workflowID: String
+    public var runID: RunID
+    public var type: WorkflowType
+    /// It had been started before, with the same input.
+    public var existed: Bool
+}
+
+/// A started run whose result has a type.
+public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
+    public let started: StartedRun
+    private let engine: WorkflowEngine
+
+    init(_ started: StartedRun, engine: WorkflowEngine) {
+        self.started = started
+        self.engine = engine
+    }
+
+    public var workflowID: String { started.workflowID }
+    public var runID: RunID { started.runID }
+
+    /// Waits for the end. An end that came before is not missed.
+    /// - Parameter timeout: nil waits for ever.
+    /// - Throws: `WorkflowError` with `failed` when the workflow failed, and with `timedOut`, `stopped`,
+    ///   `unavailable` or `undecodableResult`; `CancellationError`.
+    public func result(timeout: Duration? = nil) async throws -> Output {
+        try await engine.result(of: started.workflowID, as: Output.self, timeout: timeout)
+    }
+}
+
+extension WorkflowEngine {
+    // MARK: Start
+
+    /// Starts a workflow, or finds the run that the same start has made before.
+    /// - Throws: `WorkflowError` with `conflict`, `unknownWorkflow`, `invalidName`, `inputTooLarge`, `unencodable`,
+    ///   `overloaded`, `unavailable` or `stopped`; `CancellationError`.
+    public func start<Input, Output>(
+        _ workflow: Workflow<Input, Output>, id: String, input: Input
+    ) async throws -> WorkflowRun<Output> {
+        let bytes = try encodeValue(input, "the input of \(workflow.type)")
+        let started = try await start(
+            type: workflow.type.name, version: workflow.type.version, id: id, input: bytes)
+        return WorkflowRun(started, engine: self)
+    }
+
+    /// The same with JSON.
+    /// - Parameter version: nil takes the version of the run that the id has, else the highest that a live node has,
+    ///   else the highest that one ever had.
+    public func start(type: String, version: UInt32?, id: String, input: [UInt8]) async throws
+        -> StartedRun
+    {
+        guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
+            throw WorkflowError(
+                .invalidName,
+                "a workflow id has 1 to \(WorkflowLimits.workflowIDBytesMax) bytes, this one \(id.utf8.count)"
+            )
+        }
+        let limit = environment.limits.inputBytesMax
+        guard input.count <= limit else {
+            throw WorkflowError(
+                .inputTooLarge, "the input takes \(input.count) bytes, the limit is \(limit)")
+        }
+        let canonical: [UInt8]
+        do {
+            canonical = try JSONCoding.canonical(input)
+        } catch {
+            throw WorkflowError(.invalidInput, "the input is not JSON: \(error.message)")
+        }
+        let type = try await resolve(type, version: version, id: id)
+        let start = WorkflowOperation.StartRun(
+            workflowID: id, runID: newRunID(), type: type, input: canonical,
+            contentType: "application/json")
+        let result = try await namingErrors { [environment] in
+            try environment.result(
+                of: try await environment.client.propose(
+                    [WorkflowOperation.startRun(start).encoded], ownerEpoch: 0))
+        }
+        let runID = result.runID ?? start.runID
+        // A start whose first try was applied unseen finds its own run: that is not an earlier one.
+        return StartedRun(
+            workflowID: id, runID: runID, type: type,
+            existed: result.wasDone && runID != start.runID)
+    }
+
+    private func newRunID() -> RunID {
+        RunID(
+            milliseconds: environment.loop.wallNow.nanoseconds / 1_000_000,
+            random: (environment.random(), environment.random()))
+    }
+
+    private func resolve(_ name: String, version: UInt32?, id: String) async throws -> WorkflowType {
+        if let version { return WorkflowType(name, version: version) }
+        let found = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { machine -> WorkflowType? in
+                let state = machine.state
+                if let run = state.runs[RunKey(defaultNamespace, id)], run.type.name == name {
+                    return run.type
+                }
+                let live = state.executors.values.filter(\.isAlive).flatMap(\.capabilities)
+                return live.filter { $0.name == name }.max()
+                    ?? state.knownTypes.filter { $0.name == name }.max()
+            }
+        }
+        guard let found else {
+            throw WorkflowError(
+                .unknownWorkflow,
+                "no node ever registered a workflow '\(name)'; check the name, or start a node that has it"
+            )
+        }
+        return found
+    }
+
+    // MARK: Result
+
+    /// Waits for a run's end, on any node; see `WorkflowRun.result(timeout:)`.
+    public func result<Output: Decodable & Sendable>(
+        of id: String, as type: Output.Type, timeout: Duration? = nil
+    ) async throws -> Output {
+        guard let outcome = try await outcome(of: id, timeout: timeout) else {
+            throw WorkflowError(.timedOut, "workflow '\(id)' has not ended in time; it goes on")
+        }
+        switch outcome {
+        case .completed(let bytes):
+            do {
+                return try JSONCoding.decode(type, from: bytes)
+            } catch {
+                throw WorkflowError(
+                    .undecodableResult, "the result of '\(id)' is not a \(type): \(error)")
+            }
+        case .failed(let failure):
+            throw WorkflowError(.failed, "workflow '\(id)' failed: \(failure)", failure: failure)
+        }
+    }
+
+    /// Waits for a run's end.
+    /// - Returns: nil when `timeout` is over.
+    /// - Throws: `WorkflowError` with `notFound`, `unavailable` or `stopped`; `CancellationError`.
+    public func outcome(of id: String, timeout: Duration? = nil) async throws -> WorkflowOutcome? {
+        let key = RunKey(defaultNamespace, id)
+        let waiter = Promise<Ending>()
+        let deadline = timeout.map { environment.loop.now.advanced(by: $0) }
+        let isKnown = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            // On the loop, where ends are told too: none can come between the look and the entry.
+            return try await environment.withMachine { machine in
+                self.enter(waiter, for: key, machine)
+            }
+        }
+        defer { state.withLock { $0.remove(waiter, for: key) } }
+        guard isKnown else { throw notFound(id) }
+        let cancelTimer = deadline.map {
+            environment.loop.promise(waiter, fulfilledAt: $0, with: .timedOut).cancel
+        }
+        defer { cancelTimer?() }
+        switch try await waiter.wait() {
+        case .outcome(let outcome): return outcome
+        case .timedOut: return nil
+        case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
+        }
+    }
+
+    private func enter(_ waiter: Promise<Ending>, for key: RunKey, _ machine: WorkflowStateMachine)
+        -> Bool
+    {
+        guard let run = machine.state.runs[key] else { return false }
+        if let outcome = WorkflowOutcome(run) {
+            waiter.fulfill(.outcome(outcome))
+            return true
+        }
+        let hasStopped = state.withLock { state in
+            if !state.hasStopped { state.add(waiter, for: key) }
+            return state.hasStopped
+        }
+        if hasStopped { waiter.fulfill(.stopped) }
+        return true
+    }
+
+    // MARK: Describe and list
+
+    /// All that is known of a run, as of a moment after the call.
+    /// - Throws: `WorkflowError` with `notFound`, `unavailable` or `stopped`; `CancellationError`.
+    public func describe(_ id: String) async throws -> WorkflowDescription {
+        let key = RunKey(defaultNamespace, id)
+        let run = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.runs[key] }
+        }
+        guard let run else { throw notFound(id) }
+        return WorkflowDescription(run, key: key)
+    }
+
+    /// The latest value that a run has recorded under a key.
+    /// - Throws: as `describe`, and `undecodableResult`.
+    public func checkpoint<Value: Decodable & Sendable>(
+        _ name: String, of id: String, as type: Value.Type
+    ) async throws -> Value? {
+        let key = RunKey(defaultNamespace, id)
+        let run = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.runs[key] }
+        }
+        guard let run else { throw notFound(id) }
+        guard let checkpoint = run.latestCheckpoint(ByteText(name)) else { return nil }
+        do {
+            return try JSONCoding.decode(type, from: checkpoint.value)
+        } catch {
+            throw WorkflowError(
+                .undecodableResult, "checkpoint '\(name)' of '\(id)' is not a \(type): \(error)")
+        }
+    }
+
+    /// A page of the runs in the order of their starts.
+    /// - Parameters:
+    ///   - after: a workflow id: the page begins behind its run. Nil begins with the oldest.
+    ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
+    /// - Throws: as `describe`; `notFound` is about `after`.
+    public func list(
+        _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
+    ) async throws -> WorkflowPage {
+        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
+        return try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            var position: UInt64 = 0
+            if let after {
+                let key = RunKey(defaultNamespace, after)
+                let sequence = try await environment.withMachine { $0.state.runs[key]?.sequence }
+                guard let sequence else { throw self.notFound(after) }
+                position = sequence
+            }
+            var runs: [WorkflowInfo] = []
+            while true {
+                let (start, rest) = (position, limit - runs.count)
+                let look = try await environment.withMachine { machine in
+                    machine.state.list(
+                        namespace: defaultNamespace, filter, after: start, limit: rest,
+                        examine: WorkflowLimits.listExamineMax)
+                }
+                runs += look.runs
+                position = look.position
+                if look.isAtEnd { return WorkflowPage(runs: runs, next: nil) }
+                if runs.count == limit {
+                    return WorkflowPage(runs: runs, next: runs.last?.workflowID)
+                }
+            }
+        }
+    }
+
+    // MARK: Below
+
+    private func notFound(_ id: String) -> WorkflowError {
+        WorkflowError(.notFound, "there is no workflow '\(id)'")
+    }
+
+    /// Turns what the layers below throw into this module's error.
+    private func namingErrors<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do {
+            return try await body()
+        } catch let refused as Refused {
+            switch refused.code {
+            case .conflict: throw WorkflowError(.conflict, refused.message)
+            case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
+            case .staleOwner, .notYet, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor:
+                throw WorkflowError(.unexpectedAnswer, refused.message)
+            }
+        } catch let error as GroupError {
+            switch error.code {
+            case .overloaded: throw WorkflowError(.overloaded, error.message)
+            case .tooLarge: throw WorkflowError(.inputTooLarge, error.message)
+            case .timedOut: throw WorkflowError(.unavailable, error.message)
+            case .stopped, .unknownGroup: throw WorkflowError(.stopped, error.message)
+            }
+        }
+    }
+}

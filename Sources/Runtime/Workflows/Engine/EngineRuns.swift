@@ -1,0 +1,175 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+// From the group's changes to running bodies, and back when a run is taken away.
+
+extension WorkflowEngine: WorkflowObserver {
+    /// On the loop, after each batch of commands.
+    func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine) {
+        let group = machine.state
+        let executor = group.executors[node]
+        let isRegistered = executor.map { $0.isAlive && $0.boot == boot } ?? false
+        var stops: [Promise<RunExecution.Stop>] = []
+        var endings: [(Promise<Ending>, WorkflowOutcome)] = []
+        let hasWork = state.withLock { state in
+            let keys =
+                changes.everything ? Array(state.running.keys) + state.awaitedKeys : changes.runs
+            if changes.everything { state.mustReadAll = true }
+            for key in keys {
+                let run = group.runs[key]
+                if let run, isRegistered, run.status == .running, run.owner == node {
+                    state.receive(Assignment(key: key, epoch: run.epoch))
+                } else if let here = state.running[key] {
+                    stops.append(here.stop)
+                }
+                guard let run, let outcome = WorkflowOutcome(run) else { continue }
+                for waiter in state.takeWaiters(for: key) { endings.append((waiter, outcome)) }
+            }
+            return state.mustReadAll || !state.inbox.isEmpty
+        }
+        for stop in stops { stop.fulfill(.lost) }
+        for (waiter, outcome) in endings { waiter.fulfill(.outcome(outcome)) }
+        if hasWork { wake.ring() }
+        if (changes.executors || changes.everything) && !isRegistered { registrationLost.ring() }
+    }
+
+    /// What the supervisor has to begin. In the order of the keys, so that a simulated history can be repeated.
+    func takeAssignments() async -> [Assignment] {
+        let (assignments, mustReadAll) = state.withLock { $0.takeInbox() }
+        guard mustReadAll else { return assignments }
+        do {
+            let (node, boot) = (node, boot)
+            return try await environment.withMachine { machine in
+                guard machine.state.executors[node].map({ $0.isAlive && $0.boot == boot }) ?? false
+                else { return [] }
+                return (machine.state.owned[node] ?? []).sorted().compactMap { sequence in
+                    let key = machine.state.startOrder[Int(sequence) - 1]
+                    return machine.state.runs[key].map { Assignment(key: key, epoch: $0.epoch) }
+                }
+            }
+        } catch is CancellationError {
+            return []
+        } catch {
+            stopRunning(because: "\(error)")
+            return []
+        }
+    }
+
+    func launch(_ assignment: Assignment, in group: inout DiscardingTaskGroup) {
+        guard let (stop, previous) = state.withLock({ $0.begin(assignment) }) else { return }
+        previous?.fulfill(.lost)
+        let isAdded = group.addTaskUnlessCancelled {
+            await self.execute(assignment, stop: stop)
+            self.state.withLock { $0.end(assignment) }
+        }
+        if !isAdded { state.withLock { $0.end(assignment) } }
+    }
+
+    /// One run on this node, from its record to its end or its loss.
+    private func execute(_ assignment: Assignment, stop: Promise<RunExecution.Stop>) async {
+        guard let execution = await read(assignment, stop: stop) else { return }
+        guard let definition = definitions[execution.recorded.type] else {
+            // Not a failure of the run: it stays recorded, and the next registration of this node moves it.
+            environment.logger.log(
+                .error,
+                "this node was given a run of \(execution.recorded.type), which it does not have",
+                execution.metadata)
+            return
+        }
+        environment.logger.log(.debug, "run begins on \(node)", execution.metadata)
+        await withDiscardingTaskGroup { group in
+            let isAdded = group.addTaskUnlessCancelled {
+                await self.runBody(of: execution, definition)
+                execution.endBody()
+                stop.fulfill(.ended)
+                self.state.withLock { $0.clearUnresponsive(execution) }
+            }
+            guard isAdded else { return }
+            let reason = (try? await stop.wait()) ?? .shutdown
+            switch reason {
+            case .ended: return
+            case .lost: break
+            case .shutdown where !Task.isCancelled:
+                stopRunning(because: "the group has stopped on this node")
+            case .shutdown: break
+            }
+            execution.end()
+            group.cancelAll()
+            watchGracePeriod(of: execution)
+        }
+    }
+
+    /// The run's record, if it is still this node's in this epoch.
+    private func read(_ assignment: Assignment, stop: Promise<RunExecution.Stop>) async
+        -> RunExecution?
+    {
+        do {
+            let node = node
+            let run = try await environment.withMachine { machine in
+                machine.state.runs[assignment.key].flatMap { run in
+                    run.status == .running && run.owner == node && run.epoch == assignment.epoch
+                        ? run : nil
+                }
+            }
+            return run.map {
+                RunExecution(
+                    key: assignment.key, recorded: $0, environment: environment, stop: stop)
+            }
+        } catch is CancellationError {
+            return nil
+        } catch {
+            stopRunning(because: "\(error)")
+            return nil
+        }
+    }
+
+    /// Runs the user's function and records how it ended, unless it ended because it was stopped here.
+    private func runBody(of execution: RunExecution, _ definition: WorkflowDefinition) async {
+        let run = execution.recorded
+        let context = WorkflowContext(execution: execution)
+        let result: RunResult
+        do {
+            let output = try await definition.run(run.input, context)
+            try execution.checkSize(output, "the output of \(definition.type)")
+            result = .success(output)
+        } catch {
+            result = .failure(WorkflowFailure(error))
+        }
+        guard !Task.isCancelled, !execution.isOver else { return }
+        do {
+            try await execution.finish(with: result)
+        } catch is CancellationError {
+            // Stopped or lost meanwhile: the next owner ends it.
+        } catch let error as WorkflowError where error.code == .resultTooLarge {
+            try? await execution.finish(with: .failure(WorkflowFailure(error)))
+        } catch {
+            environment.logger.log(
+                .error, "the end of a run was not recorded: \(error)", execution.metadata)
+        }
+    }
+
+    /// Names the steps in the log that go on in spite of their cancellation. A timer, because every task here is
+    /// cancelled.
+    private func watchGracePeriod(of execution: RunExecution) {
+        let loop = environment.loop
+        let deadline = loop.now.advanced(by: environment.limits.stepGracePeriod)
+        loop.execute { [self] in
+            guard !execution.bodyHasEnded else { return }
+            _ = loop.schedule(at: deadline) { [self] in
+                // Under the lock that the body's end takes after it has set its mark: none is left behind.
+                let isUnresponsive = state.withLock { state in
+                    if !execution.bodyHasEnded { state.markUnresponsive(execution) }
+                    return !execution.bodyHasEnded
+                }
+                guard isUnresponsive else { return }
+                let names = execution.runningNames.joined(separator: ", ")
+                environment.logger.log(
+                    .warning,
+                    "run \(execution.key) was stopped and goes on: \(names.isEmpty ? "its body" : names) ignores "
+                        + "cancellation; it records nothing, and the node's run() waits for it",
+                    execution.metadata)
+            }
+        }
+    }
+}

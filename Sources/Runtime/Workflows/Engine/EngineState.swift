@@ -1,0 +1,106 @@
+import FlotillaIO
+
+/// A run that the group has given to this node.
+struct Assignment: Hashable, Sendable {
+    var key: RunKey
+    var epoch: UInt64
+}
+
+/// What the engine remembers besides the group's state.
+struct EngineState {
+    struct Running {
+        var epoch: UInt64
+        var stop: Promise<RunExecution.Stop>
+    }
+
+    var hasRun = false
+    var hasStopped = false
+    /// No new registration: the node is about to stop.
+    var isLeaving = false
+    var registration: UInt64?
+
+    /// What the supervisor has not seen yet; at most `WorkflowLimits.assignmentInboxMax`.
+    private(set) var inbox: [RunKey: UInt64] = [:]
+    /// The inbox overflowed, or there was none yet: read all of this node's runs from the state.
+    var mustReadAll = false
+    /// The latest assignment of each run that has a task here.
+    private(set) var running: [RunKey: Running] = [:]
+    /// Stopped, past their grace period, and not ended. By an id that `markUnresponsive` gives.
+    private(set) var unresponsive: [ObjectIdentifier: RunExecution] = [:]
+    private var waiters: [RunKey: [ObjectIdentifier: Promise<Ending>]] = [:]
+
+    // MARK: Assignments
+
+    /// Keeps an assignment for the supervisor.
+    mutating func receive(_ assignment: Assignment) {
+        if let here = running[assignment.key], here.epoch >= assignment.epoch { return }
+        guard inbox.count < WorkflowLimits.assignmentInboxMax else {
+            inbox = [:]
+            mustReadAll = true
+            return
+        }
+        inbox[assignment.key] = assignment.epoch
+    }
+
+    mutating func takeInbox() -> (assignments: [Assignment], mustReadAll: Bool) {
+        defer { (inbox, mustReadAll) = ([:], false) }
+        return (
+            inbox.map { Assignment(key: $0.key, epoch: $0.value) }.sorted { $0.key < $1.key },
+            mustReadAll
+        )
+    }
+
+    /// Enters an assignment that gets a task now.
+    /// - Returns: what stops it, and what stops the one before; nil if there is nothing to begin.
+    mutating func begin(
+        _ assignment: Assignment
+    ) -> (stop: Promise<RunExecution.Stop>, previous: Promise<RunExecution.Stop>?)? {
+        let previous = running[assignment.key]
+        if let previous, previous.epoch >= assignment.epoch { return nil }
+        let stop = Promise<RunExecution.Stop>()
+        running[assignment.key] = Running(epoch: assignment.epoch, stop: stop)
+        return (stop, previous?.stop)
+    }
+
+    mutating func end(_ assignment: Assignment) {
+        if running[assignment.key]?.epoch == assignment.epoch { running[assignment.key] = nil }
+    }
+
+    mutating func markUnresponsive(_ execution: RunExecution) {
+        unresponsive[ObjectIdentifier(execution)] = execution
+    }
+
+    mutating func clearUnresponsive(_ execution: RunExecution) {
+        unresponsive[ObjectIdentifier(execution)] = nil
+    }
+
+    // MARK: Waiters
+
+    mutating func add(_ waiter: Promise<Ending>, for key: RunKey) {
+        waiters[key, default: [:]][ObjectIdentifier(waiter)] = waiter
+    }
+
+    mutating func remove(_ waiter: Promise<Ending>, for key: RunKey) {
+        waiters[key]?[ObjectIdentifier(waiter)] = nil
+        if waiters[key]?.isEmpty == true { waiters[key] = nil }
+    }
+
+    mutating func takeWaiters(for key: RunKey) -> [Promise<Ending>] {
+        waiters.removeValue(forKey: key).map { Array($0.values) } ?? []
+    }
+
+    mutating func takeAllWaiters() -> [Promise<Ending>] {
+        defer { waiters = [:] }
+        return waiters.values.flatMap(\.values)
+    }
+
+    var awaitedKeys: [RunKey] { Array(waiters.keys) }
+    var waiterCount: Int { waiters.values.reduce(0) { $0 + $1.count } }
+}
+
+/// What a waiter hears.
+enum Ending: Sendable {
+    case outcome(WorkflowOutcome)
+    case timedOut
+    case stopped
+}

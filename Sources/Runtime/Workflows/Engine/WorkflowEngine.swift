@@ -1,0 +1,163 @@
+public import FlotillaActors
+public import FlotillaIO
+import FlotillaRaft
+
+/// Runs the workflows that one group gives to this node, and answers for all that the group has.
+///
+/// `run()` owns every task. Requests may be made from any task, once the group exists, also before and while `run()`
+/// runs.
+public final class WorkflowEngine: Sendable {
+    let environment: EngineEnvironment
+    let node: NodeID
+    /// One life of this process.
+    let boot: UInt64
+    let definitions: [WorkflowType: WorkflowDefinition]
+    let state = Lock(EngineState())
+    /// Rings when assignments wait for the supervisor. One ring stands for many.
+    let wake = Signal()
+    /// Rings when this node must register again.
+    let registrationLost = Signal()
+
+    /// - Parameters:
+    ///   - boot: must be higher in each life of the process, as in `RequestID.Client`.
+    ///   - loop: the group's.
+    ///   - random: the source for run ids, `context.random` and `context.uuid`; any thread.
+    /// - Throws: `WorkflowError` with `duplicateWorkflow`.
+    public init(
+        client: any GroupClient, boot: UInt64, workflows: [any RegisterableWorkflow],
+        loop: any Loop,
+        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+    ) throws(WorkflowError) {
+        environment = EngineEnvironment(
+            client: client, loop: loop, limits: limits, logger: logger, random: random)
+        node = client.node
+        self.boot = boot
+        var definitions: [WorkflowType: WorkflowDefinition] = [:]
+        for workflow in workflows {
+            let definition = workflow.definition
+            guard definitions.updateValue(definition, forKey: definition.type) == nil else {
+                throw WorkflowError(
+                    .duplicateWorkflow,
+                    "\(definition.type) is registered twice; give one another version")
+            }
+        }
+        self.definitions = definitions
+    }
+
+    /// Runs this node's workflows until the task is cancelled or the group stops on this node. Once only.
+    ///
+    /// Cancelling records nothing: the runs stop here and go on under their next owner. It returns after the last body
+    /// has ended. A body that ignores cancellation cannot be abandoned, because the task tree owns it: after
+    /// `WorkflowLimits.stepGracePeriod` it is named in the log and in `unresponsiveSteps`, and a process that must end
+    /// then can only exit.
+    public func run() async {
+        state.withLock { state in
+            precondition(!state.hasRun, "run() of the workflow engine of \(node) was called twice")
+            state.hasRun = true
+            state.mustReadAll = true
+        }
+        do {
+            try await attach()
+            wake.ring()
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.keepRegistered() }
+                for await _ in wake.rings {
+                    for assignment in await takeAssignments() { launch(assignment, in: &group) }
+                }
+                group.cancelAll()
+            }
+        } catch {
+            environment.logger.log(
+                .error, "the workflow engine of \(node) does not start: \(error)")
+        }
+        let waiters = state.withLock { state in
+            state.hasStopped = true
+            return state.takeAllWaiters()
+        }
+        for waiter in waiters { waiter.fulfill(.stopped) }
+    }
+
+    /// Gives this node's runs to others and takes no new ones: before a planned stop, which then interrupts nobody.
+    /// Returns when the group has applied it.
+    /// - Throws: `CancellationError`, or what keeps the group from doing it.
+    public func handOver() async throws {
+        let registration = state.withLock { state in
+            state.isLeaving = true
+            return state.registration
+        }
+        guard let registration else { return }
+        _ = try await environment.proposeUntilAnswered(
+            .loseExecutor(node: node, registration: registration), ownerEpoch: 0)
+    }
+
+    /// The steps that were stopped longer than the grace period ago and go on all the same. Any thread.
+    public var unresponsiveSteps: [String] {
+        state.withLock { state in
+            state.unresponsive.values.flatMap { execution in
+                execution.runningNames.map { "\($0) of \(execution.key)" }
+            }.sorted()
+        }
+    }
+
+    /// Ends `run()` from within.
+    func stopRunning(because reason: String) {
+        environment.logger.log(.error, "the workflow engine of \(node) stops: \(reason)")
+        wake.finish()
+    }
+
+    private func attach() async throws {
+        try await environment.withMachine { machine in machine.observer = self }
+    }
+
+    // MARK: Registration
+
+    /// Registers this node as an executor, and again whenever the group has given it up.
+    private func keepRegistered() async {
+        let operation = WorkflowOperation.registerExecutor(
+            node: node, boot: boot, capabilities: definitions.keys.sorted())
+        registrationLost.ring()
+        for await _ in registrationLost.rings {
+            guard !state.withLock({ $0.isLeaving }) else { continue }
+            do {
+                let result = try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
+                state.withLock { $0.registration = result.registration }
+                environment.logger.log(
+                    .info, "\(node) is registered for \(definitions.count) workflows",
+                    ["registration": "\(result.registration)", "boot": "\(boot)"])
+            } catch is CancellationError {
+                return
+            } catch let refused as Refused {
+                return stopRunning(because: refused.message)
+            } catch {
+                return stopRunning(because: "\(error)")
+            }
+        }
+    }
+}
+
+extension EngineEnvironment {
+    /// Runs `body` on the loop with the group's workflows.
+    func withMachine<Result: Sendable>(
+        _ body: @escaping @Sendable (WorkflowStateMachine) -> Result
+    ) async throws -> Result {
+        let result = try await client.withState { machine in
+            (machine as? WorkflowStateMachine).map(body)
+        }
+        guard let result else {
+            throw WorkflowError(.unexpectedAnswer, "the group does not replicate workflows")
+        }
+        return result
+    }
+}
+
+/// A bell for one task. Rings that come while one is unheard are the same ring.
+struct Signal: Sendable {
+    let rings: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+
+    init() { (rings, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1)) }
+
+    func ring() { continuation.yield(()) }
+    func finish() { continuation.finish() }
+}

@@ -1,0 +1,62 @@
+/// A dictionary in pieces: a copy costs one reference, and the first write after it copies one piece only.
+///
+/// A snapshot holds such a copy while commands go on. With one `Dictionary` the next command would copy all of it on
+/// the loop.
+struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Sendable {
+    /// Above this many members for each bucket the number of buckets is multiplied by `growth`.
+    private static var membersPerBucket: Int { 64 }
+    private static var growth: Int { 4 }
+
+    private var buckets: [[Key: Value]]
+    private(set) var count = 0
+
+    /// - Parameter minimumBuckets: a power of two.
+    init(minimumBuckets: Int = 1) {
+        precondition(
+            minimumBuckets > 0 && minimumBuckets & (minimumBuckets - 1) == 0,
+            "\(minimumBuckets) buckets are not a power of two")
+        buckets = Array(repeating: [:], count: minimumBuckets)
+    }
+
+    subscript(key: Key) -> Value? { buckets[bucket(of: key)][key] }
+
+    /// Adds or replaces.
+    mutating func insert(_ value: Value, for key: Key) {
+        if count >= buckets.count * Self.membersPerBucket { grow() }
+        if buckets[bucket(of: key)].updateValue(value, forKey: key) == nil { count += 1 }
+    }
+
+    /// Changes a member in its place.
+    /// - Returns: what `body` returned, or nil if there is no such member.
+    mutating func update<Result, Failure: Error>(
+        _ key: Key, _ body: (inout Value) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        let bucket = bucket(of: key)
+        guard let index = buckets[bucket].index(forKey: key) else { return nil }
+        return try body(&buckets[bucket].values[index])
+    }
+
+    /// All members in no order. Takes time in proportion to the map: not for a loop, unless the map is small.
+    var members: [(key: Key, value: Value)] {
+        var members: [(key: Key, value: Value)] = []
+        members.reserveCapacity(count)
+        for bucket in buckets {
+            for (key, value) in bucket { members.append((key, value)) }
+        }
+        return members
+    }
+
+    /// All members by ascending key; see `members`.
+    func sorted() -> [(key: Key, value: Value)] { members.sorted { $0.key < $1.key } }
+
+    /// Which bucket holds a key differs from process to process; nothing that is replicated may depend on it.
+    private func bucket(of key: Key) -> Int { key.hashValue & (buckets.count - 1) }
+
+    private mutating func grow() {
+        let old = buckets
+        buckets = Array(repeating: [:], count: old.count * Self.growth)
+        for bucket in old {
+            for (key, value) in bucket { buckets[self.bucket(of: key)][key] = value }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+/// Why a command was refused; the number stands in `Answer.code`, so a case keeps its number for ever.
+public enum WorkflowRefusal: UInt32, Sendable {
+    /// The proposer does not own the run in this epoch any more.
+    case staleOwner = 1
+    /// The id is taken by a run of another type, version or input.
+    case conflict = 2
+    /// No node ever registered this type and version.
+    case unknownWorkflow = 3
+    /// The timer's time has not come.
+    case notYet = 4
+    case noSuchRun = 5
+    case runEnded = 6
+    case noSuchTimer = 7
+    /// A later life of the same node has registered.
+    case staleExecutor = 8
+}
+
+/// A refusal with its words. A refused command changed nothing.
+struct Refused: Error, Hashable {
+    var code: WorkflowRefusal
+    var message: String
+    init(_ code: WorkflowRefusal, _ message: String) {
+        self.code = code
+        self.message = message
+    }
+}

@@ -1,0 +1,103 @@
+import FlotillaRaft
+
+/// Where a run stands.
+public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+    /// A live node owns it. Can transition to: running under another owner, parked, completed, failed.
+    case running = 1
+    /// No live node has its type and version. Can transition to: running.
+    case parked = 2
+    case completed = 3
+    case failed = 4
+
+    public var description: String {
+        switch self {
+        case .running: "running"
+        case .parked: "parked"
+        case .completed: "completed"
+        case .failed: "failed"
+        }
+    }
+
+    /// - Returns: nil unless `name` is one of the descriptions.
+    public init?(name: String) {
+        guard let status = Self.allCases.first(where: { $0.description == name }) else {
+            return nil
+        }
+        self = status
+    }
+
+    public var isFinished: Bool { self == .completed || self == .failed }
+}
+
+/// Why a run failed: what its body threw.
+public struct WorkflowFailure: Hashable, Sendable, CustomStringConvertible {
+    /// The error's type, such as `PaymentDeclined` or `WorkflowError.duplicateStep`.
+    public var type: String
+    public var message: String
+
+    public init(type: String, message: String) {
+        self.type = type
+        self.message = message
+    }
+
+    public var description: String { "\(type): \(message)" }
+}
+
+/// A workflow's execution as every replica knows it. Times are the group's, in nanoseconds since 1970.
+struct Run: Sendable {
+    /// How a step ended; it is never computed again.
+    struct Step: Hashable, Sendable {
+        var value: [UInt8]
+        /// Under which epoch it was recorded.
+        var epoch: UInt64
+        var recordedAt: Int64
+    }
+
+    struct Timer: Hashable, Sendable {
+        var deadline: Int64
+        var hasFired: Bool
+    }
+
+    struct Checkpoint: Hashable, Sendable {
+        var value: [UInt8]
+        var recordedAt: Int64
+    }
+
+    /// Counts the starts of the group; lists go by it.
+    var sequence: UInt64
+    let runID: RunID
+    let type: WorkflowType
+    let contentType: String
+    /// Canonical, so that equal inputs are equal bytes.
+    let input: [UInt8]
+    let startedAt: Int64
+
+    var status: WorkflowStatus
+    /// The owner of a running run; kept when it ends.
+    var owner: NodeID?
+    /// The fencing token. It rises with every assignment.
+    var epoch: UInt64 = 0
+    var steps = BucketedMap<StepKey, Step>()
+    var timers = BucketedMap<StepKey, Timer>()
+    /// The history of all keys; a key's latest value is the one with the highest occurrence.
+    var checkpoints = BucketedMap<StepKey, Checkpoint>()
+    /// Each key's highest occurrence. Computed from `checkpoints`.
+    var latestCheckpoints: [ByteText: UInt64] = [:]
+    var finishedAt: Int64?
+    var output: [UInt8]?
+    var failure: WorkflowFailure?
+
+    mutating func insertCheckpoint(_ checkpoint: Checkpoint, for key: StepKey) {
+        checkpoints.insert(checkpoint, for: key)
+        latestCheckpoints[key.name] = max(latestCheckpoints[key.name] ?? 0, key.occurrence)
+    }
+
+    func latestCheckpoint(_ name: ByteText) -> Checkpoint? {
+        latestCheckpoints[name].flatMap { checkpoints[StepKey(name.text, $0)] }
+    }
+
+    /// What an operator is told of a run that nobody can run.
+    var parkedReason: String? {
+        status == .parked ? "no live node has \(type); start a node that registers it" : nil
+    }
+}

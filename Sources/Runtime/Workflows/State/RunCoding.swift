@@ -1,0 +1,165 @@
+import FlotillaIO
+import FlotillaRaft
+
+// A run in a snapshot. Runs stand in the order of their starts, which gives them their sequence numbers.
+
+extension Run {
+    func write(_ key: RunKey, to writer: inout ProtobufWriter) {
+        writer.string(1, key.namespace.text)
+        writer.string(2, key.workflowID.text)
+        writer.bytes(3, runID.bytes)
+        writer.message(4) { type.write(to: &$0) }
+        writer.string(5, contentType)
+        writer.bytes(6, input)
+        writer.signed(7, startedAt)
+        writer.varint(8, UInt64(status.rawValue))
+        if let owner { writer.varintAlways(9, owner.rawValue) }
+        writer.varint(10, epoch)
+        for (key, step) in steps.sorted() {
+            writer.message(11) { writer in
+                writer.write(key)
+                writer.bytes(3, step.value)
+                writer.varint(4, step.epoch)
+                writer.signed(5, step.recordedAt)
+            }
+        }
+        for (key, timer) in timers.sorted() {
+            writer.message(12) { writer in
+                writer.write(key)
+                writer.bool(4, timer.hasFired)
+                writer.signed(6, timer.deadline)
+            }
+        }
+        for (key, checkpoint) in checkpoints.sorted() {
+            writer.message(13) { writer in
+                writer.write(key)
+                writer.bytes(3, checkpoint.value)
+                writer.signed(5, checkpoint.recordedAt)
+            }
+        }
+        if let finishedAt { writer.varintAlways(14, UInt64(bitPattern: finishedAt)) }
+        if let output { writer.bytesAlways(15, output) }
+        if let failure { writer.message(16) { failure.write(to: &$0) } }
+    }
+
+    static func read(from reader: inout ProtobufReader, sequence: UInt64) throws(WireError) -> (
+        RunKey, Run
+    ) {
+        var header = RunHeader()
+        var members: [(Int, RunMember)] = []
+        while let field = try reader.next() {
+            switch field {
+            case 11, 12, 13:
+                var inner = try reader.message()
+                members.append((field, try RunMember(from: &inner)))
+            default: try header.read(field, from: &reader)
+            }
+        }
+        var run = try header.run(sequence: sequence)
+        for (field, member) in members {
+            let key = StepKey(member.name, member.occurrence)
+            switch field {
+            case 11:
+                let step = Step(
+                    value: member.value, epoch: member.number, recordedAt: member.recordedAt)
+                run.steps.insert(step, for: key)
+            case 12:
+                run.timers.insert(
+                    Timer(deadline: member.deadline, hasFired: member.number != 0), for: key)
+            default:
+                run.insertCheckpoint(
+                    Checkpoint(value: member.value, recordedAt: member.recordedAt), for: key)
+            }
+        }
+        return (RunKey(header.namespace, header.workflowID), run)
+    }
+}
+
+/// A run without its steps, timers and checkpoints.
+private struct RunHeader {
+    var namespace = ""
+    var workflowID = ""
+    var runID: RunID?
+    var type: WorkflowType?
+    var contentType = ""
+    var input: [UInt8] = []
+    var startedAt: Int64 = 0
+    var status: WorkflowStatus?
+    var owner: NodeID?
+    var epoch: UInt64 = 0
+    var finishedAt: Int64?
+    var output: [UInt8]?
+    var failure: WorkflowFailure?
+
+    mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
+        switch field {
+        case 1: namespace = try reader.string()
+        case 2: workflowID = try reader.string()
+        case 3: runID = RunID(bytes: try reader.bytes())
+        case 4:
+            var inner = try reader.message()
+            type = try WorkflowType(from: &inner)
+        case 5: contentType = try reader.string()
+        case 6: input = try reader.bytes()
+        case 7: startedAt = try reader.signed()
+        case 8: status = UInt8(exactly: try reader.varint()).flatMap(WorkflowStatus.init(rawValue:))
+        case 9: owner = NodeID(try reader.varint())
+        case 10: epoch = try reader.varint()
+        case 14: finishedAt = Int64(bitPattern: try reader.varint())
+        case 15: output = try reader.bytes()
+        case 16:
+            var inner = try reader.message()
+            failure = try WorkflowFailure(from: &inner)
+        default: throw reader.unknownField(in: "a run")
+        }
+    }
+
+    func run(sequence: UInt64) throws(WireError) -> Run {
+        guard let runID, let type, let status else {
+            throw WireError(.invalidValue, "run '\(workflowID)' lacks its id, type or status")
+        }
+        guard status != .running || owner != nil else {
+            throw WireError(.invalidValue, "running run '\(workflowID)' has no owner")
+        }
+        var run = Run(
+            sequence: sequence, runID: runID, type: type, contentType: contentType, input: input,
+            startedAt: startedAt, status: status)
+        run.owner = owner
+        run.epoch = epoch
+        run.finishedAt = finishedAt
+        run.output = output
+        run.failure = failure
+        return run
+    }
+}
+
+/// The fields of a step (3 value, 4 epoch, 5 time), a timer (4 fired, 6 deadline) or a checkpoint (3 value, 5 time).
+private struct RunMember {
+    var name = ""
+    var occurrence: UInt64 = 0
+    var value: [UInt8] = []
+    var deadline: Int64 = 0
+    var number: UInt64 = 0
+    var recordedAt: Int64 = 0
+
+    init(from reader: inout ProtobufReader) throws(WireError) {
+        while let field = try reader.next() {
+            switch field {
+            case 1: name = try reader.string()
+            case 2: occurrence = try reader.varint()
+            case 3: value = try reader.bytes()
+            case 4: number = try reader.varint()
+            case 5: recordedAt = try reader.signed()
+            case 6: deadline = try reader.signed()
+            default: throw reader.unknownField(in: "a step, timer or checkpoint")
+            }
+        }
+    }
+}
+
+extension ProtobufWriter {
+    fileprivate mutating func write(_ key: StepKey) {
+        string(1, key.name.text)
+        varint(2, key.occurrence)
+    }
+}

@@ -1,0 +1,139 @@
+public import FlotillaRaft
+
+/// What a list tells of a run. Times are the group's, in nanoseconds since 1970.
+public struct WorkflowInfo: Hashable, Sendable {
+    public var workflowID: String
+    public var runID: RunID
+    public var type: String
+    public var version: UInt32
+    public var status: WorkflowStatus
+    public var startedAt: Int64
+    /// Nil while it has not ended.
+    public var finishedAt: Int64?
+    /// Nil while it is parked; the last owner once it has ended.
+    public var owner: NodeID?
+    /// Why a parked run waits.
+    public var parkedReason: String?
+
+    init(_ run: Run, key: RunKey) {
+        workflowID = key.workflowID.text
+        runID = run.runID
+        type = run.type.name
+        version = run.type.version
+        status = run.status
+        startedAt = run.startedAt
+        finishedAt = run.finishedAt
+        owner = run.owner
+        parkedReason = run.parkedReason
+    }
+}
+
+/// All that is known of a run.
+public struct WorkflowDescription: Hashable, Sendable {
+    public struct Step: Hashable, Sendable {
+        public var name: String
+        public var occurrence: UInt64
+        /// JSON.
+        public var value: [UInt8]
+        /// The fencing token of the owner that recorded it.
+        public var epoch: UInt64
+        public var recordedAt: Int64
+    }
+    public struct Timer: Hashable, Sendable {
+        public var name: String
+        public var occurrence: UInt64
+        public var deadline: Int64
+        public var hasFired: Bool
+    }
+    public struct Checkpoint: Hashable, Sendable {
+        public var key: String
+        public var occurrence: UInt64
+        /// JSON.
+        public var value: [UInt8]
+        public var recordedAt: Int64
+    }
+
+    public var info: WorkflowInfo
+    /// The current fencing token; it rises with every change of the owner.
+    public var epoch: UInt64
+    /// Canonical JSON.
+    public var input: [UInt8]
+    /// In the order of recording.
+    public var steps: [Step]
+    public var timers: [Timer]
+    /// The history of all keys, each key's in its order; the last of a key is its value.
+    public var checkpoints: [Checkpoint]
+    /// JSON; nil unless it completed.
+    public var output: [UInt8]?
+    public var failure: WorkflowFailure?
+
+    init(_ run: Run, key: RunKey) {
+        info = WorkflowInfo(run, key: key)
+        epoch = run.epoch
+        input = run.input
+        steps = run.steps.members.map { key, step in
+            Step(
+                name: key.name.text, occurrence: key.occurrence, value: step.value,
+                epoch: step.epoch,
+                recordedAt: step.recordedAt)
+        }
+        steps.sort {
+            ($0.recordedAt, $0.name, $0.occurrence) < ($1.recordedAt, $1.name, $1.occurrence)
+        }
+        timers = run.timers.sorted().map { key, timer in
+            Timer(
+                name: key.name.text, occurrence: key.occurrence, deadline: timer.deadline,
+                hasFired: timer.hasFired)
+        }
+        checkpoints = run.checkpoints.sorted().map { key, checkpoint in
+            Checkpoint(
+                key: key.name.text, occurrence: key.occurrence, value: checkpoint.value,
+                recordedAt: checkpoint.recordedAt)
+        }
+        output = run.output
+        failure = run.failure
+    }
+}
+
+/// Which runs a list shows.
+public struct WorkflowFilter: Hashable, Sendable {
+    public var status: WorkflowStatus?
+    public var type: String?
+
+    public init(status: WorkflowStatus? = nil, type: String? = nil) {
+        self.status = status
+        self.type = type
+    }
+
+    func includes(_ run: Run) -> Bool {
+        (status.map { $0 == run.status } ?? true) && (type.map { $0 == run.type.name } ?? true)
+    }
+}
+
+/// A part of a list, in the order of the starts.
+public struct WorkflowPage: Hashable, Sendable {
+    public var runs: [WorkflowInfo]
+    /// The workflow id to go on after; nil at the end.
+    public var next: String?
+}
+
+extension WorkflowState {
+    /// One look at up to `examine` runs behind `position` in the order of the starts.
+    /// - Returns: the matching ones, `limit` at most, and where to go on; nil at the end.
+    func list(
+        namespace: String, _ filter: WorkflowFilter, after position: UInt64, limit: Int,
+        examine: Int
+    ) -> (runs: [WorkflowInfo], position: UInt64, isAtEnd: Bool) {
+        var found: [WorkflowInfo] = []
+        var position = Int(position)
+        let end = min(startOrder.count, position + examine)
+        while position < end, found.count < limit {
+            let key = startOrder[position]
+            position += 1
+            guard key.namespace == ByteText(namespace), let run = runs[key], filter.includes(run)
+            else { continue }
+            found.append(WorkflowInfo(run, key: key))
+        }
+        return (found, UInt64(position), position == startOrder.count)
+    }
+}

@@ -1,0 +1,262 @@
+public import FlotillaActors
+import FlotillaIO
+public import FlotillaRaft
+
+/// What a command of a workflow group may do. Each case has a number and a version on the wire and in the log; see
+/// workflow.proto. A change that an older binary would misread takes a new version.
+enum WorkflowOperation: Hashable, Sendable {
+    case startRun(StartRun)
+    case recordStep(RunAddress, StepKey, value: [UInt8])
+    case startTimer(RunAddress, StepKey, TimerSetting)
+    case fireTimer(RunAddress, StepKey)
+    case setCheckpoint(RunAddress, StepKey, value: [UInt8])
+    case finishRun(RunAddress, RunResult)
+    case registerExecutor(node: NodeID, boot: UInt64, capabilities: [WorkflowType])
+    case loseExecutor(node: NodeID, registration: UInt64)
+
+    struct StartRun: Hashable, Sendable {
+        var workflowID: String
+        var runID: RunID
+        var type: WorkflowType
+        var input: [UInt8]
+        var contentType: String
+    }
+
+    enum TimerSetting: Hashable, Sendable {
+        /// Nanoseconds from the group's time when the command is applied.
+        case after(Int64)
+        /// Nanoseconds since 1970.
+        case at(Int64)
+    }
+}
+
+extension WorkflowOperation {
+    /// The workflow that the operation is about; nil if it is about an executor.
+    var workflowID: String? {
+        switch self {
+        case .startRun(let start): start.workflowID
+        case .recordStep(let run, _, _), .startTimer(let run, _, _), .fireTimer(let run, _),
+            .setCheckpoint(let run, _, _), .finishRun(let run, _):
+            run.workflowID
+        case .registerExecutor, .loseExecutor: nil
+        }
+    }
+}
+
+/// The run that an operation is about; its namespace is the command's.
+struct RunAddress: Hashable, Sendable {
+    var workflowID: String
+    var runID: RunID
+}
+
+/// How a run ended.
+enum RunResult: Hashable, Sendable {
+    case success([UInt8])
+    case failure(WorkflowFailure)
+}
+
+/// The operations that others than the engine propose.
+public enum WorkflowOperations {
+    /// Takes all runs away from a node that is dead or cut off and gives them to others.
+    /// - Parameter registration: the one that was current when the node was found lost, as in
+    ///   `WorkflowStateMachine.executors`; after a later registration the operation does nothing.
+    public static func loseExecutor(_ node: NodeID, registration: UInt64) -> Operation {
+        WorkflowOperation.loseExecutor(node: node, registration: registration).encoded
+    }
+}
+
+// MARK: Encoding
+
+extension WorkflowOperation {
+    private enum Number: UInt32 {
+        case startRun = 1
+        case recordStep, startTimer, fireTimer, setCheckpoint, finishRun, registerExecutor,
+            loseExecutor
+    }
+
+    /// The only version there is yet.
+    private static let version: UInt32 = 1
+
+    var encoded: Operation {
+        var writer = ProtobufWriter()
+        let number: Number
+        switch self {
+        case .startRun(let start):
+            number = .startRun
+            start.write(to: &writer)
+        case .recordStep(let run, let key, let value):
+            number = .recordStep
+            writer.write(run, key)
+            writer.bytes(5, value)
+        case .startTimer(let run, let key, let setting):
+            number = .startTimer
+            writer.write(run, key)
+            switch setting {
+            case .after(let duration): writer.varintAlways(5, UInt64(bitPattern: duration))
+            case .at(let deadline): writer.varintAlways(6, UInt64(bitPattern: deadline))
+            }
+        case .fireTimer(let run, let key):
+            number = .fireTimer
+            writer.write(run, key)
+        case .setCheckpoint(let run, let key, let value):
+            number = .setCheckpoint
+            writer.write(run, key)
+            writer.bytes(5, value)
+        case .finishRun(let run, let result):
+            number = .finishRun
+            writer.write(run)
+            result.write(to: &writer)
+        case .registerExecutor(let node, let boot, let capabilities):
+            number = .registerExecutor
+            writer.varint(1, node.rawValue)
+            writer.varint(2, boot)
+            for capability in capabilities { writer.message(3) { capability.write(to: &$0) } }
+        case .loseExecutor(let node, let registration):
+            number = .loseExecutor
+            writer.varint(1, node.rawValue)
+            writer.varint(2, registration)
+        }
+        return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
+    }
+
+    /// - Throws: what stops the group on this node: a number, version or field of a newer binary, or damage.
+    init(_ operation: Operation) throws(ApplyError) {
+        guard let number = Number(rawValue: operation.type) else {
+            throw ApplyError(
+                .unknownCommand,
+                "workflow operation \(operation.type) is unknown; upgrade this node")
+        }
+        guard operation.version == Self.version else {
+            throw ApplyError(
+                .unknownVersion,
+                "version \(operation.version) of '\(number)' is unknown; upgrade this node")
+        }
+        do throws(WireError) {
+            var reader = ProtobufReader(operation.body)
+            self = try Self.read(number, from: &reader)
+        } catch {
+            throw ApplyError(
+                error.code == .unknownField ? .unknownField : .damagedCommand,
+                "operation '\(number)': \(error.message)")
+        }
+    }
+
+    private static func read(
+        _ number: Number, from reader: inout ProtobufReader
+    ) throws(WireError) -> WorkflowOperation {
+        switch number {
+        case .startRun: return .startRun(try StartRun(from: &reader))
+        case .registerExecutor: return try readRegistration(from: &reader)
+        case .loseExecutor:
+            var (node, registration) = (UInt64(0), UInt64(0))
+            while let field = try reader.next() {
+                switch field {
+                case 1: node = try reader.varint()
+                case 2: registration = try reader.varint()
+                default: throw reader.unknownField(in: "\(number)")
+                }
+            }
+            return .loseExecutor(node: NodeID(node), registration: registration)
+        case .recordStep, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
+            return try readOwnerOperation(number, from: &reader)
+        }
+    }
+
+    private static func readRegistration(
+        from reader: inout ProtobufReader
+    ) throws(WireError) -> WorkflowOperation {
+        var (node, boot) = (UInt64(0), UInt64(0))
+        var capabilities: [WorkflowType] = []
+        while let field = try reader.next() {
+            switch field {
+            case 1: node = try reader.varint()
+            case 2: boot = try reader.varint()
+            case 3:
+                var inner = try reader.message()
+                capabilities.append(try WorkflowType(from: &inner))
+            default: throw reader.unknownField(in: "registerExecutor")
+            }
+        }
+        return .registerExecutor(node: NodeID(node), boot: boot, capabilities: capabilities)
+    }
+
+    /// The operations under an epoch share their first fields.
+    private static func readOwnerOperation(
+        _ number: Number, from reader: inout ProtobufReader
+    ) throws(WireError) -> WorkflowOperation {
+        var (workflowID, name, occurrence) = ("", "", UInt64(0))
+        var runID: RunID?
+        var value: [UInt8] = []
+        var setting: TimerSetting?
+        var result: RunResult?
+        while let field = try reader.next() {
+            switch (field, number) {
+            case (1, _): workflowID = try reader.string()
+            case (2, _): runID = RunID(bytes: try reader.bytes())
+            case (3, .finishRun): result = .success(try reader.bytes())
+            case (4, .finishRun):
+                var inner = try reader.message()
+                result = .failure(try WorkflowFailure(from: &inner))
+            case (3, _): name = try reader.string()
+            case (4, _): occurrence = try reader.varint()
+            case (5, .recordStep), (5, .setCheckpoint): value = try reader.bytes()
+            case (5, .startTimer): setting = .after(Int64(bitPattern: try reader.varint()))
+            case (6, .startTimer): setting = .at(Int64(bitPattern: try reader.varint()))
+            default: throw reader.unknownField(in: "\(number)")
+            }
+        }
+        guard let runID else { throw WireError(.invalidValue, "the run id is not 16 bytes") }
+        let (run, key) = (
+            RunAddress(workflowID: workflowID, runID: runID), StepKey(name, occurrence)
+        )
+        switch number {
+        case .recordStep: return .recordStep(run, key, value: value)
+        case .setCheckpoint: return .setCheckpoint(run, key, value: value)
+        case .fireTimer: return .fireTimer(run, key)
+        case .startTimer:
+            guard let setting else { throw WireError(.invalidValue, "a timer without a time") }
+            return .startTimer(run, key, setting)
+        case .finishRun:
+            guard let result else { throw WireError(.invalidValue, "an end without a result") }
+            return .finishRun(run, result)
+        case .startRun, .registerExecutor, .loseExecutor:
+            preconditionFailure("'\(number)' is not an owner's operation")
+        }
+    }
+}
+
+extension WorkflowOperation.StartRun {
+    func write(to writer: inout ProtobufWriter) {
+        writer.string(1, workflowID)
+        writer.bytes(2, runID.bytes)
+        writer.message(3) { type.write(to: &$0) }
+        writer.bytes(4, input)
+        writer.string(5, contentType)
+    }
+
+    init(from reader: inout ProtobufReader) throws(WireError) {
+        var workflowID = ""
+        var runID: RunID?
+        var type: WorkflowType?
+        var input: [UInt8] = []
+        var contentType = ""
+        while let field = try reader.next() {
+            switch field {
+            case 1: workflowID = try reader.string()
+            case 2: runID = RunID(bytes: try reader.bytes())
+            case 3:
+                var inner = try reader.message()
+                type = try WorkflowType(from: &inner)
+            case 4: input = try reader.bytes()
+            case 5: contentType = try reader.string()
+            default: throw reader.unknownField(in: "startRun")
+            }
+        }
+        guard let runID, let type else {
+            throw WireError(.invalidValue, "a start without run id or type")
+        }
+        self.init(
+            workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType
+        )
+    }
+}

@@ -1,0 +1,204 @@
+import FlotillaRaft
+
+// One function for each operation. Each checks everything before it changes anything.
+
+/// What an operation is applied with.
+struct ApplyContext {
+    var namespace: String
+    /// The fencing token of the command.
+    var ownerEpoch: UInt64
+    /// The group's time in nanoseconds since 1970.
+    var time: Int64
+}
+
+extension WorkflowState {
+    mutating func apply(
+        _ operation: WorkflowOperation, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        switch operation {
+        case .startRun(let start):
+            return try startRun(start, context)
+        case .recordStep(let run, let step, let value):
+            return try recordStep(run, step, value, context)
+        case .startTimer(let run, let timer, let setting):
+            return try startTimer(run, timer, setting, context)
+        case .fireTimer(let run, let timer):
+            return try fireTimer(run, timer, context)
+        case .setCheckpoint(let run, let checkpoint, let value):
+            return try setCheckpoint(run, checkpoint, value, context)
+        case .finishRun(let run, let result):
+            return try finishRun(run, result, context)
+        case .registerExecutor(let node, let boot, let capabilities):
+            return try registerExecutor(node, boot: boot, capabilities: Set(capabilities))
+        case .loseExecutor(let node, let registration):
+            return loseExecutor(node, registration: registration)
+        }
+    }
+
+    // MARK: Starts
+
+    private mutating func startRun(
+        _ start: WorkflowOperation.StartRun, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        let key = RunKey(context.namespace, start.workflowID)
+        if let run = runs[key] {
+            guard run.type == start.type, run.input == start.input,
+                run.contentType == start.contentType
+            else {
+                let difference = run.type == start.type ? "with another input" : "of \(run.type)"
+                throw Refused(
+                    .conflict,
+                    "workflow id '\(start.workflowID)' belongs to run \(run.runID) \(difference); choose another id"
+                )
+            }
+            return OperationResult(wasDone: true, runID: run.runID)
+        }
+        guard knownTypes.contains(start.type) else {
+            throw Refused(
+                .unknownWorkflow,
+                "no node ever registered \(start.type); check the name, or start a node that has it"
+            )
+        }
+        addRun(start, key: key, time: context.time)
+        return OperationResult(runID: start.runID)
+    }
+
+    // MARK: What an owner records
+
+    private mutating func recordStep(
+        _ address: RunAddress, _ step: StepKey, _ value: [UInt8], _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            if let recorded = run.steps[step] {
+                return OperationResult(wasDone: true, recordedValue: recorded.value)
+            }
+            let record = Run.Step(value: value, epoch: context.ownerEpoch, recordedAt: context.time)
+            run.steps.insert(record, for: step)
+            return OperationResult()
+        }
+    }
+
+    private mutating func startTimer(
+        _ address: RunAddress, _ timer: StepKey, _ setting: WorkflowOperation.TimerSetting,
+        _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            if let running = run.timers[timer] {
+                return OperationResult(wasDone: true, deadline: running.deadline)
+            }
+            let deadline: Int64
+            switch setting {
+            case .at(let moment): deadline = moment
+            case .after(let duration):
+                let (sum, isTooLarge) = context.time.addingReportingOverflow(max(0, duration))
+                deadline = isTooLarge ? .max : sum
+            }
+            run.timers.insert(Run.Timer(deadline: deadline, hasFired: false), for: timer)
+            return OperationResult(deadline: deadline)
+        }
+    }
+
+    private mutating func fireTimer(
+        _ address: RunAddress, _ timer: StepKey, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run throws(Refused) in
+            guard let running = run.timers[timer] else {
+                throw Refused(.noSuchTimer, "run \(address.runID) has no timer \(timer)")
+            }
+            if running.hasFired {
+                return OperationResult(wasDone: true, deadline: running.deadline)
+            }
+            guard context.time >= running.deadline else {
+                throw Refused(
+                    .notYet,
+                    "timer \(timer) is due in \(running.deadline - context.time) ns of the group's time"
+                )
+            }
+            run.timers.insert(Run.Timer(deadline: running.deadline, hasFired: true), for: timer)
+            return OperationResult(deadline: running.deadline)
+        }
+    }
+
+    private mutating func setCheckpoint(
+        _ address: RunAddress, _ checkpoint: StepKey, _ value: [UInt8], _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            guard run.checkpoints[checkpoint] == nil else { return OperationResult(wasDone: true) }
+            run.insertCheckpoint(
+                Run.Checkpoint(value: value, recordedAt: context.time), for: checkpoint)
+            return OperationResult()
+        }
+    }
+
+    private mutating func finishRun(
+        _ address: RunAddress, _ result: RunResult, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        _ = try withOwnedRun(address, context) { _ in OperationResult() }
+        finish(RunKey(context.namespace, address.workflowID), with: result, time: context.time)
+        return OperationResult()
+    }
+
+    /// Changes the run that the command's owner owns. A stale owner cannot get past here.
+    private mutating func withOwnedRun(
+        _ address: RunAddress, _ context: ApplyContext,
+        _ body: (inout Run) throws(Refused) -> OperationResult
+    ) throws(Refused) -> OperationResult {
+        let key = RunKey(context.namespace, address.workflowID)
+        let result = try update(key) { run throws(Refused) -> OperationResult? in
+            guard run.runID == address.runID else { return nil }
+            guard run.epoch == context.ownerEpoch, run.status != .parked else {
+                throw Refused(
+                    .staleOwner,
+                    "run \(run.runID) is in epoch \(run.epoch), the command came from \(context.ownerEpoch)"
+                )
+            }
+            guard run.status == .running else {
+                throw Refused(.runEnded, "run \(run.runID) is \(run.status)")
+            }
+            return try body(&run)
+        }
+        guard let result, let result else {
+            throw Refused(
+                .noSuchRun,
+                "there is no run \(address.runID) of workflow id '\(address.workflowID)'")
+        }
+        return result
+    }
+
+    // MARK: Executors
+
+    private mutating func registerExecutor(
+        _ node: NodeID, boot: UInt64, capabilities: Set<WorkflowType>
+    ) throws(Refused) -> OperationResult {
+        let known = executors[node]
+        if let known {
+            guard boot >= known.boot else {
+                throw Refused(
+                    .staleExecutor,
+                    "\(node) has registered with boot \(known.boot), after boot \(boot)")
+            }
+            if known.isAlive && known.boot == boot && known.capabilities == capabilities {
+                return OperationResult(wasDone: true, registration: known.registration)
+            }
+        }
+        let registration = (known?.registration ?? 0) + 1
+        executors[node] = Executor(
+            boot: boot, registration: registration, isAlive: true, capabilities: capabilities)
+        knownTypes.formUnion(capabilities)
+        changes.executors = true
+        // A later life of a process knows nothing of the runs that the earlier one had.
+        reassignRuns(of: node)
+        assignParked(having: capabilities)
+        return OperationResult(registration: registration)
+    }
+
+    private mutating func loseExecutor(_ node: NodeID, registration: UInt64) -> OperationResult {
+        guard let known = executors[node], known.isAlive, known.registration == registration else {
+            return OperationResult(wasDone: true)
+        }
+        executors[node]?.isAlive = false
+        changes.executors = true
+        reassignRuns(of: node)
+        return OperationResult(registration: registration)
+    }
+}

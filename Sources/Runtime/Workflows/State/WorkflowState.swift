@@ -1,0 +1,179 @@
+import FlotillaRaft
+
+/// What a workflow group replicates: its runs, and the nodes that can run them.
+///
+/// Every member below "Computed" follows from the others and is rebuilt on restore.
+struct WorkflowState: Sendable {
+    private(set) var runs: BucketedMap<RunKey, Run>
+    var executors: [NodeID: Executor] = [:]
+    /// Every type that was ever registered: a start of another one is a mistake, not a run to park.
+    var knownTypes: Set<WorkflowType> = []
+
+    // MARK: Computed
+
+    /// The keys of all runs in the order of their starts; the run with sequence number n stands at n - 1.
+    private(set) var startOrder: [RunKey] = []
+    /// The sequence numbers of each node's running runs.
+    private(set) var owned: [NodeID: Set<UInt64>] = [:]
+    private(set) var parked: Set<UInt64> = []
+    private(set) var counts: [WorkflowStatus: Int] = [:]
+
+    /// What happened since the observer was told last. Not part of the state.
+    var changes = WorkflowChanges()
+
+    /// - Parameter runBuckets: by default enough that the first write after a snapshot copies a thousandth of the
+    ///   runs.
+    init(runBuckets: Int = 1024) { runs = BucketedMap(minimumBuckets: runBuckets) }
+
+    /// A node that runs workflows, alive or lost.
+    struct Executor: Hashable, Sendable {
+        /// Rises with each start of its process.
+        var boot: UInt64
+        /// Counts the node's registrations, so that a loss that was noticed late does not hit a later one.
+        var registration: UInt64
+        var isAlive: Bool
+        var capabilities: Set<WorkflowType>
+    }
+}
+
+/// What commands changed, for those who wait for it.
+struct WorkflowChanges: Sendable {
+    /// Runs that got an owner, lost one, or ended.
+    var runs: [RunKey] = []
+    var executors = false
+    /// The state was replaced.
+    var everything = false
+
+    var isEmpty: Bool { runs.isEmpty && !executors && !everything }
+}
+
+// MARK: Runs
+
+extension WorkflowState {
+    /// Adds a new run, parked; `assign` finds its owner.
+    mutating func addRun(_ start: WorkflowOperation.StartRun, key: RunKey, time: Int64) {
+        let run = Run(
+            sequence: UInt64(startOrder.count) + 1, runID: start.runID, type: start.type,
+            contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
+        restore(run, for: key)
+        assign(run.sequence)
+    }
+
+    /// Adds a run as it is. The runs must come in the order of their sequence numbers.
+    mutating func restore(_ run: Run, for key: RunKey) {
+        precondition(
+            run.sequence == UInt64(startOrder.count) + 1,
+            "run \(key) has sequence number \(run.sequence) after \(startOrder.count) others")
+        runs.insert(run, for: key)
+        startOrder.append(key)
+        counts[run.status, default: 0] += 1
+        switch run.status {
+        case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
+        case .parked: parked.insert(run.sequence)
+        case .completed, .failed: break
+        }
+    }
+
+    /// Changes a run in its place: a copy held meanwhile would make the change copy all its steps. Status and owner
+    /// change only by `move` and `finish`.
+    /// - Returns: nil if there is no such run.
+    mutating func update<Result, Failure: Error>(
+        _ key: RunKey, _ body: (inout Run) throws(Failure) -> Result
+    ) throws(Failure) -> Result? {
+        try runs.update(key, body)
+    }
+
+    /// A small state in which commands on some runs come out as they would in this one: all that they are checked
+    /// against is there.
+    func excerpt(_ keys: Set<RunKey>) -> WorkflowState {
+        var excerpt = WorkflowState(runBuckets: 1)
+        excerpt.executors = executors
+        excerpt.knownTypes = knownTypes
+        for key in keys {
+            guard var run = runs[key] else { continue }
+            run.sequence = UInt64(excerpt.startOrder.count) + 1
+            excerpt.restore(run, for: key)
+        }
+        return excerpt
+    }
+
+    mutating func finish(_ key: RunKey, with result: RunResult, time: Int64) {
+        guard let run = runs[key], let owner = run.owner else {
+            preconditionFailure("run \(key) has no owner")
+        }
+        owned[owner]?.remove(run.sequence)
+        counts[run.status, default: 0] -= 1
+        let status: WorkflowStatus
+        switch result {
+        case .success: status = .completed
+        case .failure: status = .failed
+        }
+        counts[status, default: 0] += 1
+        _ = update(key) { run in
+            run.status = status
+            run.finishedAt = time
+            switch result {
+            case .success(let output): run.output = output
+            case .failure(let failure): run.failure = failure
+            }
+        }
+        changes.runs.append(key)
+    }
+
+    // MARK: Assignment
+
+    /// Gives a run to the live node that has its type and owns the fewest runs, the lowest id among equals; parks it
+    /// if there is none. Every replica does this when it applies the command, so all choose the same.
+    mutating func assign(_ sequence: UInt64) {
+        let key = startOrder[Int(sequence) - 1]
+        guard let run = runs[key] else { preconditionFailure("run \(key) is gone") }
+        let candidates = executors.filter {
+            $0.value.isAlive && $0.value.capabilities.contains(run.type)
+        }.keys
+        let chosen = candidates.min { a, b in
+            (owned[a]?.count ?? 0, a) < (owned[b]?.count ?? 0, b)
+        }
+        move(run, key: key, to: chosen)
+    }
+
+    /// Takes all running runs from a node and finds new owners, the oldest run first.
+    mutating func reassignRuns(of node: NodeID) {
+        for sequence in (owned[node] ?? []).sorted() { release(sequence, from: node) }
+    }
+
+    /// Finds owners for the parked runs that have one now, the oldest first.
+    mutating func assignParked(having types: Set<WorkflowType>) {
+        for sequence in parked.sorted() {
+            guard let run = runs[startOrder[Int(sequence) - 1]], types.contains(run.type) else {
+                continue
+            }
+            assign(sequence)
+        }
+    }
+
+    private mutating func release(_ sequence: UInt64, from node: NodeID) {
+        owned[node]?.remove(sequence)
+        assign(sequence)
+    }
+
+    private mutating func move(_ run: Run, key: RunKey, to owner: NodeID?) {
+        counts[run.status, default: 0] -= 1
+        if let previous = run.owner { owned[previous]?.remove(run.sequence) }
+        parked.remove(run.sequence)
+        let status: WorkflowStatus
+        if let owner {
+            owned[owner, default: []].insert(run.sequence)
+            status = .running
+        } else {
+            parked.insert(run.sequence)
+            status = .parked
+        }
+        counts[status, default: 0] += 1
+        _ = update(key) { run in
+            run.status = status
+            run.owner = owner
+            if owner != nil { run.epoch += 1 }
+        }
+        changes.runs.append(key)
+    }
+}

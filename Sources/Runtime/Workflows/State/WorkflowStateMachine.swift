@@ -1,0 +1,112 @@
+public import FlotillaActors
+import FlotillaIO
+public import FlotillaRaft
+
+/// The workflows of one group. Confined to the group's loop.
+public final class WorkflowStateMachine: StateMachine {
+    public static let formatVersion = WorkflowSnapshot.formatVersion
+
+    private(set) var state = WorkflowState()
+
+    /// Told on the loop of what changed. The engine of this node sets itself here.
+    weak var observer: (any WorkflowObserver)?
+
+    public init() {}
+
+    // MARK: StateMachine
+
+    public func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError)
+        -> Answer
+    {
+        guard command.kind == .workflow else {
+            throw ApplyError(
+                .unknownCommand, "a command for a \(command.kind) group at index \(index)")
+        }
+        var operations: [WorkflowOperation] = []
+        operations.reserveCapacity(command.operations.count)
+        for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
+        let context = ApplyContext(
+            namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+        do throws(Refused) {
+            return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
+        } catch {
+            return WorkflowAnswer.refused(error.code, error.message).encoded
+        }
+    }
+
+    public func didApplyBatch() {
+        guard !state.changes.isEmpty else { return }
+        let changes = state.changes
+        state.changes = WorkflowChanges()
+        observer?.workflowsDidChange(changes, in: self)
+    }
+
+    public func snapshotView() -> any SnapshotView { WorkflowSnapshot(state) }
+
+    public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+        state = try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion)
+    }
+
+    /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt
+    /// first, because a later one is checked against what the earlier ones made.
+    private func applyAll(
+        _ operations: [WorkflowOperation], _ context: ApplyContext
+    ) throws(Refused) -> [OperationResult] {
+        if operations.count == 1 { return [try state.apply(operations[0], context)] }
+        let ids = operations.compactMap(\.workflowID)
+        var excerpt = state.excerpt(Set(ids.map { RunKey(context.namespace, $0) }))
+        for operation in operations { _ = try excerpt.apply(operation, context) }
+        var results: [OperationResult] = []
+        results.reserveCapacity(operations.count)
+        do throws(Refused) {
+            for operation in operations { results.append(try state.apply(operation, context)) }
+        } catch {
+            preconditionFailure(
+                "operations \(operations) passed on an excerpt and were refused: \(error.message)")
+        }
+        return results
+    }
+}
+
+/// Whoever waits for runs to change. Called on the group's loop: it must be short.
+protocol WorkflowObserver: AnyObject, Sendable {
+    func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine)
+}
+
+// MARK: What the node asks
+
+extension WorkflowStateMachine {
+    /// A node that runs workflows.
+    public struct Executor: Hashable, Sendable {
+        public var node: NodeID
+        public var boot: UInt64
+        /// Which of the node's registrations is current; see `WorkflowOperations.loseExecutor`.
+        public var registration: UInt64
+        public var isAlive: Bool
+        public var capabilities: [WorkflowType]
+        /// How many running runs it owns.
+        public var ownedRuns: Int
+    }
+
+    /// All nodes that ever registered, by id. Loop only.
+    public var executors: [Executor] {
+        state.executors.sorted { $0.key < $1.key }.map { node, executor in
+            Executor(
+                node: node, boot: executor.boot, registration: executor.registration,
+                isAlive: executor.isAlive,
+                capabilities: executor.capabilities.sorted(),
+                ownedRuns: state.owned[node]?.count ?? 0)
+        }
+    }
+
+    /// How many runs there are of each status. Loop only.
+    public func count(of status: WorkflowStatus) -> Int { state.counts[status] ?? 0 }
+
+    /// Equal on replicas that applied the same commands: FNV-1a (Fowler, Noll, Vo), 64 bits, over the serialised
+    /// state. Takes time in proportion to the state.
+    public var stateHash: UInt64 {
+        snapshotView().serialize().reduce(0xCBF2_9CE4_8422_2325) {
+            ($0 ^ UInt64($1)) &* 0x100_0000_01B3
+        }
+    }
+}

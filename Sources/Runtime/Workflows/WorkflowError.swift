@@ -1,0 +1,72 @@
+/// Why a workflow or a request about one went wrong.
+public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Code: String, Sendable {
+        // In a run: the body may catch these; otherwise the run fails with them.
+        /// Two running steps, or sleeps, have one name.
+        case duplicateStep
+        /// A result, a checkpoint or an output is larger than the limit.
+        case resultTooLarge
+        case invalidName
+        case unencodable
+        case undecodableInput
+        /// What was recorded is not of the type that is asked for.
+        case undecodableResult
+        /// The context was used after its run had ended.
+        case contextEnded
+
+        // From requests.
+        case inputTooLarge
+        /// The input is not JSON.
+        case invalidInput
+        /// The id belongs to a run of another type, version or input.
+        case conflict
+        /// No node ever registered this type and version.
+        case unknownWorkflow
+        case notFound
+        /// The run failed; `failure` says why.
+        case failed
+        /// The time to wait is over; the run goes on.
+        case timedOut
+        /// Too many requests wait already; try again later.
+        case overloaded
+        /// The group did not answer; whether it did what was asked is unknown. Asking again with the same id is safe.
+        case unavailable
+        /// This node stops.
+        case stopped
+        /// Two registered workflows have one name and version.
+        case duplicateWorkflow
+        /// The group's answer is not one that this version knows.
+        case unexpectedAnswer
+    }
+    public var code: Code
+    public var message: String
+    /// What the run's body threw; only with `failed`.
+    public var failure: WorkflowFailure?
+
+    public init(_ code: Code, _ message: String, failure: WorkflowFailure? = nil) {
+        self.code = code
+        self.message = message
+        self.failure = failure
+    }
+
+    public var description: String { "\(code.rawValue): \(message)" }
+}
+
+extension WorkflowFailure {
+    /// What is recorded of an error: its type's name and its description, cut at
+    /// `WorkflowLimits.failureMessageBytesMax`.
+    init(_ error: any Error) {
+        if let error = error as? WorkflowError {
+            self.init(type: "WorkflowError.\(error.code.rawValue)", message: cut(error.message))
+        } else {
+            self.init(type: "\(Swift.type(of: error))", message: cut("\(error)"))
+        }
+    }
+}
+
+/// The text, or its beginning if it is longer than a failure's message may be.
+private func cut(_ text: String) -> String {
+    let limit = WorkflowLimits.failureMessageBytesMax
+    guard text.utf8.count > limit else { return text }
+    return String(decoding: Array(text.utf8.prefix(limit)), as: UTF8.self) + " [cut]"
+}

@@ -1,0 +1,27 @@
+/// What the workflow engine takes, and what it does at the limit.
+public struct WorkflowLimits: Hashable, Sendable {
+    /// A step's result, a checkpoint or an output above this is refused with `resultTooLarge`. Bytes of JSON.
+    public var resultBytesMax = 4 << 20
+    /// An input above this is refused with `inputTooLarge`. Bytes of JSON.
+    public var inputBytesMax = 4 << 20
+    /// A step that has not ended this long after its run was stopped here is named in the log.
+    public var stepGracePeriod: Duration = .seconds(10)
+
+    public init() {}
+
+    /// Names of workflows, steps and checkpoints above this, and empty ones, are refused with `invalidName`.
+    public static let nameBytesMax = 256
+    /// Workflow ids above this, and empty ones, are refused with `invalidName`.
+    public static let workflowIDBytesMax = 512
+    /// A failure's message is cut here.
+    public static let failureMessageBytesMax = 64 << 10
+    /// A page of a list is cut here.
+    public static let listLimitMax = 1_000
+    /// How many runs one look at the state examines for a list; a longer search takes several looks, so that it
+    /// does not hold up the loop.
+    static let listExamineMax = 500
+    /// How many changed assignments wait for the supervisor; above, it reads all of this node's from the state.
+    static let assignmentInboxMax = 4_096
+    /// A sleep looks at the wall clock at least this often, in case it was set forward.
+    static let wallClockCheckInterval: Duration = .seconds(600)
+}

@@ -1,0 +1,114 @@
+import FlotillaIO
+import FlotillaRaft
+import Testing
+
+@testable import FlotillaActors
+
+/// Failing disks, and directories that are in use.
+@Suite struct LogFaultTests {
+    private func openStore(_ files: PowerLossFileSystem) throws -> DiskLogStore {
+        let store = DiskLogStore(directory: "/data", fileSystem: files)
+        _ = try store.open()
+        try store.persistIdentity(sampleIdentity)
+        try store.write(LogBatch(.of(1, create: 1, sampleEntries(1...3))))
+        try store.save("s", of: 1, sampleSnapshot(2))
+        return store
+    }
+
+    @Test("after one failed fsync nothing more is written, though the disk would take it")
+    func failedSync() throws {
+        let files = PowerLossFileSystem()
+        let store = try openStore(files)
+        files.state.withLock { $0.failsNextSync = true }
+        let first = try #require(throws: LogError.self) {
+            try store.write(LogBatch(.of(1, sampleEntries(4...4))))
+        }
+        #expect(
+            first.code == .ioFailed && first.message.contains("fdatasync /data/log/00000001.seg"))
+        let changes = files.state.withLock { $0.changes }
+        let calls: [() throws -> Void] = [
+            { try store.write(LogBatch(.of(1, sampleEntries(4...4)))) },
+            { try store.persistIdentity(sampleIdentity) },
+            { try store.save("s", of: 1, sampleSnapshot(3)) },
+            { _ = try store.load(of: 1, sampleSnapshot(2)) },
+            { try store.close() },
+        ]
+        for call in calls {
+            let error = try #require(throws: LogError.self) { try call() }
+            #expect(
+                error.code == .ioFailed
+                    && error.message.contains("restart the node to verify its log"))
+        }
+        #expect(files.state.withLock { $0.changes } == changes)
+        // The directory is free, and what was acknowledged is there.
+        files.losePower()
+        let next = DiskLogStore(directory: "/data", fileSystem: files)
+        #expect(try next.open().groups[0].entries == sampleEntries(1...3))
+    }
+
+    @Test("a failed save of a snapshot fences the log as well")
+    func failedSnapshot() throws {
+        let files = PowerLossFileSystem()
+        let store = try openStore(files)
+        files.state.withLock { $0.changesLeft = 1 }
+        #expect(throws: LogError.self) { try store.save("s", of: 1, sampleSnapshot(3)) }
+        files.state.withLock { $0.changesLeft = nil }
+        let error = try #require(throws: LogError.self) {
+            try store.write(LogBatch(.of(1, sampleEntries(4...4))))
+        }
+        #expect(error.code == .ioFailed)
+    }
+
+    @Test("a snapshot that rotted is not handed out, and the log goes on")
+    func rottenSnapshot() throws {
+        let files = PowerLossFileSystem()
+        let store = try openStore(files)
+        let inode = try #require(
+            files.state.withLock { $0.current["/data/snapshots/1-1-2-1.snap"] })
+        inode.bytes.withLock { $0.current[$0.current.count - 5] ^= 1 }
+        let error = try #require(throws: LogError.self) { try store.load(of: 1, sampleSnapshot(2)) }
+        #expect(error.code == .damaged && error.message.contains("1-1-2-1.snap"))
+        try store.write(LogBatch(.of(1, sampleEntries(4...4))))
+    }
+
+    @Test("a snapshot's file under another name is not handed out")
+    func renamedSnapshot() throws {
+        let files = PowerLossFileSystem()
+        let store = try openStore(files)
+        try store.save("other", of: 1, sampleSnapshot(3))
+        try files.rename("/data/snapshots/1-1-3-1.snap", to: "/data/snapshots/1-1-2-1.snap")
+        let error = try #require(throws: LogError.self) { try store.load(of: 1, sampleSnapshot(2)) }
+        #expect(error.code == .damaged)
+    }
+
+    @Test("a directory serves one store at a time, and is free again after close")
+    func lockConflict() throws {
+        try withTemporaryDirectory { directory in
+            let path = directory + "/data"
+            let first = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
+            _ = try first.open()
+            try first.persistIdentity(sampleIdentity)
+            let second = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
+            let error = try #require(throws: LogError.self) { try second.open() }
+            #expect(error.code == .inUse && error.message.contains(path))
+            try first.close()
+            let log = try second.open()
+            #expect(log.identity == sampleIdentity && log.bootCounter == 2)
+            try second.close()
+        }
+    }
+
+    @Test(
+        "a log without its identity or its boot counter is refused",
+        arguments: ["identity", "boot"])
+    func missingFile(_ name: String) throws {
+        let files = PowerLossFileSystem()
+        let store = try openStore(files)
+        try store.close()
+        var contents = files.contents
+        contents["/data/" + name] = nil
+        let next = DiskLogStore(directory: "/data", fileSystem: PowerLossFileSystem(contents))
+        let error = try #require(throws: LogError.self) { try next.open() }
+        #expect(error.code == .missing && error.message.contains("/data/" + name))
+    }
+}

@@ -1,0 +1,148 @@
+import FlotillaIO
+import FlotillaRaft
+import Glibc
+
+@testable import FlotillaActors
+
+/// A directory that goes with its scope.
+func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
+    var template = Array("/tmp/flotilla-log-XXXXXX".utf8CString)
+    guard let path = mkdtemp(&template).map({ String(cString: $0) }) else {
+        throw FileError(operation: "mkdtemp", path: "/tmp", errno: errno)
+    }
+    defer { removeTree(path) }
+    return try body(path)
+}
+
+private func removeTree(_ path: String) {
+    for name in (try? PosixFileSystem().list(path)) ?? [] { removeTree("\(path)/\(name)") }
+    remove(path)
+}
+
+let sampleIdentity = NodeIdentity(cluster: 0xC1, node: NodeID(7), instance: 0xABCD_EF01_2345_6789)
+
+func sampleReplica(_ group: UInt64, incarnation: UInt64 = 1, replica: UInt64 = 1) -> ReplicaIdentity {
+    ReplicaIdentity(
+        group: GroupID(group), incarnation: incarnation, kind: .benchmark,
+        replica: ReplicaID(replica))
+}
+
+func sampleEntry(
+    _ index: UInt64, term: UInt64 = 1, _ text: String = "x", kind: Entry.Kind = .command
+) -> Entry {
+    Entry(index: LogIndex(index), term: Term(term), kind: kind, payload: Array(text.utf8))
+}
+
+func sampleEntries(_ indexes: ClosedRange<UInt64>, term: UInt64 = 1, _ text: String = "entry")
+    -> [Entry]
+{
+    indexes.map { sampleEntry($0, term: term, "\(text) \($0)") }
+}
+
+let sampleConfiguration = Configuration(
+    members: [
+        .init(replica: ReplicaID(1), node: NodeID(7)),
+        .init(replica: ReplicaID(2), node: NodeID(8)),
+        .init(replica: ReplicaID(4), node: NodeID(9)),
+    ],
+    voters: [ReplicaID(1), ReplicaID(2)], outgoingVoters: [ReplicaID(1), ReplicaID(4)],
+    learners: [],
+    nextLearners: [ReplicaID(4)], leavesAutomatically: true, nextReplica: ReplicaID(5))
+
+func sampleSnapshot(_ index: UInt64, term: UInt64 = 1) -> SnapshotMetadata {
+    SnapshotMetadata(index: LogIndex(index), term: Term(term), configuration: sampleConfiguration)
+}
+
+extension LogBatch {
+    init(_ writes: Write...) {
+        self.init()
+        self.writes = writes
+    }
+}
+
+extension LogBatch.Write {
+    /// A write of a sample replica.
+    static func of(
+        _ group: UInt64, incarnation: UInt64 = 1, create: UInt64? = nil,
+        hardState: HardState? = nil,
+        _ entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, isRemoved: Bool = false
+    ) -> LogBatch.Write {
+        LogBatch.Write(
+            group: GroupID(group), incarnation: incarnation,
+            created: create.map { sampleReplica(group, incarnation: incarnation, replica: $0) },
+            hardState: hardState, entries: entries, snapshot: snapshot, isRemoved: isRemoved)
+    }
+}
+
+extension LogStore {
+    func save(
+        _ text: String, of group: UInt64, incarnation: UInt64 = 1, _ snapshot: SnapshotMetadata
+    ) throws {
+        try saveSnapshot(
+            Array(text.utf8), of: GroupID(group), incarnation: incarnation, at: snapshot.index,
+            term: snapshot.term)
+    }
+
+    func load(of group: UInt64, incarnation: UInt64 = 1, _ snapshot: SnapshotMetadata) throws
+        -> String
+    {
+        let bytes = try loadSnapshot(
+            of: GroupID(group), incarnation: incarnation, at: snapshot.index, term: snapshot.term)
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// What a store holds, in a form that can be compared.
+struct Holdings: Hashable, CustomStringConvertible {
+    struct Group: Hashable {
+        var replica: ReplicaIdentity
+        var hardState: HardState
+        var snapshot: SnapshotMetadata?
+        var entries: [Entry]
+        var recoveringUntil: LogIndex?
+    }
+    var groups: [Group]
+    var removed: [ReplicaIdentity]
+
+    init(groups: [Group], removed: [ReplicaIdentity]) {
+        self.groups = groups
+        self.removed = removed
+    }
+
+    init(_ log: RecoveredLog) {
+        groups = log.groups.map {
+            Group(
+                replica: $0.replica, hardState: $0.hardState, snapshot: $0.snapshot,
+                entries: $0.entries,
+                recoveringUntil: $0.recoveringUntil)
+        }
+        removed = log.removedReplicas
+    }
+
+    var description: String {
+        groups.map { group in
+            "\(group.replica.key): \(group.hardState), snapshot \(group.snapshot?.index.rawValue ?? 0), entries "
+                + group.entries.map { "\($0.index)@\($0.term)" }.joined(separator: " ")
+                + (group.recoveringUntil.map { ", recovering until \($0)" } ?? "")
+        }.joined(separator: "\n") + "\nremoved: \(removed)"
+    }
+}
+
+/// A deterministic generator (SplitMix64, Steele et al. 2014).
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
+
+/// The seed of a random test: `FLOTILLA_TEST_SEED`, or a new one.
+func testSeed() -> UInt64 {
+    getenv("FLOTILLA_TEST_SEED").flatMap { UInt64(String(cString: $0)) }
+        ?? .random(in: 0...UInt64.max)
+}

@@ -1,0 +1,146 @@
+import FlotillaIO
+import FlotillaRaft
+import Testing
+
+@testable import Flotilla
+
+@Suite("flotilla node run")
+struct NodeRunCommandTests {
+    private func configuration(_ words: String) throws -> NodeConfiguration {
+        let options = try NodeRunCommand.description.parse(
+            words.split(separator: " ").map(String.init))
+        return try NodeRunCommand.configuration(try #require(options))
+    }
+
+    @Test("the options become a configuration")
+    func options() throws {
+        let configuration = try configuration(
+            "--id 3 --listen 127.0.0.1:7003 --http 127.0.0.1:8003 --data /d --join 127.0.0.1:7001,127.0.0.1:7002"
+        )
+        #expect(configuration.id == NodeID(3))
+        #expect(configuration.listen == "127.0.0.1:7003")
+        #expect(configuration.http == "127.0.0.1:8003")
+        #expect(configuration.data == .directory("/d"))
+        #expect(configuration.join == ["127.0.0.1:7001", "127.0.0.1:7002"])
+        #expect(!configuration.founds)
+        #expect(!configuration.allowsInsecureListening)
+    }
+
+    @Test("--memory and --insecure are taken as they are")
+    func switches() throws {
+        let configuration = try configuration(
+            "--id 1 --listen 0.0.0.0:7001 --memory --bootstrap --insecure")
+        #expect(configuration.data == .memory)
+        #expect(configuration.join.isEmpty)
+        #expect(configuration.founds)
+        #expect(configuration.allowsInsecureListening)
+    }
+
+    @Test("a founder may name nodes to ask first, and a node with data needs neither")
+    func foundersAndOthers() throws {
+        let founder = try configuration("--id 1 --listen a:1 --memory --bootstrap --join b:1")
+        #expect(founder.founds)
+        #expect(founder.join == ["b:1"])
+        #expect(try !configuration("--id 1 --listen a:1 --data d").founds)
+    }
+
+    @Test(
+        "what is missing or does not go together is named",
+        arguments: [
+            ("--listen a:1 --memory --bootstrap", "--id is missing"),
+            ("--id 0 --listen a:1 --memory --bootstrap", "--id 0: not a number"),
+            ("--id 1 --memory --bootstrap", "--listen is missing"),
+            ("--id 1 --listen a:1 --bootstrap", "--data DIR, or --memory"),
+            ("--id 1 --listen a:1 --bootstrap --memory --data d", "exclude each other"),
+            ("--id 1 --listen a:1 --memory --bootstrap --log-level loud", "--log-level loud"),
+        ])
+    func usage(words: String, message: String) throws {
+        let error = #expect(throws: UsageError.self) { try configuration(words) }
+        #expect(error?.message.contains(message) == true, "\(error?.message ?? "")")
+    }
+}
+
+@Suite("FlotillaCommand")
+struct FlotillaCommandTests {
+    @Test(
+        "words that cannot be understood end with 64",
+        arguments: [
+            ["nonsense"], ["node", "nonsense"], ["workflow", "start"], ["status", "--nonsense"],
+            ["--nonsense"],
+            ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
+            ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
+        ])
+    func usage(words: [String]) async {
+        #expect(await FlotillaCommand.run(words, workflows: []) == 64)
+    }
+
+    @Test(
+        "help and version end with 0",
+        arguments: [
+            ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
+            ["workflow"],
+            ["workflow", "list", "--help"], ["status", "-h"],
+        ])
+    func help(words: [String]) async {
+        #expect(await FlotillaCommand.run(words, workflows: []) == 0)
+    }
+
+    @Test("a node that does not answer ends with 1")
+    func unreachable() async {
+        #expect(await FlotillaCommand.run(["status", "--http", "127.0.0.1:1"], workflows: []) == 1)
+    }
+}
+
+@Suite("LogLines")
+struct LogLinesTests {
+    @Test(
+        "a message is one line with time, level and pairs, and values with blanks stand in quotes")
+    func line() {
+        let line = LogLines.line(
+            time: WallTime(nanoseconds: 0), level: .warning, message: "two\nlines",
+            metadata: [("group", "2"), ("reason", "no \"disk\" left"), ("empty", "")])
+        #expect(
+            line
+                == "1970-01-01T00:00:00.000000Z WARNING two | lines group=2"
+                + " reason=\"no \\\"disk\\\" left\" empty=\"\"\n"
+        )
+    }
+
+    @Test("levels are named as in the code")
+    func levels() {
+        #expect(LogLines.level(named: "debug") == .debug)
+        #expect(LogLines.level(named: "loud") == nil)
+    }
+}
+
+@Suite("ClientTables")
+struct ClientTablesTests {
+    @Test("a list shows a row for each workflow and how to go on")
+    func list() throws {
+        let page = try JSONValue(
+            parsing: Array(
+                (#"{"workflows":[{"id":"a","type":"t","version":1,"status":"running","owner":2,"#
+                    + #""startedAt":"now"}],"next":"a"}"#).utf8))
+        #expect(
+            ClientTables.list(page) == """
+                ID  TYPE  VERSION  STATUS   OWNER  STARTED  FINISHED
+                a   t     1        running  2      now
+                More: --after a
+
+                """)
+    }
+
+    @Test("a description shows the facts that there are, and cuts long values")
+    func description() throws {
+        let long = String(repeating: "x", count: 100)
+        let text = ClientTables.description(
+            .object([
+                "id": .string("a"), "status": .string("failed"), "input": .string(long),
+                "failure": .object(["type": .string("T"), "message": .string("m")]),
+                "steps": .array([]),
+            ]))
+        #expect(text.contains("failure  T: m\n"))
+        #expect(text.contains(String(repeating: "x", count: 57) + "...\n"))
+        #expect(!text.contains("output"))
+    }
+}

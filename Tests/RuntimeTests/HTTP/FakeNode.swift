@@ -1,0 +1,92 @@
+import FlotillaIO
+import FlotillaRaft
+
+@testable import Flotilla
+
+/// A node that answers what the test says.
+final class FakeNode: NodeOperations {
+    struct Answers: Sendable {
+        var start: Result<Bool, any Error> = .success(true)
+        var run: WorkflowDescription?
+        var isReady = true
+        var removal: Result<Void, any Error> = .success(())
+    }
+    struct Calls: Sendable {
+        var starts: [(type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue)] =
+            []
+        var lists: [(namespace: String, filter: WorkflowFilter, after: String?, limit: Int)] = []
+        var waits: [Duration] = []
+        var hashes: [Bool] = []
+        var removed: [NodeID] = []
+        var ids: [String] = []
+    }
+    let answers: Answers
+    let calls = Lock(Calls())
+    let id = NodeID(7)
+
+    init(_ answers: Answers = Answers()) { self.answers = answers }
+
+    static func run(status: WorkflowStatus = .completed) -> WorkflowDescription {
+        let type = WorkflowType("order_processing", version: 1)
+        var run = Run(
+            sequence: 0, runID: RunID(high: 1, low: 2), type: type, contentType: "application/json",
+            input: Array("{\"order\":\"a\"}".utf8), startedAt: 1_000_000, status: status,
+            owner: NodeID(2))
+        run.steps.insert(
+            Run.Step(value: Array("{\"charge\":5}".utf8), epoch: 3, recordedAt: 2_000_000),
+            for: StepKey("charge", 0))
+        if status == .completed { run.output = Array("{\"total\":5}".utf8) }
+        if status == .failed {
+            run.failure = WorkflowFailure(type: "PaymentDeclined", message: "no money")
+        }
+        if status.isFinished { run.finishedAt = 3_000_000 }
+        return WorkflowDescription(run, key: RunKey("default", "order-17"))
+    }
+
+    func startWorkflow(
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+    ) async throws -> (info: WorkflowInfo, isNew: Bool) {
+        calls.withLock { $0.starts.append((type, version, id, namespace, input)) }
+        return (Self.run(status: .running).info, try answers.start.get())
+    }
+
+    func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription? {
+        calls.withLock { $0.ids.append(id) }
+        return answers.run
+    }
+
+    func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws
+        -> WorkflowDescription?
+    {
+        calls.withLock { $0.waits.append(wait) }
+        return answers.run
+    }
+
+    func listWorkflows(
+        namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
+    ) async throws -> WorkflowPage {
+        calls.withLock { $0.lists.append((namespace, filter, after, limit)) }
+        return WorkflowPage(runs: [Self.run().info], next: "order-17")
+    }
+
+    func status(withHashes: Bool) async throws -> NodeStatus {
+        calls.withLock { $0.hashes.append(withHashes) }
+        let group = NodeStatus.Group(
+            group: 2, kind: "workflow", replica: 3, role: "leader", term: 4, leader: 7,
+            commitIndex: 11,
+            appliedIndex: 10, lastIndex: 12, quiet: false, voters: [7, 8, 9], learners: [],
+            stateHash: withHashes ? "beef" : nil)
+        return NodeStatus(
+            node: 7, cluster: "c0ffee", boot: 1, featureLevel: 1, ready: answers.isReady,
+            nodes: [.init(id: 7, address: "127.0.0.1:7001", http: "127.0.0.1:8001")],
+            groups: [group],
+            workflows: .init(running: 2, completed: 5, owned: 1))
+    }
+
+    func counters() async throws -> [NodeCounter] { [NodeCounter(name: "log_writes", help: "Writes.", value: 12)] }
+
+    func removeNode(_ id: NodeID) async throws {
+        calls.withLock { $0.removed.append(id) }
+        try answers.removal.get()
+    }
+}

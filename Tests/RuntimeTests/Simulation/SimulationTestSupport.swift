@@ -1,0 +1,76 @@
+import FlotillaIO
+import FlotillaRaft
+import FlotillaSimulation
+
+/// An actor that lives on a simulated loop, as the library's own do.
+actor Pinned {
+    let loop: SimulatedLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private(set) var log: [String] = []
+
+    init(_ loop: SimulatedLoop) { self.loop = loop }
+
+    func note(_ text: String) { log.append(text) }
+
+    func ask(_ other: Pinned, _ text: String) async {
+        await other.note(text)
+        log.append("asked " + text)
+    }
+}
+
+actor Collector<Element: Sendable> {
+    private(set) var items: [Element] = []
+    func add(_ item: Element) { items.append(item) }
+}
+
+/// What a scenario writes down from callbacks that are not on one actor. One thread runs them all.
+final class Notes: @unchecked Sendable {
+    // Unchecked: each instance belongs to one simulation and is touched on its thread only.
+    var lines: [String] = []
+    func add(_ line: String) { lines.append(line) }
+}
+
+/// Writes down what a connection reports.
+final class RecordingDelegate: FrameConnectionDelegate, @unchecked Sendable {
+    // Unchecked: touched on the simulation's thread only.
+    var opened = 0
+    /// How many frames had come before the connection was open.
+    var openedAfter: Int?
+    var received: [[UInt8]] = []
+    var writable = 0
+    var closed: [NetworkError?] = []
+    var connection: (any FrameConnection)?
+
+    func connectionDidOpen(_ connection: any FrameConnection) {
+        opened += 1
+        openedAfter = received.count
+    }
+    func connection(_ connection: any FrameConnection, didReceive payload: [UInt8]) {
+        received.append(payload)
+    }
+    func connectionIsWritable(_ connection: any FrameConnection) { writable += 1 }
+    func connectionDidClose(_ connection: any FrameConnection, error: NetworkError?) {
+        closed.append(error)
+    }
+}
+
+/// The error a simulation ends with; nil if it reached its end.
+func failure<Value: Sendable>(
+    of run: () async throws -> SimulationResult<Value>
+) async -> SimulationError? {
+    do {
+        _ = try await run()
+        return nil
+    } catch {
+        return error as? SimulationError
+    }
+}
+
+extension SimulatedLoop {
+    /// Runs `work` on the loop and waits until it has.
+    func perform<Value: Sendable>(_ work: @escaping @Sendable () -> Value) async -> Value {
+        await withCheckedContinuation { continuation in
+            execute { continuation.resume(returning: work()) }
+        }
+    }
+}

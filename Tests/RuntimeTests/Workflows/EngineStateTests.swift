@@ -1,0 +1,88 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+import Testing
+
+@testable import Flotilla
+
+@Suite("What the engine remembers", .timeLimit(.minutes(1)))
+struct EngineStateTests {
+    @Test("an inbox that is full is emptied, and all assignments are read from the state instead")
+    func overflow() {
+        var state = EngineState()
+        for number in 0..<WorkflowLimits.assignmentInboxMax {
+            state.receive(Assignment(key: RunKey("default", "\(number)"), epoch: 1))
+        }
+        #expect(!state.mustReadAll)
+        #expect(state.inbox.count == WorkflowLimits.assignmentInboxMax)
+        state.receive(Assignment(key: RunKey("default", "one more"), epoch: 1))
+        #expect(state.mustReadAll && state.inbox.isEmpty)
+        let (assignments, mustReadAll) = state.takeInbox()
+        #expect(assignments.isEmpty && mustReadAll && !state.mustReadAll)
+    }
+
+    @Test("an assignment begins once, and a higher epoch stops the one before")
+    func epochs() throws {
+        var state = EngineState()
+        let key = RunKey("default", "a")
+        let begun = state.begin(Assignment(key: key, epoch: 2))
+        let first = try #require(begun)
+        #expect(first.previous == nil)
+        let repeated = [
+            state.begin(Assignment(key: key, epoch: 2)),
+            state.begin(Assignment(key: key, epoch: 1)),
+        ]
+        #expect(repeated.allSatisfy { $0 == nil })
+        state.receive(Assignment(key: key, epoch: 2))
+        #expect(state.inbox.isEmpty)
+        let taken = state.begin(Assignment(key: key, epoch: 3))
+        let second = try #require(taken)
+        #expect(second.previous === first.stop)
+        // The end of the earlier one does not end the later one.
+        state.end(Assignment(key: key, epoch: 2))
+        #expect(state.running[key]?.epoch == 3)
+        state.end(Assignment(key: key, epoch: 3))
+        #expect(state.running.isEmpty)
+    }
+
+    @Test(
+        "a state that a snapshot replaced is read whole: new runs begin, lost ones stop, waiters hear"
+    )
+    func restored() async throws {
+        try await withCluster { cluster in
+            let ledger = Ledger()
+            let workflow = Workflow("held", version: 1) {
+                (name: String, context: WorkflowContext) async throws -> String in
+                try await context.step("hold") { step in
+                    ledger.append(name, step)
+                    if step.fencingToken == 1 && name != "quick" {
+                        try await Promise<Void>().wait()
+                    }
+                }
+                return name
+            }
+            let first = try cluster.start(1, [workflow])
+            try await first.until { !$0.executors.isEmpty }
+            _ = try await first.engine.start(workflow, id: "lost", input: "lost")
+            _ = try await first.engine.start(workflow, id: "ended", input: "ended")
+            let waiting = Task { try await first.engine.result(of: "ended", as: String.self) }
+            while first.engine.waiterCount == 0 || ledger.effects.count < 2 { await Task.yield() }
+
+            // The node misses this much of the log, and gets a snapshot of its end.
+            cluster.cutOff(first)
+            let second = try cluster.start(2, [workflow])
+            try await second.until { $0.executors.count == 2 }
+            try await cluster.lose(first, noticedBy: second)
+            #expect(try await second.engine.result(of: "ended", as: String.self) == "ended")
+            #expect(try await second.engine.result(of: "lost", as: String.self) == "lost")
+            try await cluster.reconnectBySnapshot(first, from: second)
+            #expect(try await waiting.value == "ended")
+            // It finds that it was given up, and registers again; the next run is its own.
+            try await second.until { $0.executors.allSatisfy(\.isAlive) }
+            let run = try await second.engine.start(workflow, id: "next", input: "quick")
+            #expect(try await run.result() == "quick")
+            #expect(try await second.engine.describe("next").info.owner == first.node)
+            while !first.engine.state.withLock({ $0.running.isEmpty }) { await Task.yield() }
+        }
+    }
+}
