@@ -56,9 +56,10 @@ public final class SimulatedDisk: @unchecked Sendable {
 
     // MARK: Faults
 
-    /// Makes the next `count` calls of a kind fail; 5 is EIO.
+    /// Makes the next `count` calls of a kind fail; 5 is EIO. Replaces what was planned before; 0 takes it back.
     public func failNext(_ operation: Operation, count: Int = 1, errno: Int32 = 5) {
-        plannedFailures[operation] = (count, errno)
+        precondition(count >= 0, "\(count) calls cannot fail")
+        plannedFailures[operation] = count > 0 ? (count, errno) : nil
     }
 
     /// Lets the power fail in the middle of the `operations`-th write, truncation, sync or change of a directory from
