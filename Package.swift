@@ -4,6 +4,9 @@ import PackageDescription
 // Set by the Makefile and by CI; a dependent package never sees it.
 let warningsAreErrors = Context.environment["FLOTILLA_WARNINGS_AS_ERRORS"] == "1"
 
+// Set by `make mutants`: the package then contains the bugs that its tests must find, behind a switch.
+let containsMutants = Context.environment["FLOTILLA_MUTANTS"] == "1"
+
 let settings: [SwiftSetting] =
     [
         .enableUpcomingFeature("ExistentialAny"),
@@ -11,6 +14,7 @@ let settings: [SwiftSetting] =
         .enableUpcomingFeature("InternalImportsByDefault"),
         .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
     ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
+    + (containsMutants ? [.define("FLOTILLA_MUTANTS")] : [])
 
 let package = Package(
     name: "flotilla",

@@ -106,6 +106,9 @@ struct ConfigurationChanger: Sendable {
         }) {
             throw .nodeIsMember(node)
         }
+        if mutated(.reissuesReplicaIDs), let last = configuration.members.last?.replica.rawValue {
+            configuration.nextReplica = ReplicaID(last + 1)
+        }
         let replica = configuration.nextReplica
         configuration.nextReplica = ReplicaID(replica.rawValue + 1)
         configuration.members.append(.init(replica: replica, node: node))

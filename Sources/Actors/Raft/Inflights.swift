@@ -36,7 +36,7 @@ struct Inflights: Sendable {
     /// Forgets every append that ends at or before `index`.
     mutating func acknowledge(through index: LogIndex) {
         while count > 0, ring[start].lastIndex <= index {
-            bytes -= ring[start].bytes
+            if !mutated(.leaksInFlightBytes) { bytes -= ring[start].bytes }
             start = (start + 1) % countMax
             count -= 1
         }

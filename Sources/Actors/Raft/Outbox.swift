@@ -28,6 +28,10 @@ struct Outbox: Sendable {
     /// - Returns: false for a receipt that nobody waits for.
     mutating func completed(_ receipt: Persist.Receipt) -> Bool {
         guard let position = outstanding.firstIndex(of: receipt) else { return false }
+        if mutated(.lateCompletionLowersDurable) {
+            outstanding.remove(at: position)
+            return true
+        }
         outstanding.removeFirst(position + 1)
         return true
     }

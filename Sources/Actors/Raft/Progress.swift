@@ -115,7 +115,7 @@ struct Progress: Sendable {
     /// The member's disk holds the log up to `index`.
     /// - Returns: whether that was news; an acknowledgement that was overtaken never lowers anything.
     mutating func acknowledged(_ index: LogIndex) -> Bool {
-        if index <= match { return false }
+        if index <= match && !mutated(.matchFallsWithAcknowledgement) { return false }
         match = index
         next = max(next, index.next)
         isPaused = false
@@ -129,12 +129,13 @@ struct Progress: Sendable {
     mutating func refused(_ rejected: LogIndex, hint: LogIndex) -> Bool {
         switch state {
         case .replicate:
+            if mutated(.refusalLowersMatch) { match = min(match, hint) }
             if rejected <= match { return false }
             next = match.next
         case .probe, .snapshot:
             // Only the answer to the last probe tells anything.
             if next.previous != rejected { return false }
-            next = max(min(rejected, hint.next), match.next)
+            if !mutated(.refusalMovesNothing) { next = max(min(rejected, hint.next), match.next) }
             isPaused = false
         }
         sentCommit = min(sentCommit, next.previous)

@@ -5,13 +5,17 @@ enum Quorum {
         case pending, won, lost
     }
 
+    private static func majority(of voters: [ReplicaID]) -> Int {
+        mutated(.countsHalfAsQuorum) ? (voters.count + 1) / 2 : voters.count / 2 + 1
+    }
+
     /// The highest value that a majority of `voters` has reached; a voter without a value stands at 0.
     /// No voters have reached everything, so that a joint decision may take the smaller of both halves.
     ///
     /// Quadratic, and without a temporary array: groups have three to seven voters.
     static func reached(by voters: [ReplicaID], _ value: (ReplicaID) -> UInt64?) -> UInt64 {
         if voters.isEmpty { return .max }
-        let majority = voters.count / 2 + 1
+        let majority = majority(of: voters)
         var best: UInt64 = 0
         for voter in voters {
             let candidate = value(voter) ?? 0
@@ -26,13 +30,14 @@ enum Quorum {
     static func reached(
         by voters: [ReplicaID], and outgoing: [ReplicaID], _ value: (ReplicaID) -> UInt64?
     ) -> UInt64 {
-        min(reached(by: voters, value), reached(by: outgoing, value))
+        if mutated(.talliesUnionOfJointVoters) { return reached(by: union(voters, outgoing), value) }
+        return min(reached(by: voters, value), reached(by: outgoing, value))
     }
 
     /// What the votes cast so far amount to. No voters have agreed to everything.
     static func verdict(of voters: [ReplicaID], _ vote: (ReplicaID) -> Bool?) -> Verdict {
         if voters.isEmpty { return .won }
-        let majority = voters.count / 2 + 1
+        let majority = majority(of: voters)
         var granted = 0
         var missing = 0
         for voter in voters {
@@ -50,9 +55,15 @@ enum Quorum {
     static func verdict(
         of voters: [ReplicaID], and outgoing: [ReplicaID], _ vote: (ReplicaID) -> Bool?
     ) -> Verdict {
+        if mutated(.talliesUnionOfJointVoters) { return verdict(of: union(voters, outgoing), vote) }
         let incomingVerdict = verdict(of: voters, vote)
         let outgoingVerdict = verdict(of: outgoing, vote)
         if incomingVerdict == outgoingVerdict { return incomingVerdict }
         return incomingVerdict == .lost || outgoingVerdict == .lost ? .lost : .pending
+    }
+
+    /// Only for a mutant.
+    private static func union(_ voters: [ReplicaID], _ outgoing: [ReplicaID]) -> [ReplicaID] {
+        voters + outgoing.filter { !voters.contains($0) }
     }
 }

@@ -86,7 +86,7 @@ public struct Raft: ~Copyable, Sendable {
         self.options = options
         log = RaftLog(restoring: restored)
         // A log whose end is damaged may have lost the newest hard state as well.
-        let knowsTerm = restored.hardState.term >= log.lastTerm
+        let knowsTerm = restored.hardState.term >= log.lastTerm && !mutated(.restartsInTermOfLog)
         term = knowsTerm ? restored.hardState.term : log.lastTerm
         vote = knowsTerm ? restored.hardState.vote : nil
         configuration = restored.snapshot?.configuration ?? Configuration()
@@ -98,7 +98,8 @@ public struct Raft: ~Copyable, Sendable {
             status: Status(role: .follower, term: restored.hardState.term, leader: nil))
 
         // Entries that were known to be committed are missing: the disk lost what it had acknowledged.
-        let missing = restored.hardState.commit > log.lastIndex ? restored.hardState.commit : nil
+        var missing = restored.hardState.commit > log.lastIndex ? restored.hardState.commit : nil
+        if mutated(.forgetsMissingCommit) { missing = nil }
         if let claimed = [restored.recoveringUntil, missing].compactMap({ $0 }).max() {
             recoveringUntil = claimed
         }
@@ -127,7 +128,7 @@ public struct Raft: ~Copyable, Sendable {
         log.snapshotBecameDurable(receipt.snapshotIndex)
         // What a write of an earlier term contained may have been overwritten since, and overwritten again with the
         // very same entries, which are then still on their way (the ABA race). A write of this term follows.
-        if receipt.term == term {
+        if receipt.term == term || mutated(.countsCompletionsOfEarlierTerms) {
             log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm)
             switch role {
             case .follower: break
@@ -157,7 +158,7 @@ public struct Raft: ~Copyable, Sendable {
         becomeFollower(term, leader: nil)
         outbox.removeAll()
         isQuiet = false
-        isFenced = true
+        isFenced = !mutated(.votesAfterStorageFailure)
     }
 
     // MARK: What others see
@@ -173,7 +174,10 @@ public struct Raft: ~Copyable, Sendable {
         return Status(role: publicRole, term: term, leader: leader)
     }
 
-    public var hardState: HardState { HardState(term: term, vote: vote, commit: log.commit) }
+    public var hardState: HardState {
+        let commit = mutated(.persistsPagedCommit) ? log.handedOut : log.commit
+        return HardState(term: term, vote: vote, commit: commit)
+    }
     public var lastIndex: LogIndex { log.lastIndex }
     public var commitIndex: LogIndex { log.commit }
     public var appliedIndex: LogIndex { log.applied }

@@ -43,7 +43,9 @@ extension Raft {
     }
 
     private mutating func takePersist() -> Persist? {
-        let waits = !outbox.messagesWhenDurable.isEmpty && !outbox.outstanding.isEmpty
+        let waits =
+            !outbox.messagesWhenDurable.isEmpty && !outbox.outstanding.isEmpty
+            && !mutated(.promisesBesideOutstandingWrites)
         guard needsWrite || waits else { return nil }
         let writesState =
             log.hasUnwritten || term != outbox.writtenTerm || vote != outbox.writtenVote
@@ -56,6 +58,7 @@ extension Raft {
                 term: term, lastIndex: log.lastIndex, lastTerm: log.lastTerm,
                 snapshotIndex: outbox.restore?.index ?? .zero))
         swap(&persist.messagesWhenDurable, &outbox.messagesWhenDurable)
+        if mutated(.writesEntriesWithoutCommit) { persist.hardState?.commit = log.offset }
         outbox.writtenTerm = term
         outbox.writtenVote = vote
         outbox.needsReceipt = false
@@ -73,7 +76,9 @@ extension Raft {
     mutating func sendWhenDurable(
         _ body: Message.Body, to replica: ReplicaID, term promised: Term? = nil
     ) {
-        outbox.messagesWhenDurable.append(
-            Message(from: options.replica, to: replica, term: promised ?? term, body: body))
+        let message = Message(from: options.replica, to: replica, term: promised ?? term, body: body)
+        if mutated(.asksBeforeVoteIsDurable), case .vote = body { return outbox.messages.append(message) }
+        if mutated(.answersVotesAtOnce), case .voteResponse = body { return outbox.messages.append(message) }
+        outbox.messagesWhenDurable.append(message)
     }
 }

@@ -60,7 +60,9 @@ extension Raft {
 
     /// Whether this replica may lead: a voter, as far as it knows, with a complete log.
     var isPromotable: Bool {
-        isVoter(options.replica) && !log.hasPendingSnapshot && !isRecovering && !isFenced
+        (isVoter(options.replica) || mutated(.campaignsWithoutVote))
+            && (!log.hasPendingSnapshot || mutated(.campaignsWithPendingSnapshot))
+            && (!isRecovering || mutated(.recoveringReplicaCampaigns)) && !isFenced
     }
 
     func isVoter(_ replica: ReplicaID) -> Bool {
@@ -70,6 +72,7 @@ extension Raft {
     /// A leader was heard from within the shortest election timeout.
     var isInLease: Bool {
         options.checksQuorum && leader != nil && electionElapsed < options.electionTicks
+            && !mutated(.ignoresLeaseOfLeader)
     }
 
     // MARK: Campaigns
@@ -77,7 +80,7 @@ extension Raft {
     private mutating func startCampaign(_ kind: Campaign) {
         if role == .leader || !isPromotable { return }
         // The change that is not applied yet decides whose votes count.
-        if log.hasUnappliedConfiguration { return }
+        if log.hasUnappliedConfiguration, !mutated(.campaignsWithUnappliedChange) { return }
         runCampaign(kind)
     }
 
@@ -88,6 +91,7 @@ extension Raft {
             lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: kind == .transfer)
         // The own vote counts when it is durable, together with the log that it speaks for.
         outbox.needsReceipt = true
+        if mutated(.countsOwnVoteAtOnce) { recordVote(of: options.replica, isGranted: true) }
         for member in progress where member.replica != options.replica && isVoter(member.replica) {
             if isPreVote {
                 outbox.messages.append(
@@ -105,11 +109,17 @@ extension Raft {
 
     mutating func recordVote(of voter: ReplicaID, isGranted: Bool) {
         // The vote of a removed replica counts for nothing.
-        if !isVoter(voter) || votes.contains(where: { $0.voter == voter }) { return }
+        let counts = isVoter(voter) || mutated(.countsVotesOfStrangers)
+        if !counts || votes.contains(where: { $0.voter == voter }) { return }
         votes.append(Vote(voter: voter, isGranted: isGranted))
-        let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
+        var verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
             voter in
             votes.first { $0.voter == voter }?.isGranted
+        }
+        if mutated(.countsVotesOfStrangers),
+            2 * votes.count(where: { $0.isGranted }) > configuration.voters.count
+        {
+            verdict = .won
         }
         switch (verdict, role) {
         case (.won, .preCandidate): startCampaign(.vote)
@@ -124,7 +134,7 @@ extension Raft {
     mutating func handlePreVoteResponse(_ message: Message, isGranted: Bool) {
         if role != .preCandidate { return }
         // A grant that was given for an earlier round says nothing about this one.
-        if isGranted && message.term != term.next { return }
+        if isGranted && message.term != term.next && !mutated(.countsStalePreVotes) { return }
         recordVote(of: message.from, isGranted: isGranted)
     }
 
@@ -135,7 +145,8 @@ extension Raft {
             vote == message.from || (vote == nil && leader == nil)
             || (isPreVote && message.term > term)
         let isGranted =
-            mayVote && !isRecovering && isComplete(request)
+            mayVote && (!isRecovering || mutated(.recoveringReplicaVotes)) && isComplete(request)
+            && (isVoter(options.replica) || !mutated(.learnerRefusesVote))
         let promised = isGranted ? message.term : term
         if isPreVote {
             sendWhenDurable(.preVoteResponse(granted: isGranted), to: message.from, term: promised)
@@ -162,7 +173,7 @@ extension Raft {
     /// majorities share a voter that compares whole logs. A later change in the tail would spoil this.
     private func isComplete(_ request: Message.VoteRequest) -> Bool {
         if log.isUpToDate(lastIndex: request.lastIndex, lastTerm: request.lastTerm) { return true }
-        guard isOutvoted, !log.hasConfigurationBehindApplied,
+        guard isOutvoted, !mutated(.outvotedKeepsTail), !log.hasConfigurationBehindApplied,
             let commitTerm = log.term(at: log.commit)
         else { return false }
         return request.lastTerm > commitTerm
@@ -204,7 +215,7 @@ extension Raft {
             progress[own].isRecentlyActive = true
         }
         // Whatever the log holds may be a membership change.
-        pendingChangeIndex = log.lastIndex
+        if !mutated(.takesChangeAtOnce) { pendingChangeIndex = log.lastIndex }
         firstOwnIndex = log.lastIndex.next
         appendOwn(kind: .empty, payload: [])
     }
@@ -216,6 +227,7 @@ extension Raft {
             vote = nil
             leaderOfTerm = nil
         }
+        if mutated(.forgetsVoteOnStepDown) { vote = nil }
         setLeader(nil)
         failOwnReads()
         electionElapsed = 0
@@ -225,7 +237,7 @@ extension Raft {
         votes.removeAll(keepingCapacity: true)
         transferee = nil
         pendingChangeIndex = .zero
-        unappliedBytes = 0
+        if !mutated(.leaksUnappliedBytes) { unappliedBytes = 0 }
         outbox.needsReceipt = false
         isQuiet = false
         idleTicks = 0

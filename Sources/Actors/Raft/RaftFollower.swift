@@ -14,7 +14,7 @@ extension Raft {
         log.merge(append.entries)
         // Only what this append has verified is known to be the leader's.
         let verified = append.previousIndex + append.entries.count
-        log.advanceCommit(to: min(append.commit, verified))
+        log.advanceCommit(to: min(append.commit, mutated(.commitsUnverifiedPrefix) ? log.lastIndex : verified))
         endRecoveryIfDone()
         acknowledge(verified, to: sender)
     }
@@ -24,7 +24,7 @@ extension Raft {
         if heartbeat.commit <= log.lastIndex && !isRecovering {
             log.advanceCommit(to: heartbeat.commit)
         }
-        if isRecovering {
+        if saysItRecovers {
             // The leader may still count what was lost here.
             sendWhenDurable(
                 .appendResponse(Message.AppendResponse(index: .zero, isRecovering: true)),
@@ -43,19 +43,22 @@ extension Raft {
                 Message.AppendResponse(
                     index: append.previousIndex, isRejected: true, hintIndex: hint.index,
                     hintTerm: hint.term,
-                    isRecovering: isRecovering)),
+                    isRecovering: saysItRecovers)),
             to: sender)
     }
 
+    var saysItRecovers: Bool { isRecovering && !mutated(.recoveringReplicaKeepsQuiet) }
+
     mutating func acknowledge(_ index: LogIndex, to sender: ReplicaID) {
         sendWhenDurable(
-            .appendResponse(Message.AppendResponse(index: index, isRecovering: isRecovering)),
+            .appendResponse(Message.AppendResponse(index: index, isRecovering: saysItRecovers)),
             to: sender)
     }
 
     /// A damaged tail is made good once a leader's commit index and this replica's disk have passed its end.
     mutating func endRecoveryIfDone() {
         guard let end = recoveringUntil else { return }
-        if log.commit >= end && log.durable >= end && leader != nil { recoveringUntil = nil }
+        let isPast = log.commit >= end && log.durable >= end && leader != nil
+        if isPast || mutated(.recoveryEndsByItself) { recoveringUntil = nil }
     }
 }

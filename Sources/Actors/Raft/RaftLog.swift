@@ -47,8 +47,8 @@ struct RaftLog: Sendable {
             entries.append(entry)
         }
         commit = min(max(restored.hardState.commit, offset), lastIndex)
-        applied = offset
-        handedOut = offset
+        applied = mutated(.restartsAsApplied) ? commit : offset
+        handedOut = applied
         written = lastIndex
         durable = lastIndex
     }
@@ -58,6 +58,7 @@ struct RaftLog: Sendable {
     /// The term at `index`, or nil where it is compacted or not there yet. Never 0 for a compacted index.
     func term(at index: LogIndex) -> Term? {
         if index == offset { return offsetTerm }
+        if mutated(.compactedTermIsZero), index < offset { return .zero }
         return entry(at: index)?.term
     }
 
@@ -70,7 +71,8 @@ struct RaftLog: Sendable {
 
     /// Whether a log that ends so is at least as good as this one (Raft paper 5.4.1).
     func isUpToDate(lastIndex: LogIndex, lastTerm: Term) -> Bool {
-        lastTerm > self.lastTerm || (lastTerm == self.lastTerm && lastIndex >= self.lastIndex)
+        if mutated(.comparesLogsByLength) { return lastIndex >= self.lastIndex }
+        return lastTerm > self.lastTerm || (lastTerm == self.lastTerm && lastIndex >= self.lastIndex)
     }
 
     /// The highest index at or below `index` whose term is at most `term` (etcd's `findConflictByTerm`): nothing
@@ -126,7 +128,8 @@ struct RaftLog: Sendable {
     /// Takes a leader's entries, which follow a position that matches. What is there already stays, also when
     /// this append was overtaken by a longer one; only a real conflict cuts the tail.
     mutating func merge(_ incoming: [Entry]) {
-        for (position, entry) in incoming.enumerated() where !matches(entry.index, entry.term) {
+        for (position, entry) in incoming.enumerated()
+        where !matches(entry.index, entry.term) || mutated(.truncatesOnOverlap) {
             if entry.index <= lastIndex { truncate(from: entry.index) }
             entries.append(contentsOf: incoming[position...])
             return
@@ -162,7 +165,7 @@ struct RaftLog: Sendable {
     }
 
     func hasCommitted(bytesMax: Int) -> Bool {
-        handedOut < commit && installing == nil && !isApplyingPaused
+        handedOut < commit && (installing == nil || mutated(.appliesBesideSnapshot)) && !isApplyingPaused
     }
 
     mutating func advanceApplied(to index: LogIndex, bytesMax: Int) {
@@ -194,7 +197,8 @@ struct RaftLog: Sendable {
 
     /// A write of this term is on disk, and with it everything up to `index`, if that is still what stands there.
     mutating func becameDurable(through index: LogIndex, term: Term) {
-        if index > durable, index <= written, matches(index, term) { durable = index }
+        let isNews = index > durable || mutated(.lateCompletionLowersDurable)
+        if isNews, index <= written, matches(index, term) { durable = index }
     }
 
     mutating func snapshotBecameDurable(_ index: LogIndex) {
@@ -235,7 +239,7 @@ struct RaftLog: Sendable {
         snapshot = metadata
         let wanted = LogIndex(
             metadata.index.rawValue - min(UInt64(max(0, kept)), metadata.index.rawValue))
-        let target = min(wanted, durable, applied)
+        let target = mutated(.compactsBeforeDurable) ? min(wanted, applied) : min(wanted, durable, applied)
         if target <= offset { return }
         guard let targetTerm = term(at: target) else { return }
         entries.removeFirst(offset.distance(to: target))

@@ -18,7 +18,7 @@ extension Raft {
         }
         if let refusal = refusal(ofBytes: encoded.count) { return .refused(refusal) }
         if options.validatesChanges {
-            if pendingChangeIndex > log.applied { return .refused(.changePending) }
+            if pendingChangeIndex > log.applied, !mutated(.takesTwoChanges) { return .refused(.changePending) }
             if configuration.isJoint && !change.operations.isEmpty {
                 return .refused(
                     .invalidChange(ConfigurationChanger.Problem.alreadyJoint.explanation))
@@ -76,7 +76,8 @@ extension Raft {
         let has =
             after.voters.contains(options.replica)
             || after.outgoingVoters.contains(options.replica)
-        isOutvoted = had && !has && (before.isJoint || before.voters.count % 2 == 0)
+        let needsIt = !before.isJoint && before.voters.count % 2 == 1
+        isOutvoted = had && !has && (!needsIt || mutated(.outvotedIgnoresTail))
     }
 
     private mutating func configurationChanged() {
@@ -121,14 +122,14 @@ extension Raft {
                 && !$0.isRecovering
                 && $0.sentCommit >= log.commit
         }
-        if hasSuccessor { becomeFollower(term, leader: nil) }
+        if hasSuccessor || mutated(.removedLeaderLeavesAtOnce) { becomeFollower(term, leader: nil) }
     }
 
     /// The leader leaves a joint configuration by itself. A transfer that is under way defers it: either the new
     /// leader does it, or this one when the transfer is given up. It is proposed once per joint configuration.
     mutating func leaveJointConfigurationIfDue() {
         guard role == .leader, configuration.isJoint, configuration.leavesAutomatically,
-            log.applied >= pendingChangeIndex, refusal(ofBytes: 0) == nil
+            log.applied >= pendingChangeIndex || mutated(.leavesJointRepeatedly), refusal(ofBytes: 0) == nil
         else { return }
         appendChange([])
     }

@@ -8,7 +8,7 @@ extension Raft {
         isQuiet = false
         idleTicks = 0
         // The silence that was agreed on is not held against anybody, and a leader speaks at the next tick.
-        electionElapsed = 0
+        if !mutated(.quietKeepsElapsedTime) { electionElapsed = 0 }
         heartbeatElapsed = options.heartbeatTicks
     }
 
@@ -45,6 +45,7 @@ extension Raft {
             position(of: options.replica) != nil
         else { return false }
         for member in progress where member.replica != options.replica && wasHeardRecently(member) {
+            if mutated(.leaderIgnoresLaggards) { continue }
             if member.match != last || member.state != .replicate || !member.inflights.isEmpty
                 || member.isRecovering
             {
@@ -61,7 +62,8 @@ extension Raft {
 
     mutating func handle(_ quiesce: Message.Quiesce, from sender: ReplicaID) {
         let agrees =
-            log.lastIndex == quiesce.commit && log.commit == quiesce.commit
+            mutated(.laggardGoesQuiet)
+            || log.lastIndex == quiesce.commit && log.commit == quiesce.commit
             && log.durable == quiesce.commit
             && !log.hasPendingSnapshot && !isRecovering && !reads.hasForwarded
         if agrees {

@@ -81,7 +81,7 @@ extension Raft {
     /// Before an entry of its own term is committed, a leader does not know how far its predecessors committed.
     var canStartReadRound: Bool {
         role == .leader && !reads.waiting.isEmpty && reads.rounds.count < ReadQueue.roundsMax
-            && hasCommittedInTerm
+            && (hasCommittedInTerm || mutated(.readsBeforeOwnCommit))
     }
 
     mutating func startReadRoundIfDue() {
@@ -98,7 +98,7 @@ extension Raft {
     mutating func confirmReads() {
         if reads.rounds.isEmpty { return }
         let confirmed = Quorum.reached(by: configuration.voters, and: configuration.outgoingVoters) { voter in
-            if voter == options.replica { return reads.startedRound }
+            if voter == options.replica || mutated(.readsWithoutQuorum) { return reads.startedRound }
             return progress.first { $0.replica == voter }?.confirmedReadRound
         }
         let count = reads.rounds.prefix { $0.number <= confirmed }.count

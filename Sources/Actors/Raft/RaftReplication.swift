@@ -56,6 +56,10 @@ extension Raft {
     mutating func appendOwn(kind: Entry.Kind, payload: [UInt8]) {
         unappliedBytes += payload.count
         log.append(Entry(index: log.lastIndex.next, term: term, kind: kind, payload: payload))
+        let isAlone = mutated(.singleVoterCommitsAtOnce) && configuration.voters == [options.replica]
+        if isAlone || mutated(.leaderCountsItselfBeforeDisk), let own = position(of: options.replica) {
+            _ = progress[own].acknowledged(log.lastIndex)
+        }
     }
 
     mutating func releaseUnappliedBytes(through index: LogIndex) {
@@ -107,10 +111,13 @@ extension Raft {
     mutating func broadcastHeartbeat() {
         for member in progress.indices where progress[member].replica != options.replica {
             // Not the whole commit index: the member may hold something else at what it did not acknowledge.
-            let commit = min(progress[member].match, log.commit)
-            send(
-                .heartbeat(Message.Heartbeat(commit: commit, readRound: reads.startedRound)),
-                to: progress[member].replica)
+            let commit = mutated(.heartbeatNamesWholeCommit) ? log.commit : min(progress[member].match, log.commit)
+            let heartbeat = Message.Body.heartbeat(.init(commit: commit, readRound: reads.startedRound))
+            if mutated(.heartbeatsWaitForDisk) {
+                sendWhenDurable(heartbeat, to: progress[member].replica)
+            } else {
+                send(heartbeat, to: progress[member].replica)
+            }
             progress[member].sent(commit: commit)
         }
     }
@@ -159,7 +166,7 @@ extension Raft {
         case .replicate: progress[member].freeInflights(through: index)
         case .snapshot:
             // However it got there: what it lacks now is in the log.
-            if progress[member].match.next >= log.firstIndex {
+            if progress[member].match.next >= log.firstIndex, !mutated(.staysInSnapshotState) {
                 progress[member].becomeProbe()
                 progress[member].becomeReplicate()
             }
@@ -184,9 +191,9 @@ extension Raft {
         {
             sendAppend(to: member, evenIfEmpty: true)
         }
-        if response.readRound <= reads.startedRound {
-            progress[member].confirmedReadRound = max(
-                progress[member].confirmedReadRound, response.readRound)
+        let round = mutated(.confirmsReadsByEarlierRounds) ? reads.startedRound : response.readRound
+        if round <= reads.startedRound {
+            progress[member].confirmedReadRound = max(progress[member].confirmedReadRound, round)
             confirmReads()
         }
     }
@@ -207,12 +214,20 @@ extension Raft {
     /// The highest index that a quorum's disks hold. A recovering member does not count.
     var quorumIndex: LogIndex {
         LogIndex(
-            Quorum.reached(by: configuration.voters, and: configuration.outgoingVoters) { voter in
+            Quorum.reached(by: countedVoters, and: configuration.outgoingVoters) { voter in
                 guard let member = progress.first(where: { $0.replica == voter }) else {
                     return nil
                 }
                 return member.isRecovering ? nil : member.match.rawValue
             })
+    }
+
+    private var countedVoters: [ReplicaID] {
+        if mutated(.countsLearners) { return configuration.members.map(\.replica) }
+        if mutated(.removedLeaderCountsItself), !isVoter(options.replica) {
+            return configuration.voters + [options.replica]
+        }
+        return configuration.voters
     }
 
     /// Commits what a quorum holds, if it ends with an entry of this term: an entry of an earlier term that a quorum
@@ -221,7 +236,8 @@ extension Raft {
     mutating func advanceCommit() -> Bool {
         if configuration.voters.isEmpty { return false }
         let index = quorumIndex
-        if index <= log.commit || log.term(at: index) != term { return false }
+        if index <= log.commit { return false }
+        if log.term(at: index) != term && !mutated(.commitsEarlierTermsByCounting) { return false }
         log.advanceCommit(to: index)
         return true
     }
@@ -257,7 +273,7 @@ extension Raft {
                 || progress.contains { $0.replica == voter && $0.isRecentlyActive }
         }
         if verdict != .won {
-            becomeFollower(term, leader: nil)
+            if !mutated(.leadsWithoutQuorum) { becomeFollower(term, leader: nil) }
             return
         }
         for member in progress.indices where progress[member].replica != options.replica {

@@ -31,6 +31,7 @@ extension Raft {
     mutating func sendSnapshot(to member: Int) -> Bool {
         // A member that is away would only see its announcement lost.
         guard progress[member].isRecentlyActive, let snapshot = log.snapshot else { return false }
+        if mutated(.noSnapshotFromEmptyLog), log.entries.isEmpty { return false }
         progress[member].becomeSnapshot(snapshot.index)
         progress[member].announcedAtTick = leaderTick
         send(.snapshot(snapshot), to: progress[member].replica)
@@ -52,8 +53,9 @@ extension Raft {
     /// The received snapshot is installed, and its configuration with it. Not before: entries that were handed out
     /// earlier are applied first, and their changes belong to the configuration that they were made for.
     mutating func adoptSnapshotConfiguration() {
-        guard let snapshot = log.snapshot else { return }
+        guard let snapshot = log.snapshot, !mutated(.snapshotKeepsConfiguration) else { return }
         configuration = snapshot.configuration
+        if mutated(.snapshotDropsJointHalf) { configuration.outgoingVoters = [] }
         isOutvoted = false
         resetProgress()
     }
@@ -61,14 +63,18 @@ extension Raft {
     /// Takes a snapshot whose bytes the shell holds. One that does not know this replica is taken as well: the change
     /// that added it follows in the log.
     mutating func handle(_ metadata: SnapshotMetadata, from sender: ReplicaID) {
-        if metadata.index > log.commit {
-            if log.matches(metadata.index, metadata.term) {
+        if metadata.index > log.commit || (mutated(.takesSnapshotAtCommit) && metadata.index == log.commit) {
+            if log.matches(metadata.index, metadata.term), !mutated(.snapshotWipesMatchingLog) {
                 // The log holds all of it: nothing has to be replaced.
                 log.advanceCommit(to: metadata.index)
             } else {
                 log.restore(metadata)
                 outbox.restore = metadata
-                acknowledge(log.lastIndex, to: sender)
+                if mutated(.acknowledgesSnapshotAtOnce) {
+                    send(.appendResponse(.init(index: log.lastIndex)), to: sender)
+                } else {
+                    acknowledge(log.lastIndex, to: sender)
+                }
                 return
             }
         }

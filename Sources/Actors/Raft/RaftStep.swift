@@ -3,13 +3,15 @@ extension Raft {
     /// sense here (for another replica, malformed, of an earlier term) change nothing.
     public mutating func step(_ message: Message) {
         if isFenced || message.to != options.replica || message.from == options.replica { return }
-        if case .append(let append) = message.body, !isWellFormed(append, term: message.term) {
+        if case .append(let append) = message.body, !isWellFormed(append, term: message.term),
+            !mutated(.trustsMalformedAppends)
+        {
             return
         }
         if isQuiet && breaksQuiet(message) { wake() }
         if message.term > term {
             if !accept(laterTermOf: message) { return }
-        } else if message.term < term {
+        } else if message.term < term, !(mutated(.countsAcknowledgementsOfEarlierTerms) && isAcknowledgement(message)) {
             answer(earlierTermOf: message)
             checkInvariants()
             return
@@ -27,7 +29,7 @@ extension Raft {
             heard(from: message.from)
             handle(heartbeat, from: message.from)
         case .snapshot(let metadata):
-            heard(from: message.from)
+            if !mutated(.candidateTakesSnapshot) { heard(from: message.from) }
             handle(metadata, from: message.from)
         case .quiesce(let quiesce):
             heard(from: message.from)
@@ -63,6 +65,7 @@ extension Raft {
         switch message.body {
         case .preVote(let request):
             // Never changes a term: the sender has not got this one yet either.
+            if mutated(.preVoteRaisesTerm) { becomeFollower(message.term, leader: nil) }
             return request.isTransfer || !isInLease
         case .vote(let request):
             // A removed or cut-off replica must not disrupt a leader that others hear (thesis 4.2.3).
@@ -87,24 +90,32 @@ extension Raft {
             // A leader of an earlier term cannot be replaced by a vote that nobody hears: tell it our term, so that
             // it steps down, and a replica that was cut off with a higher term can come back (etcd's "free stuck
             // candidate with check quorum").
-            if options.checksQuorum || options.usesPreVote {
+            if (options.checksQuorum || options.usesPreVote) && !mutated(.ignoresLeaderOfEarlierTerm) {
                 sendWhenDurable(
                     .appendResponse(.init(index: .zero, isRecovering: isRecovering)),
                     to: message.from)
             }
         case .preVote:
             // Answered, lest a replica with a longer log but an earlier term ask for ever.
-            sendWhenDurable(.preVoteResponse(granted: false), to: message.from)
+            if !mutated(.ignoresPreVoteOfEarlierTerm) {
+                sendWhenDurable(.preVoteResponse(granted: false), to: message.from)
+            }
         case .vote, .preVoteResponse, .voteResponse, .appendResponse, .snapshot, .heartbeatResponse,
             .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer:
             break
         }
     }
 
+    /// Only for a mutant.
+    private func isAcknowledgement(_ message: Message) -> Bool {
+        if case .appendResponse(let response) = message.body { !response.isRejected } else { false }
+    }
+
     /// A leader of this term spoke.
     private mutating func heard(from sender: ReplicaID) {
         precondition(
-            role != .leader && (leaderOfTerm == nil || leaderOfTerm == sender),
+            role != .leader && (leaderOfTerm == nil || leaderOfTerm == sender)
+                || mutated(.toleratesSecondLeader),
             "\(sender) leads in term \(term), but so does \(leaderOfTerm ?? options.replica): \(summary)"
         )
         if role != .follower { becomeFollower(term, leader: sender) }

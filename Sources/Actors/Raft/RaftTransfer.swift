@@ -11,13 +11,14 @@ extension Raft {
             if let leader { send(.forwardedTransfer(to: target), to: leader) }
             return
         }
-        guard target != options.replica, isVoter(target), let member = position(of: target),
-            !progress[member].isLearner, !progress[member].isRecovering
+        guard target != options.replica, let member = position(of: target),
+            isVoter(target) && !progress[member].isLearner || mutated(.transfersToLearner),
+            !progress[member].isRecovering
         else { return }
         if transferee == target { return }
         transferee = target
         electionElapsed = 0
-        if progress[member].match == log.lastIndex {
+        if progress[member].match == log.lastIndex || mutated(.transfersToLaggard) {
             send(.timeoutNow, to: target)
         } else {
             sendAppend(to: member, evenIfEmpty: true)
