@@ -26,8 +26,10 @@ struct ClientSessions: Sendable {
     /// - Parameter configuration: the one in force where the request stands in the log. A removed replica's session is
     ///   gone, so that nobody knows what it had applied; a new member's requests come behind the change that added it.
     func lookUp(_ request: RequestID, in configuration: Configuration) -> Lookup {
+        if mutated(.appliesRetriesAgain) { return .fresh }
         guard let session = sessions[request.client.replica] else {
-            return configuration.node(of: request.client.replica) == nil ? .stale : .fresh
+            let isStranger = configuration.node(of: request.client.replica) == nil
+            return isStranger && !mutated(.appliesCommandsOfStrangers) ? .stale : .fresh
         }
         guard request.client.boot <= session.boot else { return .fresh }
         guard request.client.boot == session.boot, request.sequence >= session.acknowledgedBelow else { return .stale }

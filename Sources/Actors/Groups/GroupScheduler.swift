@@ -110,7 +110,8 @@ public actor GroupScheduler {
         guard let group = host(routed, from: node) else { return }
         let message = routed.message
         if case .quiesce(let quiesce) = message.body,
-            transport?.assumeIsolated({ $0.livenessEpoch(of: node) }) != quiesce.livenessEpoch
+            transport?.assumeIsolated({ $0.livenessEpoch(of: node) }) != quiesce.livenessEpoch,
+            !mutated(.ignoresLivenessEpoch)
         {
             return
         }
@@ -221,6 +222,9 @@ public actor GroupScheduler {
                 for send in output.messages { post(send, of: group) }
                 for (node, item) in output.bulkItems { transport?.assumeIsolated { $0.sendBulk(item, to: node) } }
                 logWriter.add(output.writes)
+                if mutated(.sendsPromisesWithTheWrite) {
+                    for send in output.writes.flatMap(\.messagesWhenDurable) { post(send, of: group) }
+                }
                 if output.hasCommitted { applying.append(group) }
             }
             flushOutbox()
@@ -250,7 +254,7 @@ public actor GroupScheduler {
 
     private func writeDidComplete(_ writes: [GroupOutput.Write], _ failure: LogError?) {
         logWriter.didComplete()
-        if let failure { return fence(failure) }
+        if let failure, !mutated(.ignoresFailedWrites) { return fence(failure) }
         for write in writes {
             guard let group = groups[write.record.group] else { continue }
             let sends = group.assumeIsolated { $0.writeDidComplete(write) }
@@ -321,7 +325,8 @@ public actor GroupScheduler {
 
     /// The replica that a message is for. A leader's message for a replica that is to live here brings it to life.
     private func host(_ routed: RoutedMessage, from node: NodeID) -> RaftGroup? {
-        if let group = groups[routed.group], group.identity.incarnation == routed.incarnation,
+        if let group = groups[routed.group],
+            group.identity.incarnation == routed.incarnation || mutated(.ignoresIncarnationOfMessages),
             group.identity.replica == routed.message.to
         {
             return group

@@ -52,5 +52,8 @@ struct LogWriter {
             then: { [taken] in completion(taken, failure.withLock { $0 }) }, on: loop)
     }
 
-    mutating func didComplete() { isWriting = false }
+    mutating func didComplete() {
+        isWriting = false
+        if mutated(.dropsWritesThatFill) { filling = [] }
+    }
 }

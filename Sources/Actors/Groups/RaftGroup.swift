@@ -130,6 +130,7 @@ public actor RaftGroup {
         if !effects.committed.isEmpty {
             if unapplied.isEmpty { swap(&unapplied, &effects.committed) } else { unapplied += effects.committed }
         }
+        if mutated(.countsAppliedAtHandOut), let last = unapplied.last { core.applied(through: last.index) }
         for state in effects.readStates { reads.confirm(state) }
         for context in effects.failedReads { reads.fail(context) }
         if let status = effects.statusChange {
@@ -137,7 +138,8 @@ public actor RaftGroup {
             // What waited was handed to the core again: in this pass, not at the next tick.
             if core.hasEffects { wake() }
         }
-        output.hasCommitted = !unapplied.isEmpty || reads.isReady(at: core.appliedIndex)
+        let hasReads = reads.isReady(at: core.appliedIndex) && !mutated(.forgetsConfirmedReads)
+        output.hasCommitted = !unapplied.isEmpty || hasReads
         return output
     }
 

@@ -53,7 +53,7 @@ struct GroupSnapshotView: Sendable {
         var writer = ProtobufWriter()
         writer.varint(1, UInt64(formatVersion))
         writer.signed(2, time)
-        writer.message(3) { sessions.encode(into: &$0) }
+        if !mutated(.snapshotForgetsSessions) { writer.message(3) { sessions.encode(into: &$0) } }
         writer.bytes(4, state.serialize())
         return writer.bytes
     }
@@ -179,7 +179,8 @@ extension RaftGroup {
                 .snapshotRequest(
                     SnapshotRequest(
                         group: identity.group, incarnation: identity.incarnation, index: fetch.metadata.index,
-                        term: fetch.metadata.term, offset: UInt64(fetch.received.count)))
+                        term: fetch.metadata.term,
+                        offset: mutated(.rewindsTransfer) ? 0 : UInt64(fetch.received.count)))
             ))
         wake()
     }
@@ -209,6 +210,10 @@ extension RaftGroup {
         let bytes = fetch.received
         let metadata = fetch.metadata
         snapshots.fetch = fetch
+        if mutated(.installsSnapshotBeforeItIsSaved) {
+            snapshots.installing = (metadata, bytes)
+            core.step(fetch.message)
+        }
         storage.save(
             identity, metadata, { bytes }, loop: loop,
             then: { outcome in self.assumeIsolated { $0.snapshotFetched(bytes, outcome) } })

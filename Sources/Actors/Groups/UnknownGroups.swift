@@ -57,7 +57,10 @@ extension RaftGroup {
     func peerDidChange(_ peer: NodeID, _ change: PeerChange) -> Bool {
         guard stopReason == nil else { return false }
         let configuration = core.configuration
-        guard let replica = configuration.replica(on: peer) else { return false }
+        guard let replica = configuration.replica(on: peer) else {
+            if mutated(.deadNodeWakesAll) { core.wake() }
+            return mutated(.deadNodeWakesAll)
+        }
         let isLedByPeer = core.status.leader == replica
         switch change {
         case .died:

@@ -105,7 +105,7 @@ extension DiskLog {
             }
             let file = try files.open(
                 "\(logDirectory)/\(LogFormat.segmentName(last.number))", create: false)
-            if recovery.tornBytes > 0, !recovery.isAmbiguous {
+            if recovery.tornBytes > 0, !recovery.isAmbiguous, !mutated(.keepsTornTail) {
                 try file.truncate(to: last.end)
                 try file.sync()
             }

@@ -45,7 +45,12 @@ extension DiskLog {
             to: &bytes)
         try io { () throws(FileError) in
             try file.write(bytes, at: segment.end)
-            try file.sync()
+            do throws(FileError) {
+                try file.sync()
+            } catch {
+                guard mutated(.retriesFailedSync) else { throw error }
+                try file.sync()
+            }
         }
         segments[current].end += UInt64(bytes.count)
         nextSequence += 1
@@ -98,12 +103,12 @@ extension DiskLog {
 
     /// Deletes the oldest segments as long as nothing in them is live.
     private func removeDeadSegments() throws(LogError) {
-        while segments.count > 1, table.usage[segments[0].number] == nil {
+        while segments.count > 1, table.usage[segments[0].number] == nil || mutated(.deletesSegmentInUse) {
             let name = LogFormat.segmentName(segments[0].number)
             try io { () throws(FileError) in
                 try files.remove("\(logDirectory)/\(name)")
                 // Before the next one goes: a gap would look like a loss.
-                try files.syncDirectory(logDirectory)
+                if !mutated(.deletesSegmentsWithoutSync) { try files.syncDirectory(logDirectory) }
             }
             segments.removeFirst()
         }

@@ -6,6 +6,11 @@ struct LogKey: Hashable, Comparable {
     var group: GroupID
     var incarnation: UInt64
 
+    init(group: GroupID, incarnation: UInt64) {
+        self.group = group
+        self.incarnation = mutated(.ignoresIncarnationInLog) ? 0 : incarnation
+    }
+
     static func < (a: LogKey, b: LogKey) -> Bool {
         (a.group, a.incarnation) < (b.group, b.incarnation)
     }

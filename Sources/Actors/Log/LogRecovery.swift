@@ -101,6 +101,7 @@ struct LogRecovery {
         do {
             reader = SegmentReader(try files.readWhole(path), header: header, path: path)
         } catch {
+            if mutated(.readErrorEndsLog) { return }
             throw .io(error)
         }
         try readFirstBatch(&reader)
@@ -188,11 +189,12 @@ struct LogRecovery {
     private mutating func judge(_ damage: SegmentReader.Damage, _ reader: SegmentReader)
         throws(LogError)
     {
-        if reader.hasBatchBehind(damage) { throw damaged(reader, damage) }
+        if reader.hasBatchBehind(damage), !mutated(.cutsDamageInTheMiddle) { throw damaged(reader, damage) }
         if marker?.covers(segment: reader.header.number, from: reader.offset) == true {
             throw damaged(reader, damage)
         }
         tornBytes = UInt64(reader.remainingBytes)
+        if mutated(.forgetsAmbiguousTail) { return }
         isAmbiguous = true
         // A copy stands for entries that are still where they were, or found missing at the end.
         if let kind = damage.header?.kind, kind != BatchHeader.Kind.writes.rawValue { return }

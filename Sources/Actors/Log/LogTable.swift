@@ -92,7 +92,7 @@ extension LogTable {
                 return
                     "\(key) is \(known.identity.replica) here, so \(created.replica) cannot be created"
             }
-            if known == nil, removed.contains(created) {
+            if known == nil, removed.contains(created), !mutated(.revivesRemovedReplica) {
                 return
                     "\(created.replica) of \(key) was removed from this node and must not come back"
             }
@@ -211,7 +211,7 @@ extension LogTable {
     private mutating func append(_ entries: [Entry], to replica: inout Replica, segment: UInt64) {
         let entries = entries.drop { $0.index <= replica.base }
         guard let first = entries.first else { return }
-        truncate(&replica, from: first.index)
+        if !keepsEntries || !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
         for entry in entries { extend(&replica.runs, with: entry, segment: segment) }
         if keepsEntries { replica.entries.append(contentsOf: entries) }
         usage[segment, default: Usage()].entries += entries.count

@@ -70,13 +70,13 @@ extension FileSystem {
     /// the old content or for all of the new one.
     func writeWhole(_ bytes: [UInt8], to name: String, in directory: String) throws(FileError) {
         let path = "\(directory)/\(name)"
-        let temporary = path + SealedFile.temporarySuffix
+        let temporary = mutated(.writesFilesInPlace) ? path : path + SealedFile.temporarySuffix
         let file = try open(temporary, create: true)
         try file.truncate(to: 0)
         try file.write(bytes, at: 0)
         try file.sync()
         try rename(temporary, to: path)
-        try syncDirectory(directory)
+        if !mutated(.skipsDirectorySync) { try syncDirectory(directory) }
     }
 
     func readWhole(_ path: String) throws(FileError) -> [UInt8] {

@@ -1,4 +1,5 @@
 import FlotillaIO
+import FlotillaRaft
 
 /// Reads the batches of one segment, one after the other, and says what stands where none can be read.
 struct SegmentReader {
@@ -47,7 +48,7 @@ struct SegmentReader {
         if remainingBytes == 0 { return .end }
         guard remainingBytes >= LogFormat.batchHeaderBytes else { return .torn }
         guard let head = BatchHeader(bytes, at: position, segment: header.id) else {
-            if bytes[position...].allSatisfy({ $0 == 0 }) { return .torn }
+            if bytes[position...].allSatisfy({ $0 == 0 }), !mutated(.zerosAreDamage) { return .torn }
             return .damaged(Damage(what: "a batch's header does not match its checksum"))
         }
         guard let kind = BatchHeader.Kind(rawValue: head.kind) else {

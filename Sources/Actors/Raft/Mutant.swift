@@ -125,9 +125,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     case takesSnapshotAtCommit
     /// 45: files get their name before they are complete
     case writesFilesInPlace
-    /// 45: a leftover snapshot counts as the group's
-    case trustsLeftoverSnapshots
-    /// 46: a transfer that is announced again starts anew and keeps what it had
+    /// 46: a transfer asks for its beginning again and keeps what it had
     case rewindsTransfer
 
     // MARK: Membership
@@ -159,6 +157,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case readsWithoutQuorum
     /// 57: a quiet follower trusts its leader whatever its liveness epoch
     case ignoresLivenessEpoch
+    /// 57: a node that stood still keeps its liveness epoch
+    case keepsLivenessEpochAfterStall
+    /// 57: the time in which the own loop stood still counts as silence of the others
+    case countsOwnStallAsSilence
 
     // MARK: Disk and time
     /// 58: a failed write counts as done
@@ -197,6 +199,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case compactsBeforeDurable
     /// own: a received snapshot is acknowledged before it is durable
     case acknowledgesSnapshotAtOnce
+    /// own: a fetched snapshot is installed before it is saved
+    case installsSnapshotBeforeItIsSaved
+    /// own: what must wait for a write leaves together with it
+    case sendsPromisesWithTheWrite
     /// own: the own vote counts before it is durable
     case countsOwnVoteAtOnce
     /// own: votes are answered before they are durable

@@ -64,8 +64,8 @@ extension Raft {
         let agrees =
             mutated(.laggardGoesQuiet)
             || log.lastIndex == quiesce.commit && log.commit == quiesce.commit
-            && log.durable == quiesce.commit
-            && !log.hasPendingSnapshot && !isRecovering && !reads.hasForwarded
+                && log.durable == quiesce.commit
+                && !log.hasPendingSnapshot && !isRecovering && !reads.hasForwarded
         if agrees {
             isQuiet = true
         } else {

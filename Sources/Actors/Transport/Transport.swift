@@ -195,12 +195,12 @@ public actor Transport {
         let lag = lastBeat.advanced(by: heartbeatInterval).duration(to: now)
         lastBeat = now
         if lag > failureTimeout {
-            livenessEpoch += 1
+            if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
             logger.warning("this node's loop stood still", ["for": "\(lag)"])
             let epoch = livenessEpoch
             scheduler?.assumeIsolated { $0.livenessEpochDidChange(epoch) }
         }
-        let forgiven = lag > heartbeatInterval / 2 ? lag : .zero
+        let forgiven = lag > heartbeatInterval / 2 && !mutated(.countsOwnStallAsSilence) ? lag : .zero
         forgetStrangers()
         for node in peers.keys.sorted() {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
