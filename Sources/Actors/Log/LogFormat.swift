@@ -1,5 +1,4 @@
 import FlotillaIO
-import FlotillaRaft
 
 // The log on disk. Data directories outlive the code that wrote them: change nothing here without a new version.
 //

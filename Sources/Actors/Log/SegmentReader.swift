@@ -1,5 +1,4 @@
 import FlotillaIO
-import FlotillaRaft
 
 /// Reads the batches of one segment, one after the other, and says what stands where none can be read.
 struct SegmentReader {

@@ -1,11 +1,12 @@
-// Known bugs of Raft systems, built in behind a switch so that the tests can be shown to find them. Only a package
-// that is built with FLOTILLA_MUTANTS=1 contains them; everywhere else `mutated` is false at compile time.
+// Known bugs of Raft cores, built in behind a switch so that the tests can be shown to find them. Only a package that is
+// built with FLOTILLA_MUTANTS=1 contains them; everywhere else `mutated` is false at compile time.
 
-/// A bug that the tests must find. `make mutants` puts in one at a time.
+/// A bug that the tests must find. `make mutants` puts in one at a time; Sources/Actors/Mutant.swift has those that are
+/// not the core's.
 ///
 /// The number in front of a description is that of the bug in Tests/Mutants/TRAPS.md; "own" marks what only this
 /// design can get wrong.
-package enum Mutant: String, CaseIterable, Sendable {
+enum Mutant: String {
     // MARK: Votes, terms, elections
     /// 1: asks for votes before its own vote is durable
     case asksBeforeVoteIsDurable
@@ -67,8 +68,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case recoveringReplicaKeepsQuiet
     /// 24: a follower commits beyond what an append verified
     case commitsUnverifiedPrefix
-    /// 25: entries count as applied when they are handed out
-    case countsAppliedAtHandOut
     /// 25: after a restart, committed entries count as applied
     case restartsAsApplied
 
@@ -79,22 +78,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case lateCompletionLowersDurable
     /// 28: the term of a compacted entry is 0
     case compactedTermIsZero
-    /// 29: a torn tail is not cut off before the log goes on
-    case keepsTornTail
-    /// 29: entries that a write replaced come back after a restart
-    case replayKeepsReplacedTail
-    /// 30: a read that is confirmed while nothing is being applied is never answered
-    case forgetsConfirmedReads
-    /// 31: a segment is deleted although an entry in it is needed
-    case deletesSegmentInUse
-    /// 31: a dead segment goes before the directory entry of its predecessor has gone for good
-    case deletesSegmentsWithoutSync
-    /// 32: a group that was created again reads its previous life
-    case ignoresIncarnationInLog
-    /// 32: messages for an earlier life of a group are taken
-    case ignoresIncarnationOfMessages
-    /// 33: a segment that cannot be read counts as empty
-    case readErrorEndsLog
     /// 34: a leader whose log is compacted to its end offers no snapshot
     case noSnapshotFromEmptyLog
     /// 35: a refusal does not move the next probe
@@ -103,8 +86,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case leaksInFlightBytes
     /// 36: the count of unapplied bytes survives the loss of leadership
     case leaksUnappliedBytes
-    /// 37: what came while a write was on its way is lost
-    case dropsWritesThatFill
     /// 38: a malformed append is taken at its word
     case trustsMalformedAppends
 
@@ -123,10 +104,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case candidateTakesSnapshot
     /// 44: a snapshot at the commit index replaces what is there
     case takesSnapshotAtCommit
-    /// 45: files get their name before they are complete
-    case writesFilesInPlace
-    /// 46: a transfer asks for its beginning again and keeps what it had
-    case rewindsTransfer
 
     // MARK: Membership
     /// 47: a new leader takes a change before it has applied what its predecessors left
@@ -143,8 +120,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case transfersToLearner
     /// 51: leadership is offered to a voter whose log is not complete
     case transfersToLaggard
-    /// 52: a replica that was removed from a node comes back
-    case revivesRemovedReplica
     /// 53: the leaving of a joint configuration is proposed again and again
     case leavesJointRepeatedly
 
@@ -155,34 +130,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case confirmsReadsByEarlierRounds
     /// 56: reads are answered without a quorum
     case readsWithoutQuorum
-    /// 57: a quiet follower trusts its leader whatever its liveness epoch
-    case ignoresLivenessEpoch
-    /// 57: a node that stood still keeps its liveness epoch
-    case keepsLivenessEpochAfterStall
-    /// 57: the time in which the own loop stood still counts as silence of the others
-    case countsOwnStallAsSilence
-
-    // MARK: Disk and time
-    /// 58: a failed write counts as done
-    case ignoresFailedWrites
-    /// 58: a failed fsync is tried again by the next write
-    case retriesFailedSync
-    /// 59: damage before the last batch is taken for a torn write
-    case cutsDamageInTheMiddle
-    /// 59: damage that may have been acknowledged leaves nobody recovering
-    case forgetsAmbiguousTail
-    /// 60: a new file's directory is not synced
-    case skipsDirectorySync
-    /// 60: records of another segment, or of another place in it, are valid
-    case checksumsWithoutPlace
-    /// 60: zeros at the end are damage
-    case zerosAreDamage
 
     // MARK: Liveness
     /// liveness: heartbeats wait for the disk
     case heartbeatsWaitForDisk
-    /// liveness: the death of one node wakes all groups
-    case deadNodeWakesAll
 
     // MARK: This design
     /// own: promises leave although a write before them is not durable
@@ -199,10 +150,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case compactsBeforeDurable
     /// own: a received snapshot is acknowledged before it is durable
     case acknowledgesSnapshotAtOnce
-    /// own: a fetched snapshot is installed before it is saved
-    case installsSnapshotBeforeItIsSaved
-    /// own: what must wait for a write leaves together with it
-    case sendsPromisesWithTheWrite
     /// own: the own vote counts before it is durable
     case countsOwnVoteAtOnce
     /// own: votes are answered before they are durable
@@ -223,12 +170,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case outvotedKeepsTail
     /// own: replica ids are issued again
     case reissuesReplicaIDs
-    /// own: a retried command is applied once more
-    case appliesRetriesAgain
-    /// own: sessions are not part of a snapshot
-    case snapshotForgetsSessions
-    /// own: a removed replica's late command is applied
-    case appliesCommandsOfStrangers
 }
 
 #if FLOTILLA_MUTANTS
@@ -236,18 +177,13 @@ package enum Mutant: String, CaseIterable, Sendable {
     @_silgen_name("getenv")
     private func environmentValue(_ name: UnsafePointer<CChar>) -> UnsafePointer<CChar>?
 
-    /// Read once, from FLOTILLA_MUTANT.
-    private let activeMutant: Mutant? = {
-        guard let text = environmentValue("FLOTILLA_MUTANT") else { return nil }
-        let name = String(cString: text)
-        guard let mutant = Mutant(rawValue: name) else {
-            preconditionFailure("FLOTILLA_MUTANT=\(name) names no mutant; Mutant.swift lists them")
-        }
-        return mutant
-    }()
+    /// The name of the mutant that this process is, from FLOTILLA_MUTANT.
+    package let activeMutant = environmentValue("FLOTILLA_MUTANT").map { String(cString: $0) }
 
-    package func mutated(_ mutant: Mutant) -> Bool { mutant == activeMutant }
+    private let active = activeMutant.flatMap(Mutant.init(rawValue:))
+
+    func mutated(_ mutant: Mutant) -> Bool { mutant == active }
 #else
     @inline(__always)
-    package func mutated(_ mutant: Mutant) -> Bool { false }
+    func mutated(_ mutant: Mutant) -> Bool { false }
 #endif

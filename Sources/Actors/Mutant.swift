@@ -1,0 +1,87 @@
+import FlotillaRaft
+
+/// Known bugs of what surrounds a Raft core: the log, its writer, groups, sessions, transport. See the core's list.
+enum Mutant: String {
+    // MARK: Commit
+    /// 25: entries count as applied when they are handed out
+    case countsAppliedAtHandOut
+
+    // MARK: Log
+    /// 29: a torn tail is not cut off before the log goes on
+    case keepsTornTail
+    /// 29: entries that a write replaced come back after a restart
+    case replayKeepsReplacedTail
+    /// 30: a read that is confirmed while nothing is being applied is never answered
+    case forgetsConfirmedReads
+    /// 31: a segment is deleted although an entry in it is needed
+    case deletesSegmentInUse
+    /// 31: a dead segment goes before the directory entry of its predecessor has gone for good
+    case deletesSegmentsWithoutSync
+    /// 32: a group that was created again reads its previous life
+    case ignoresIncarnationInLog
+    /// 32: messages for an earlier life of a group are taken
+    case ignoresIncarnationOfMessages
+    /// 33: a segment that cannot be read counts as empty
+    case readErrorEndsLog
+    /// 37: what came while a write was on its way is lost
+    case dropsWritesThatFill
+
+    // MARK: Snapshots
+    /// 45: files get their name before they are complete
+    case writesFilesInPlace
+    /// 46: a transfer asks for its beginning again and keeps what it had
+    case rewindsTransfer
+
+    // MARK: Membership
+    /// 52: a replica that was removed from a node comes back
+    case revivesRemovedReplica
+
+    // MARK: Reads
+    /// 57: a quiet follower trusts its leader whatever its liveness epoch
+    case ignoresLivenessEpoch
+    /// 57: a node that stood still keeps its liveness epoch
+    case keepsLivenessEpochAfterStall
+    /// 57: the time in which the own loop stood still counts as silence of the others
+    case countsOwnStallAsSilence
+
+    // MARK: Disk and time
+    /// 58: a failed write counts as done
+    case ignoresFailedWrites
+    /// 58: a failed fsync is tried again by the next write
+    case retriesFailedSync
+    /// 59: damage before the last batch is taken for a torn write
+    case cutsDamageInTheMiddle
+    /// 59: damage that may have been acknowledged leaves nobody recovering
+    case forgetsAmbiguousTail
+    /// 60: a new file's directory is not synced
+    case skipsDirectorySync
+    /// 60: records of another segment, or of another place in it, are valid
+    case checksumsWithoutPlace
+    /// 60: zeros at the end are damage
+    case zerosAreDamage
+
+    // MARK: Liveness
+    /// liveness: the death of one node wakes all groups
+    case deadNodeWakesAll
+
+    // MARK: This design
+    /// own: a fetched snapshot is installed before it is saved
+    case installsSnapshotBeforeItIsSaved
+    /// own: what must wait for a write leaves together with it
+    case sendsPromisesWithTheWrite
+    /// own: a retried command is applied once more
+    case appliesRetriesAgain
+    /// own: sessions are not part of a snapshot
+    case snapshotForgetsSessions
+    /// own: a removed replica's late command is applied
+    case appliesCommandsOfStrangers
+}
+
+#if FLOTILLA_MUTANTS
+    private let active = activeMutant.flatMap(Mutant.init(rawValue:))
+
+    func mutated(_ mutant: Mutant) -> Bool { mutant == active }
+#else
+    @inline(__always)
+    func mutated(_ mutant: Mutant) -> Bool { false }
+#endif
