@@ -58,7 +58,7 @@ final class Cluster {
     /// Every entry that some replica applied, by index.
     var history: [LogIndex: Entry] = [:]
     var machines: [LogIndex: Machine] = [:]
-    var leaders: [Term: ReplicaID] = [:]
+    var checks = ClusterChecks()
     var sent: [Message] = []
     let makeOptions: (ReplicaID, Int) -> RaftOptions
     var snapshotEvery: Int?
@@ -142,10 +142,11 @@ final class Cluster {
         if !effects.committed.isEmpty { replicas[id]!.applies.append(.entries(effects.committed)) }
         replicas[id]!.readStates += effects.readStates
         replicas[id]!.failedReads += effects.failedReads
-        if effects.statusChange?.role == .leader { noteLeader(id) }
+        check(id)
     }
 
-    private func post(_ messages: [Message]) {
+    func post(_ messages: [Message]) {
+        for message in messages { checkBallot(message) }
         sent += messages
         network += messages.filter { !isLost($0) }
     }
@@ -158,6 +159,7 @@ final class Cluster {
         replicas[id]!.raft.persisted(write.receipt)
         post(write.messagesWhenDurable)
         if !replicas[id]!.raft.isRecovering { replicas[id]!.disk.recoveringUntil = nil }
+        check(id)
     }
 
     func applyOne(_ id: ReplicaID) {
@@ -171,6 +173,8 @@ final class Cluster {
             replicas[id]!.raft.applied(through: entries.last!.index)
             takeSnapshotIfDue(id)
         }
+        check(id)
+        checkConfiguration(id)
     }
 
     private func apply(_ entry: Entry, on id: ReplicaID) {
@@ -212,7 +216,8 @@ final class Cluster {
 
     func deliver(_ message: Message) {
         guard let replica = replicas[message.to], replica.isUp else { return }
-        replicas[message.to]!.raft.step(message)
+        replica.raft.step(message)
+        check(message.to)
     }
 
     // MARK: Many steps
@@ -309,24 +314,6 @@ final class Cluster {
     }
 
     func entry(_ id: UInt64, _ index: UInt64) -> Entry? { self[id].log.entry(at: LogIndex(index)) }
-
-    // MARK: Checks
-
-    /// Election safety, and that a leader has everything that was ever applied anywhere.
-    private func noteLeader(_ id: ReplicaID) {
-        let raft = replicas[id]!
-        if let other = leaders[raft.status.term], other != id {
-            failure = failure ?? "\(id) and \(other) both lead in term \(raft.status.term)"
-        }
-        leaders[raft.status.term] = id
-        for (index, entry) in history where index >= raft.firstIndex {
-            if raft.term(at: index) != entry.term {
-                failure =
-                    failure
-                    ?? "\(id) leads in term \(raft.status.term) without entry \(index) of \(entry.term)"
-            }
-        }
-    }
 }
 
 extension Raft {
