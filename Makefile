@@ -15,7 +15,7 @@ SOAK ?=
 
 RUN = .build/$(CONFIGURATION)
 
-.PHONY: help setup demo test verify fix bench soak trace sanitize executables clean
+.PHONY: help setup demo test verify fix bench soak trace sanitize mutants executables clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ sanitize: setup ## all tests under the thread sanitizer, then under the address 
 	swift test --sanitize=thread --scratch-path .build/thread
 	LSAN_OPTIONS="suppressions=$(CURDIR)/scripts/leaks-that-are-not-ours" \
 	    swift test --sanitize=address --scratch-path .build/address
+
+mutants: setup ## which test finds which known bug; MUTANT=name for one, QUICK=1 for few seeds
+	@QUICK=$(QUICK) scripts/mutants $(MUTANT)
 
 executables:
 	@if [ ! -x $(RUN)/flotilla ]; then \

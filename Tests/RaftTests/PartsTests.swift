@@ -117,3 +117,22 @@ import Testing
                 && log.term(at: index(8)) == nil)
     }
 }
+
+@Suite struct ElectionTimeoutTests {
+    @Test("replicas that share a seed never fall into step, however many timeouts each has drawn")
+    func independentTimeouts() {
+        let cluster = Cluster(voters: 5, seed: 0)
+        let drawn = cluster.ids.map { id in
+            (0..<80).map { _ in
+                cluster.replicas[id]!.raft.drawElectionTimeout()
+                return cluster.replicas[id]!.raft.randomizedElectionTicks
+            }
+        }
+        for (one, other) in [(0, 1), (0, 2), (1, 2), (1, 4), (2, 4), (3, 4)] {
+            for shift in 0..<16 {
+                #expect(drawn[one].dropFirst(shift).prefix(60) != drawn[other].prefix(60), "shifted by \(shift)")
+                #expect(drawn[other].dropFirst(shift).prefix(60) != drawn[one].prefix(60), "shifted by \(shift)")
+            }
+        }
+    }
+}

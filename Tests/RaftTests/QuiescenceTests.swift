@@ -137,4 +137,22 @@ import Testing
         #expect(last?.body == .quiesce(.init(commit: cluster[1].commitIndex, livenessEpoch: 4)))
         #expect(cluster.ids.allSatisfy { cluster.replicas[$0]!.raft.isQuiet })
     }
+
+    @Test("one member that lags keeps the leader awake, though the others have everything")
+    func laggardKeepsAwake() {
+        let cluster = quiet()
+        cluster[1].raft.wake()
+        cluster.isLost = { message in
+            if case .append = message.body { message.to == replica(3) } else { false }
+        }
+        cluster.propose(1, "a")
+        cluster.settle()
+        #expect(cluster[1].commitIndex == cluster[1].lastIndex)
+        for _ in 0..<12 {
+            cluster.tickAll()
+            #expect(!cluster[1].isQuiet)
+        }
+        let proposals = cluster.sent.filter { if case .quiesce = $0.body { true } else { false } }.count
+        #expect(proposals == 2, "the two of the first quiet")
+    }
 }

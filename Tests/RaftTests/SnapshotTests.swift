@@ -218,4 +218,26 @@ import Testing
         cluster.settle()
         #expect(cluster[3].durableIndex == applied)
     }
+
+    @Test("a candidate that gets a snapshot follows the leader who sent it")
+    func candidateGetsSnapshot() {
+        let cluster = lagging()
+        cluster[3].raft.step(Message(from: replica(1), to: replica(3), term: cluster[3].term, body: .timeoutNow))
+        #expect(cluster[3].status.role == .candidate)
+        let term = cluster[3].term
+        cluster[3].raft.step(
+            Message(from: replica(1), to: replica(3), term: term, body: .snapshot(cluster[1].snapshot!)))
+        #expect(cluster[3].status == Status(role: .follower, term: term, leader: replica(1)))
+    }
+
+    @Test("a snapshot at the commit index replaces nothing, whatever it claims to be")
+    func snapshotAtCommit() {
+        let cluster = lagging()
+        var other = cluster[1].snapshot!
+        other.term = Term(99)
+        cluster.deliver(
+            Message(from: replica(1), to: replica(2), term: Term(99), body: .snapshot(other)))
+        #expect(cluster[2].raft.takeEffects().restore == nil)
+        #expect(cluster[2].snapshot == cluster[1].snapshot)
+    }
 }

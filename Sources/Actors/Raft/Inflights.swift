@@ -41,7 +41,11 @@ struct Inflights: Sendable {
             count -= 1
         }
         if count == 0 { start = 0 }
+        precondition(count > 0 || bytes == 0, "\(bytes) bytes count as in flight, and nothing is")
     }
+
+    /// For invariants: what `bytes` must be.
+    var recomputedBytes: Int { (0..<count).reduce(0) { $0 + ring[(start + $1) % countMax].bytes } }
 
     mutating func removeAll() {
         ring.removeAll(keepingCapacity: true)

@@ -66,6 +66,9 @@ extension Raft {
             require(member.match < member.next, "match at or above next")
             require(
                 member.match <= log.lastIndex, "a member acknowledged what does not exist")
+            require(
+                member.inflights.bytes == member.inflights.recomputedBytes,
+                "the count of bytes in flight leaks")
             switch member.state {
             case .probe, .snapshot:
                 require(member.inflights.isEmpty, "in flight without replicating")

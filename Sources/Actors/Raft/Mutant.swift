@@ -160,8 +160,8 @@ enum Mutant: String {
     case laggardGoesQuiet
     /// own: a leader goes quiet although a live member lacks entries
     case leaderIgnoresLaggards
-    /// own: a quiet group keeps the silence it agreed on
-    case quietKeepsElapsedTime
+    /// own: a quiet replica goes on counting ticks
+    case quietReplicaCountsTicks
     /// own: a removed leader leaves before another has its log
     case removedLeaderLeavesAtOnce
     /// own: an outvoted replica ignores its tail also where quorums needed its vote

@@ -118,6 +118,7 @@ struct Progress: Sendable {
         if index <= match && !mutated(.matchFallsWithAcknowledgement) { return false }
         match = index
         next = max(next, index.next)
+        precondition(match < next, "\(replica): match \(match) must stay below next \(next)")
         isPaused = false
         return true
     }

@@ -90,8 +90,10 @@ public struct Raft: ~Copyable, Sendable {
         term = knowsTerm ? restored.hardState.term : log.lastTerm
         vote = knowsTerm ? restored.hardState.vote : nil
         configuration = restored.snapshot?.configuration ?? Configuration()
-        random = SplitMix64(
-            seed: options.randomSeed ^ (options.replica.rawValue &* 0x9E37_79B9_7F4A_7C15))
+        // Through the generator once: seeds that differ by a multiple of its increment give one sequence, shifted, and two
+        // candidates that fall into step would then draw equal timeouts for ever.
+        var mixer = SplitMix64(seed: options.randomSeed ^ (options.replica.rawValue << 32))
+        random = SplitMix64(seed: mixer.next())
         randomizedElectionTicks = options.electionTicks
         outbox = Outbox(
             term: restored.hardState.term, vote: restored.hardState.vote,
@@ -113,7 +115,7 @@ public struct Raft: ~Copyable, Sendable {
 
     /// Time has passed. Many ticks at once count like one long silence: at most one heartbeat, check or campaign.
     public mutating func tick(_ count: Int = 1) {
-        if isFenced || isQuiet || count <= 0 { return }
+        if isFenced || (isQuiet && !mutated(.quietReplicaCountsTicks)) || count <= 0 { return }
         expireForwardedReads(count)
         switch role {
         case .leader: tickAsLeader(count)

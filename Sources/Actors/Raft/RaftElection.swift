@@ -155,7 +155,7 @@ extension Raft {
         if isGranted {
             electionElapsed = 0
             ticksUntilCampaign = nil
-            vote = message.from
+            cast(voteFor: message.from)
         }
         sendWhenDurable(.voteResponse(granted: isGranted), to: message.from, term: promised)
     }
@@ -198,8 +198,14 @@ extension Raft {
     private mutating func becomeCandidate() {
         precondition(role != .leader, "a leader does not campaign: \(summary)")
         resetRole(term.next)
-        vote = options.replica
+        cast(voteFor: options.replica)
         role = .candidate
+    }
+
+    private mutating func cast(voteFor candidate: ReplicaID) {
+        precondition(
+            vote == nil || vote == candidate, "a second vote in term \(term), for \(candidate): \(summary)")
+        vote = candidate
     }
 
     private mutating func becomeLeader() {

@@ -8,7 +8,7 @@ extension Raft {
         isQuiet = false
         idleTicks = 0
         // The silence that was agreed on is not held against anybody, and a leader speaks at the next tick.
-        if !mutated(.quietKeepsElapsedTime) { electionElapsed = 0 }
+        electionElapsed = 0
         heartbeatElapsed = options.heartbeatTicks
     }
 
