@@ -2,10 +2,6 @@ import FlotillaRaft
 
 /// Known bugs of what surrounds a Raft core: the log, its writer, groups, sessions, transport. See the core's list.
 enum Mutant: String {
-    // MARK: Commit
-    /// 25: entries count as applied when they are handed out
-    case countsAppliedAtHandOut
-
     // MARK: Log
     /// 29: a torn tail is not cut off before the log goes on
     case keepsTornTail

@@ -35,4 +35,19 @@ import Testing
         #expect(cluster[1].configuration.learners == [replica(2)])
         #expect(cluster.failure == nil)
     }
+
+    @Test("entries that are handed out are not applied before the state machine says so")
+    func handedOutIsNotApplied() {
+        let cluster = Cluster(voters: 1)
+        cluster.elect(1)
+        let applied = cluster[1].appliedIndex
+        cluster.propose(1, "a")
+        cluster.collect(replica(1))
+        cluster.persistOne(replica(1))
+        cluster.collect(replica(1))
+        #expect(cluster[1].applies.count == 1 && cluster[1].commitIndex == applied.next)
+        #expect(cluster[1].appliedIndex == applied)
+        cluster.applyOne(replica(1))
+        #expect(cluster[1].appliedIndex == applied.next)
+    }
 }

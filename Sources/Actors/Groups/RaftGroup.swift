@@ -130,7 +130,6 @@ public actor RaftGroup {
         if !effects.committed.isEmpty {
             if unapplied.isEmpty { swap(&unapplied, &effects.committed) } else { unapplied += effects.committed }
         }
-        if mutated(.countsAppliedAtHandOut), let last = unapplied.last { core.applied(through: last.index) }
         for state in effects.readStates { reads.confirm(state) }
         for context in effects.failedReads { reads.fail(context) }
         if let status = effects.statusChange {

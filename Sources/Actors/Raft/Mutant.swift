@@ -68,6 +68,8 @@ enum Mutant: String {
     case recoveringReplicaKeepsQuiet
     /// 24: a follower commits beyond what an append verified
     case commitsUnverifiedPrefix
+    /// 25: entries count as applied when they are handed out
+    case countsAppliedAtHandOut
     /// 25: after a restart, committed entries count as applied
     case restartsAsApplied
 

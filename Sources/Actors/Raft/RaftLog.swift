@@ -160,6 +160,7 @@ struct RaftLog: Sendable {
         let page = slice(from: handedOut.next, through: commit, bytesMax: bytesMax - applyingBytes)
         for entry in page { applyingBytes += entry.logBytes }
         handedOut = handedOut + page.count
+        if mutated(.countsAppliedAtHandOut) { applied = handedOut }
         isApplyingPaused = applyingBytes >= bytesMax || handedOut < commit
         return page
     }

@@ -23,6 +23,8 @@ final class PowerLossFileSystem: FileSystem {
         var changesLeft: Int?
         var changes = 0
         var failsNextSync = false
+        /// Of a file whose name ends so, no more than this can be read in one piece.
+        var readable: (suffix: String, bytes: Int)?
     }
 
     let state = Lock(State())
@@ -64,6 +66,14 @@ final class PowerLossFileSystem: FileSystem {
 
         /// Whether the log cannot tell what arrived from a batch that rotted.
         var isAmbiguous: Bool { self == .frontLost || self == .backLost }
+    }
+
+    /// Of the files that are gone and whose directory was not synced since, the first by name comes back.
+    func forgetFirstRemoval() {
+        state.withLock { state in
+            let lost = state.durable.keys.filter { state.current[$0] == nil }.min()
+            if let lost { state.current[lost] = state.durable[lost] }
+        }
     }
 
     func losePower(unsynced: Unsynced = .lost) {
@@ -201,7 +211,11 @@ final class PowerLossFileSystem: FileSystem {
         }
 
         func read(at offset: UInt64, count: Int) throws(FileError) -> [UInt8] {
-            inode.bytes.withLock { bytes in
+            let limit = files.state.withLock { $0.readable }
+            if let limit, path.hasSuffix(limit.suffix), count > limit.bytes {
+                throw FileError(operation: "pread", path: path, errno: PowerLossFileSystem.ioError)
+            }
+            return inode.bytes.withLock { bytes in
                 let start = min(Int(offset), bytes.current.count)
                 return Array(bytes.current[start..<min(start + count, bytes.current.count)])
             }

@@ -1,0 +1,127 @@
+import FlotillaIO
+import FlotillaRaft
+import FlotillaSimulation
+import Testing
+
+@testable import FlotillaActors
+
+/// What a quiet group trusts, and what ends its quiet.
+@Suite struct QuietNodeTests {
+    private func withQuietFleet(_ body: @escaping @Sendable (SimulatedFleet, NodeID, NodeID) async throws -> Void)
+        async throws
+    {
+        for seed in Simulation.seeds(3) {
+            _ = try await Simulation.run(seed: seed) { world in
+                let fleet = SimulatedFleet(world, nodes: 3)
+                try await fleet.startAll()
+                do {
+                    try await fleet.waitForVoters(3)
+                    try await fleet.wait("quiet") { $0.values.allSatisfy(\.isQuiet) }
+                    let leader = try #require(try await fleet.group(NodeID(1)).report().leader)
+                    try await body(fleet, leader, fleet.nodes.first { $0 != leader }!)
+                } catch {
+                    await fleet.stopAll()
+                    throw error
+                }
+                await fleet.stopAll()
+            }
+        }
+    }
+
+    /// Lets a node receive what the leader might have said; returns whether its group is quiet afterwards.
+    private func deliver(
+        _ body: @escaping @Sendable (borrowing Raft) -> Message.Body, incarnation: UInt64 = 1, from leader: NodeID,
+        to node: NodeID, _ fleet: SimulatedFleet
+    ) async throws -> (isQuiet: Bool, term: Term, unknown: UInt64) {
+        let core = fleet.cores[node]!
+        let group = try await fleet.group(node)
+        return await core.onLoop {
+            let message = group.assumeIsolated { group in
+                group.core.wake()
+                return Message(
+                    from: group.core.configuration.replica(on: leader)!, to: group.identity.replica,
+                    term: group.core.status.term, body: body(group.core))
+            }
+            core.scheduler.assumeIsolated { scheduler in
+                scheduler.receive(
+                    RoutedMessage(
+                        group: SimulatedFleet.group, incarnation: incarnation, kind: .benchmark, message: message),
+                    from: leader)
+            }
+            let unknown = core.scheduler.assumeIsolated { $0.counters().unknownGroups }
+            return group.assumeIsolated { ($0.core.isQuiet, $0.core.status.term, unknown) }
+        }
+    }
+
+    @Test("a follower goes quiet only under the liveness epoch in which it knows its leader's node")
+    func livenessEpoch() async throws {
+        try await withQuietFleet { fleet, leader, follower in
+            let core = fleet.cores[follower]!
+            let epoch = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch(of: leader)! } }
+            let other = try await deliver(
+                { .quiesce(.init(commit: $0.commitIndex, livenessEpoch: epoch + 1)) }, from: leader, to: follower, fleet
+            )
+            #expect(!other.isQuiet)
+            let same = try await deliver(
+                { .quiesce(.init(commit: $0.commitIndex, livenessEpoch: epoch)) }, from: leader, to: follower, fleet)
+            #expect(same.isQuiet)
+        }
+    }
+
+    @Test("a message for another life of a group does not reach this one")
+    func otherIncarnation() async throws {
+        try await withQuietFleet { fleet, leader, follower in
+            let outcome = try await deliver(
+                { .quiesce(.init(commit: $0.commitIndex, livenessEpoch: 1)) }, incarnation: 2, from: leader,
+                to: follower, fleet)
+            #expect(!outcome.isQuiet && outcome.unknown == 1)
+        }
+    }
+
+    @Test("a node that stood still raises its liveness epoch, and does not take its own stall for others' silence")
+    func stall() async throws {
+        try await withQuietFleet { fleet, leader, follower in
+            let core = fleet.cores[follower]!
+            let group = try await fleet.group(follower)
+            let epoch = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+            fleet.world.process(of: follower)!.pause()
+            try await fleet.world.sleep(for: .seconds(3))
+            fleet.world.process(of: follower)!.resume()
+            for _ in 0..<100 {
+                try await fleet.world.sleep(for: .milliseconds(5))
+                let known = try await group.report().leader
+                #expect(known == leader, "seed \(fleet.world.seed)")
+            }
+            let risen = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+            #expect(risen == epoch + 1)
+        }
+    }
+
+    @Test("the death of a node that is no member does not wake a group")
+    func strangerDies() async throws {
+        try await withQuietFleet { fleet, leader, _ in
+            let group = try await fleet.group(leader)
+            let outcome = try await group.perform { group in
+                let isAffected = group.peerDidChange(NodeID(99), .died)
+                return (isAffected: isAffected, isQuiet: group.core.isQuiet)
+            }
+            #expect(!outcome.isAffected && outcome.isQuiet)
+        }
+    }
+
+    @Test("what a snapshot restores still knows which commands were applied")
+    func sessionsInSnapshot() async throws {
+        try await withQuietFleet { fleet, leader, _ in
+            let group = try await fleet.group(leader)
+            _ = try await group.propose([Journal.operation(5)], ownerEpoch: 0)
+            let known = try await group.perform { group in
+                let request = RequestID(client: group.client, sequence: 1, acknowledgedBelow: 0)
+                let before = group.sessions.lookUp(request, in: group.core.configuration)
+                try? group.restoreState(group.snapshotView().serialize())
+                return (before, group.sessions.lookUp(request, in: group.core.configuration))
+            }
+            #expect(known.0 == known.1)
+            if case .applied = known.1 {} else { Issue.record("the command is \(known.1)") }
+        }
+    }
+}
