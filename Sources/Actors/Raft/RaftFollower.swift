@@ -36,6 +36,7 @@ extension Raft {
     }
 
     private mutating func reject(_ append: Message.Append, to sender: ReplicaID) {
+        note { .refusedAppend(append, from: sender, ownTerm: $0.log.term(at: append.previousIndex)) }
         let hint = log.conflictHint(
             from: min(append.previousIndex, log.lastIndex), term: append.previousTerm)
         sendWhenDurable(
