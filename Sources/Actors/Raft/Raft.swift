@@ -50,6 +50,8 @@ public struct Raft: Sendable {
     /// Ticks until a follower whose leader's node died campaigns; nil if there is no such plan.
     var ticksUntilCampaign: Int?
     var random: SplitMix64
+    /// Ticks for which this replica owes its vote to the leader that it heard last; only reads by lease need it.
+    var leasePromiseTicks = 0
 
     // MARK: Members
     /// Who belongs to the group, as far as this replica has applied the log.
@@ -110,6 +112,7 @@ public struct Raft: Sendable {
         endRecoveryIfDone()
         resetProgress()
         drawElectionTimeout()
+        if restored.hardState.term > .zero { promiseLease() }
         checkInvariants()
     }
 
@@ -119,6 +122,7 @@ public struct Raft: Sendable {
     public mutating func tick(_ count: Int = 1) {
         if isFenced || isQuiet || count <= 0 { return }
         expireForwardedReads(count)
+        tickLeasePromise(count)
         switch role {
         case .leader: tickAsLeader(count)
         case .follower, .preCandidate, .candidate: tickElection(count)
@@ -144,7 +148,11 @@ public struct Raft: Sendable {
         if receipt.term != term {
             note { .completionOfEarlierTerm(receipt.term, own: $0.term) }
         } else if !log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm) {
-            note { _ in .completionWithoutNews(receipt.lastIndex) }
+            note {
+                .completionWithoutNews(
+                    receipt.lastIndex, receipt.lastTerm, ownTerm: $0.log.term(at: receipt.lastIndex),
+                    firstNotDurable: $0.log.durable.next)
+            }
         }
     }
 

@@ -8,11 +8,15 @@ extension Raft {
     // MARK: Inputs
 
     /// Tries to become leader now. Nothing happens on a leader, on a replica that may not lead, or while a committed
-    /// membership change is not applied.
+    /// membership change is not applied; nor where reads by lease bind this replica to a leader.
     public mutating func campaign() {
         if isFenced { return }
         wake()
-        startCampaign(options.usesPreVote ? .preVote : .vote)
+        if keepsLeasePromise {
+            note { _ in .cannotCampaign }
+        } else {
+            startCampaign(options.usesPreVote ? .preVote : .vote)
+        }
         checkInvariants()
     }
 
@@ -21,6 +25,8 @@ extension Raft {
     public mutating func leaderLost() {
         if isFenced || role == .leader { return }
         wake()
+        // It may be alive for others, and answer their reads: the election timeout decides.
+        if options.reads == .lease { return }
         setLeader(nil)
         if role == .follower, isPromotable {
             let delay = random.below(options.electionTicks / 2)
@@ -168,7 +174,7 @@ extension Raft {
             vote == message.from || (vote == nil && leader == nil)
             || (isPreVote && message.term > term)
         let isGranted =
-            mayVote && !isRecovering && isComplete(request)
+            mayVote && !isRecovering && isComplete(request) && (request.isTransfer || !keepsLeasePromise)
         let promised = isGranted ? message.term : term
         note { isGranted ? .votedFor(message, $0.voterState) : .refusedVote(message, $0.voterState) }
         if isPreVote {

@@ -42,8 +42,10 @@ public enum RaftEvent: Sendable {
     case appendWasRefused(Message.AppendResponse, by: ReplicaID)
     case movedBack(MemberProgress)
     case unreachable(MemberProgress)
-    /// A completion told of entries that are durable already, or were replaced since.
-    case completionWithoutNews(LogIndex)
+    /// The leader's entries replace what stands here from `index` on. Everything before `firstNotDurable` is on disk.
+    case replacedTail(from: LogIndex, ownTerm: Term, leaderTerm: Term, firstNotDurable: LogIndex)
+    /// A completion told of an entry that is durable already, or was replaced since by one of `ownTerm`.
+    case completionWithoutNews(LogIndex, Term, ownTerm: Term?, firstNotDurable: LogIndex)
     case completionOfEarlierTerm(Term, own: Term)
 
     // MARK: Snapshots
@@ -115,8 +117,10 @@ extension Raft {
     }
 
     var restoredLog: RaftEvent.RestoredLog {
-        .init(
-            commit: log.commit, applied: log.applied, handedOut: log.handedOut, firstNotDurable: log.durable.next,
-            firstUnwritten: log.written.next, notDurableCount: log.durable.distance(to: log.lastIndex))
+        let durable = max(log.durable, log.offset)
+        return .init(
+            commit: log.commit, applied: log.applied,
+            handedOut: log.installing == nil ? log.handedOut : log.applied, firstNotDurable: durable.next,
+            firstUnwritten: max(log.written, log.offset).next, notDurableCount: durable.distance(to: log.lastIndex))
     }
 }

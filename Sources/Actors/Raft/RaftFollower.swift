@@ -11,7 +11,7 @@ extension Raft {
             reject(append, to: sender)
             return
         }
-        log.merge(append.entries)
+        if let conflict = log.merge(append.entries) { note { _ in conflict } }
         // Only what this append has verified is known to be the leader's.
         let verified = append.previousIndex + append.entries.count
         log.advanceCommit(to: min(append.commit, verified))

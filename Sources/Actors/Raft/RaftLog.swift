@@ -125,12 +125,18 @@ struct RaftLog: Sendable {
 
     /// Takes a leader's entries, which follow a position that matches. What is there already stays, also when
     /// this append was overtaken by a longer one; only a real conflict cuts the tail.
-    mutating func merge(_ incoming: [Entry]) {
+    /// - Returns: what was cut.
+    mutating func merge(_ incoming: [Entry]) -> RaftEvent? {
         for (position, entry) in incoming.enumerated() where !matches(entry.index, entry.term) {
-            if entry.index <= lastIndex { truncate(from: entry.index) }
+            let conflict = self.entry(at: entry.index).map {
+                RaftEvent.replacedTail(
+                    from: entry.index, ownTerm: $0.term, leaderTerm: entry.term, firstNotDurable: durable.next)
+            }
+            if conflict != nil { truncate(from: entry.index) }
             entries.append(contentsOf: incoming[position...])
-            return
+            return conflict
         }
+        return nil
     }
 
     private mutating func truncate(from index: LogIndex) {

@@ -147,6 +147,7 @@ extension Raft {
             }
         }
         if let transferee, !isVoter(transferee) { self.transferee = nil }
+        suspendLease()
         confirmReads()
         stepDownIfReplaced()
     }

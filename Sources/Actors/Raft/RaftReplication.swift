@@ -30,8 +30,14 @@ extension Raft {
     /// Proposals of a follower. They are never passed on once more, so they cannot run in circles; what is dropped
     /// here is asked again by whoever waits for it. A membership change comes alone.
     mutating func handleForwarded(_ entries: [Entry]) {
-        guard role == .leader, let first = entries.first else { return }
-        if refusal(ofBytes: entries.reduce(0) { $0 + $1.payload.count }) != nil { return }
+        guard role == .leader, let first = entries.first else {
+            if leader == nil { _ = refuse(.noLeader) }
+            return
+        }
+        if let refusal = refusal(ofBytes: entries.reduce(0) { $0 + $1.payload.count }) {
+            _ = refuse(refusal)
+            return
+        }
         if first.kind == .configuration, entries.count == 1 {
             handleForwardedChange(first.payload)
         } else if entries.allSatisfy({ $0.kind == .command }) {
@@ -271,6 +277,7 @@ extension Raft {
         if isQuiet { return }
         if heartbeatElapsed >= options.heartbeatTicks {
             heartbeatElapsed = 0
+            openLeaseRound()
             broadcastHeartbeat()
         }
         announceSnapshotsAgain()

@@ -89,8 +89,12 @@ extension Raft {
     }
 
     private mutating func withholdsVote(_ message: Message) -> Bool {
-        if !isInLease { return false }
-        note { .withheldVote(message, $0.voterState, ticksLeft: $0.options.electionTicks - $0.electionElapsed) }
+        if !isInLease && !keepsLeasePromise { return false }
+        note {
+            .withheldVote(
+                message, $0.voterState,
+                ticksLeft: max($0.options.electionTicks - $0.electionElapsed, $0.leasePromiseTicks))
+        }
         return true
     }
 
@@ -125,6 +129,7 @@ extension Raft {
         )
         if role != .follower { becomeFollower(term, leader: sender) }
         setLeader(sender)
+        promiseLease()
         electionElapsed = 0
         ticksUntilCampaign = nil
     }

@@ -38,7 +38,7 @@ extension Raft {
         transferee = target
         electionElapsed = 0
         if progress[member].match == log.lastIndex {
-            send(.timeoutNow, to: target)
+            tellToCampaign(target)
             note { _ in .toldToCampaign(target, isAtOnce: true) }
         } else {
             sendAppend(to: member, evenIfEmpty: true)
@@ -48,8 +48,13 @@ extension Raft {
     mutating func completeTransferIfCaughtUp(_ member: Int) {
         if progress[member].match == log.lastIndex {
             note { .toldToCampaign($0.progress[member].replica, isAtOnce: false) }
-            send(.timeoutNow, to: progress[member].replica)
+            tellToCampaign(progress[member].replica)
         }
+    }
+
+    private mutating func tellToCampaign(_ target: ReplicaID) {
+        reads.isLeaseForfeited = true
+        send(.timeoutNow, to: target)
     }
 
     mutating func abortTransfer() {

@@ -186,10 +186,13 @@ struct InteractionNode {
     }
 
     /// Drops the entries up to `index`. There is a snapshot at the last entry that was applied.
-    mutating func compact(through index: LogIndex) {
+    /// - Returns: false if they are gone already.
+    mutating func compact(through index: LogIndex) -> Bool {
+        if index <= diskOffset { return false }
         raft.log.drop(through: index)
         disk.removeAll { $0.index <= index }
-        diskOffset = max(diskOffset, index)
+        diskOffset = index
+        return true
     }
 
     var diskText: String {

@@ -30,7 +30,7 @@ struct InteractionScenario: Scenario {
         case "_breakpoint": break
         case "add-nodes": return try addNodes(directive)
         case "campaign": campaign(try node(directive))
-        case "compact": try compact(directive)
+        case "compact": return try compact(directive)
         case "deliver-msgs": try deliver(directive)
         case "forget-leader": withCore(try node(directive)) { $0.forgetLeader() }
         case "log-level":
@@ -132,10 +132,16 @@ struct InteractionScenario: Scenario {
         return result
     }
 
-    mutating func printEvents(_ position: Int, change: ProposedChange? = nil) {
+    /// - Parameter change: the change that was proposed, if one was.
+    /// - Returns: whether it was refused for what it is.
+    @discardableResult
+    mutating func printEvents(_ position: Int, change: ProposedChange? = nil) -> Bool {
+        var isRefusedChange = false
         for event in nodes[position].raft.takeEvents() {
             for line in event.lines(of: nodes[position].id) { output.log(line) }
             for line in event.refusalLines(of: nodes[position].id, change: change) { output.log(line) }
+            if case .changeRefused = event { isRefusedChange = true }
         }
+        return isRefusedChange
     }
 }

@@ -56,11 +56,18 @@ extension InteractionScenario {
         messages.append(response)
     }
 
-    mutating func compact(_ directive: ScenarioFile.Directive) throws(ScenarioError) {
+    mutating func compact(_ directive: ScenarioFile.Directive) throws(ScenarioError) -> Failure? {
         let position = try node(directive)
         guard directive.arguments.count == 2 else { throw directive.error("it takes a node and an index") }
-        nodes[position].compact(through: LogIndex(try directive.number(directive.arguments[1].key)))
+        let index = LogIndex(try directive.number(directive.arguments[1].key))
+        if index > nodes[position].raft.appliedIndex {
+            throw directive.error("only \(nodes[position].raft.appliedIndex) is applied")
+        }
+        if !nodes[position].compact(through: index) {
+            return Failure(text: "requested index is unavailable due to compaction")
+        }
         output.print(nodes[position].diskText)
+        return nil
     }
 
     mutating func sendSnapshot(_ directive: ScenarioFile.Directive) throws(ScenarioError) {
@@ -78,13 +85,19 @@ extension InteractionScenario {
     mutating func deliver(_ directive: ScenarioFile.Directive) throws(ScenarioError) {
         let kind = try directive.value(of: "type")
         if let kind, !InteractionMessage.kinds.contains(kind) { throw directive.error("unknown message type \(kind)") }
-        var count = 0
         let delivered = try directive.bareNumbers()
-        for id in delivered { count += deliver(to: ReplicaID(id), kind: kind, drops: false) }
-        for value in directive.arguments.filter({ $0.key == "drop" }).flatMap(\.values) {
-            let id = try directive.number(value)
-            if delivered.contains(id) { throw directive.error("messages to \(id) are both delivered and dropped") }
-            count += deliver(to: ReplicaID(id), kind: kind, drops: true)
+        var count = 0
+        for argument in directive.arguments where argument.key != "type" {
+            if argument.values.isEmpty {
+                count += deliver(to: ReplicaID(try directive.number(argument.key)), kind: kind, drops: false)
+                continue
+            }
+            if argument.key != "drop" { throw directive.error("unknown argument '\(argument.key)'") }
+            for value in argument.values {
+                let id = try directive.number(value)
+                if delivered.contains(id) { throw directive.error("messages to \(id) are both delivered and dropped") }
+                count += deliver(to: ReplicaID(id), kind: kind, drops: true)
+            }
         }
         if count == 0 { output.print("no messages\n") }
     }
@@ -108,6 +121,7 @@ extension InteractionScenario {
             if nodes[position].raft.position(of: nodes[position].id) == nil {
                 output.print("raft: cannot step as peer not found\n")
             } else {
+                logIfOutdated(answer, message.kind, position)
                 withCore(position) { $0.handle(answer) }
             }
         case .stored(let stored, _):
@@ -120,16 +134,30 @@ extension InteractionScenario {
         }
     }
 
+    private mutating func logIfOutdated(_ answer: OwnAnswer, _ kind: String, _ position: Int) {
+        let own = nodes[position].raft.term
+        let term = kind == "MsgPreVoteResp" ? answer.term.next : answer.term
+        if term >= own { return }
+        let me = nodes[position].id.hex
+        let what = "ignored a \(kind) message with lower term from \(me)"
+        output.log(.init(.info, "\(me) [term: \(own)] \(what) [term: \(term)]"))
+    }
+
     private mutating func step(_ message: Message, _ position: Int) {
         if message.isResponse, nodes[position].raft.position(of: message.from) == nil {
             output.print("raft: cannot step as peer not found\n")
             return
         }
-        let last = nodes[position].raft.lastIndex
-        withCore(position) { $0.step(message) }
-        if case .forwardedProposal = message.body, nodes[position].raft.lastIndex == last {
-            output.print(Self.proposalDropped.text + "\n")
+        guard case .forwardedProposal(let entries) = message.body else {
+            withCore(position) { $0.step(message) }
+            return
         }
+        let last = nodes[position].raft.lastIndex
+        nodes[position].raft.step(message)
+        let change = entries.first { $0.kind == .configuration }.map { ProposedChange($0.payload) }
+        let isRefusedChange = printEvents(position, change: change)
+        if nodes[position].raft.lastIndex > last { return }
+        if !isRefusedChange || propose(position, "") != nil { output.print(Self.proposalDropped.text + "\n") }
     }
 
     // MARK: Until nothing moves
