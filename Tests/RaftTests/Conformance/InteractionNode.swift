@@ -167,14 +167,27 @@ struct InteractionNode {
     }
 
     /// The append thread's answer to the core. What the replica promised itself comes on its own.
-    mutating func finish(_ stored: InteractionMessage.Stored) {
-        finishWrite(stored.receipt)
-        if stored.hasEntries {
-            raft.becameDurable(stored.receipt)
-        } else {
-            raft.log.snapshotBecameDurable(stored.receipt.snapshotIndex)
+    /// - Returns: what is said of an answer that is out of date.
+    mutating func finish(_ stored: InteractionMessage.Stored) -> LogLine? {
+        let receipt = stored.receipt
+        finishWrite(receipt)
+        var line: LogLine?
+        if !stored.hasEntries {
+            raft.log.snapshotBecameDurable(receipt.snapshotIndex)
+        } else if !raft.becameDurable(receipt), receipt.term == raft.term {
+            line = explain(receipt)
         }
         if let snapshot = stored.snapshot { finishApplying(through: snapshot.index) }
+        return line
+    }
+
+    private func explain(_ receipt: Persist.Receipt) -> LogLine {
+        let index = receipt.lastIndex
+        guard index > raft.log.durable, let term = raft.log.term(at: index), term != receipt.lastTerm else {
+            return .init(.info, "entry at index \(index) missing from unstable log; ignoring")
+        }
+        let what = "entry at (index,term)=(\(index),\(receipt.lastTerm)) mismatched with entry at (\(index),\(term))"
+        return .init(.info, "\(what) in unstable log; ignoring")
     }
 
     mutating func finishWrite(_ receipt: Persist.Receipt) {
