@@ -15,10 +15,10 @@ import Testing
 
         init(seed: UInt64) {
             cluster = Cluster(voters: 3, seed: seed) { $0.reads = .lease }
-            while !cluster.ids.contains(where: { [cluster] in cluster.replicas[$0]!.raft.role == .leader }) {
+            while !cluster.ids.contains(where: { [cluster] in cluster.replicas[$0]!.role == .leader }) {
                 cluster.tickAll()
             }
-            leader = cluster.ids.first { [cluster] in cluster.replicas[$0]!.raft.role == .leader }!
+            leader = cluster.ids.first { [cluster] in cluster.replicas[$0]!.role == .leader }!
             others = cluster.ids.filter { [leader] in $0 != leader }
             cluster.propose(leader.rawValue, "first")
             cluster.tickAll(3)
@@ -27,7 +27,7 @@ import Testing
         /// Whoever else leads writes something; then the first leader is asked.
         mutating func tick() {
             cluster.tickAll()
-            for other in others where cluster.replicas[other]!.raft.role == .leader {
+            for other in others where cluster.replicas[other]!.role == .leader {
                 cluster.propose(other.rawValue, "after")
                 cluster.settle()
             }
@@ -42,7 +42,7 @@ import Testing
             cluster.replicas[leader]!.readStates = []
         }
 
-        var otherLeads: Bool { others.contains { cluster.replicas[$0]!.raft.role == .leader } }
+        var otherLeads: Bool { others.contains { cluster.replicas[$0]!.role == .leader } }
     }
 
     private static let seeds: ClosedRange<UInt64> = 1...40
@@ -129,8 +129,8 @@ import Testing
             $0.quietAfterTicks = 3
         }
         cluster.tickAll(60)
-        let leader = cluster.ids.first { cluster.replicas[$0]!.raft.role == .leader }!
-        #expect(cluster.replicas[leader]!.raft.isQuiet)
-        #expect(!cluster.replicas[leader]!.raft.hasLease)
+        let leader = cluster.ids.first { cluster.replicas[$0]!.role == .leader }!
+        #expect(cluster.replicas[leader]!.isQuiet)
+        #expect(!cluster.replicas[leader]!.hasLease)
     }
 }

@@ -52,7 +52,8 @@ import Testing
                 }
             }
             #expect(names == (isOn ? ["started", "candidate", "counted", "leader"] : []))
-            #expect(raft.takeEvents().isEmpty)
+            let again = raft.takeEvents()
+            #expect(again.isEmpty)
         }
     }
 
@@ -65,9 +66,11 @@ import Testing
         let behind = RestoredReplica(
             hardState: .init(commit: index(5)), snapshot: snapshot,
             entries: [.init(index: index(6), term: Term(3), kind: .empty, payload: [])])
-        #expect(Raft(.init(replica: replica(1), randomSeed: 1), restored: founding).status.term == .zero)
-        #expect(Raft(.init(replica: replica(1), randomSeed: 1), restored: lost).status.term == Term(1))
-        #expect(Raft(.init(replica: replica(1), randomSeed: 1), restored: behind).status.term == Term(3))
+        let terms = [founding, lost, behind].map { restored in
+            let raft = Raft(.init(replica: replica(1), randomSeed: 1), restored: restored)
+            return raft.status.term
+        }
+        #expect(terms == [.zero, Term(1), Term(3)])
     }
 
     @Test("what a replica promised itself in an earlier term or role counts for nothing")
