@@ -141,19 +141,15 @@ public struct Raft: ~Copyable, Sendable {
     }
 
     /// What the completion of a write means for the log alone.
-    mutating func becameDurable(_ receipt: Persist.Receipt) {
+    /// - Returns: whether more of the log is durable now.
+    @discardableResult
+    mutating func becameDurable(_ receipt: Persist.Receipt) -> Bool {
         log.snapshotBecameDurable(receipt.snapshotIndex)
         // What a write of an earlier term contained may have been overwritten since, and overwritten again with the
         // very same entries, which are then still on their way (the ABA race). A write of this term follows.
-        if receipt.term != term {
-            note { .completionOfEarlierTerm(receipt.term, own: $0.term) }
-        } else if !log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm) {
-            note {
-                .completionWithoutNews(
-                    receipt.lastIndex, receipt.lastTerm, ownTerm: $0.log.term(at: receipt.lastIndex),
-                    firstNotDurable: $0.log.durable.next)
-            }
-        }
+        if receipt.term == term { return log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm) }
+        note { .completionOfEarlierTerm(receipt.term, own: $0.term) }
+        return false
     }
 
     /// What this replica's own disk now stands for: its vote, or entries that it appended as leader. It counts like

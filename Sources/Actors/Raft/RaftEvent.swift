@@ -44,8 +44,6 @@ public enum RaftEvent: Sendable {
     case unreachable(MemberProgress)
     /// The leader's entries replace what stands here from `index` on. Everything before `firstNotDurable` is on disk.
     case replacedTail(from: LogIndex, ownTerm: Term, leaderTerm: Term, firstNotDurable: LogIndex)
-    /// A completion told of an entry that is durable already, or was replaced since by one of `ownTerm`.
-    case completionWithoutNews(LogIndex, Term, ownTerm: Term?, firstNotDurable: LogIndex)
     case completionOfEarlierTerm(Term, own: Term)
 
     // MARK: Snapshots

@@ -59,8 +59,7 @@ extension RaftEvent {
             return [.init(.info, "\(me) [term: \(own)] \(what) from \(message.from.hex) [term: \(message.term)]")]
         case .ignoredStranger(let other): return [.init(.debug, "\(me) no progress available for \(other.hex)")]
         case .proposalRefused, .changeRefused: return []
-        case .refusedAppend, .appendWasRefused, .movedBack, .unreachable, .replacedTail, .completionWithoutNews,
-            .completionOfEarlierTerm:
+        case .refusedAppend, .appendWasRefused, .movedBack, .unreachable, .replacedTail, .completionOfEarlierTerm:
             return replicationLines(me)
         case .sentSnapshot, .caughtUpAfterSnapshot, .restoring, .restored, .fastForwarded, .snapshotNotNeeded:
             return snapshotLines(me)
@@ -110,12 +109,6 @@ extension RaftEvent {
                 .init(.info, "found conflict at index \(index) \(terms)"),
                 .init(.info, "\(what) index \(index)"),
             ]
-        case .completionWithoutNews(let index, let term, let ownTerm, let firstNotDurable):
-            guard let ownTerm, ownTerm != term, index >= firstNotDurable else {
-                return [.init(.info, "entry at index \(index) missing from unstable log; ignoring")]
-            }
-            let what = "entry at (index,term)=(\(index),\(term)) mismatched with entry at (\(index),\(ownTerm))"
-            return [.init(.info, "\(what) in unstable log; ignoring")]
         case .completionOfEarlierTerm(let term, let own):
             let what = "ignored entry appends from a MsgStorageAppendResp message with lower term"
             return [.init(.info, "\(me) [term: \(own)] \(what) [term: \(term)]")]

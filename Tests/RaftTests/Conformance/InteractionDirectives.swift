@@ -83,7 +83,7 @@ extension InteractionScenario {
 
     private mutating func printStart(_ raft: borrowing Raft) {
         let me = raft.options.replica.hex
-        let peers = raft.configuration.voters.map(\.hex).joined(separator: ",")
+        let peers = raft.configuration.voters.map { $0.hex }.joined(separator: ",")
         output.log(.init(.info, "\(me) switched to configuration \(raft.configuration.scenarioText)"))
         output.log(.init(.info, "\(me) became follower at term \(raft.term)"))
         output.log(

@@ -33,8 +33,7 @@ final class InteractionNode {
     }
 
     init(_ options: RaftOptions, isAsync: Bool, snapshot: SnapshotMetadata?, content: [UInt8]) {
-        var hardState = HardState()
-        if let snapshot { hardState.commit = snapshot.index }
+        let hardState = HardState(commit: snapshot?.index ?? .zero)
         raft = Raft(options, restored: RestoredReplica(hardState: hardState, snapshot: snapshot))
         self.isAsync = isAsync
         self.snapshot = snapshot
@@ -167,14 +166,27 @@ final class InteractionNode {
     }
 
     /// The append thread's answer to the core. What the replica promised itself comes on its own.
-    func finish(_ stored: InteractionMessage.Stored) {
-        finishWrite(stored.receipt)
-        if stored.hasEntries {
-            raft.becameDurable(stored.receipt)
-        } else {
-            raft.log.snapshotBecameDurable(stored.receipt.snapshotIndex)
+    /// - Returns: what is said of an answer that is out of date.
+    func finish(_ stored: InteractionMessage.Stored) -> LogLine? {
+        let receipt = stored.receipt
+        finishWrite(receipt)
+        var line: LogLine?
+        if !stored.hasEntries {
+            raft.log.snapshotBecameDurable(receipt.snapshotIndex)
+        } else if !raft.becameDurable(receipt), receipt.term == raft.term {
+            line = explain(receipt)
         }
         if let snapshot = stored.snapshot { finishApplying(through: snapshot.index) }
+        return line
+    }
+
+    private func explain(_ receipt: Persist.Receipt) -> LogLine {
+        let index = receipt.lastIndex
+        guard index > raft.log.durable, let term = raft.log.term(at: index), term != receipt.lastTerm else {
+            return .init(.info, "entry at index \(index) missing from unstable log; ignoring")
+        }
+        let what = "entry at (index,term)=(\(index),\(receipt.lastTerm)) mismatched with entry at (\(index),\(term))"
+        return .init(.info, "\(what) in unstable log; ignoring")
     }
 
     func finishWrite(_ receipt: Persist.Receipt) {

@@ -16,9 +16,7 @@ extension InteractionScenario {
         for message in ready.messages { post(message, position) }
         if nodes[position].isAsync { return }
         nodes[position].finish(ready)
-        // A write that was made without the core's asking cannot be news to it.
-        let events = nodes[position].raft.takeEvents().filter { !$0.isAboutCompletion }
-        for event in events { for line in event.lines(of: nodes[position].id) { output.log(line) } }
+        printEvents(position)
     }
 
     private mutating func post(_ message: InteractionMessage, _ position: Int) {
@@ -125,8 +123,9 @@ extension InteractionScenario {
                 withCore(position) { $0.handle(answer) }
             }
         case .stored(let stored, _):
-            nodes[position].finish(stored)
+            let line = nodes[position].finish(stored)
             printEvents(position)
+            if let line { output.log(line) }
         case .applied(let entries, _):
             nodes[position].finishApplying(through: entries[entries.count - 1].index)
             printEvents(position)
@@ -202,14 +201,5 @@ extension InteractionScenario {
 extension InteractionMessage {
     fileprivate func matches(_ receiver: ReplicaID, _ kind: String?, drops: Bool) -> Bool {
         self.receiver == receiver && !(drops && isLocal) && (kind == nil || kind == self.kind)
-    }
-}
-
-extension RaftEvent {
-    fileprivate var isAboutCompletion: Bool {
-        switch self {
-        case .completionWithoutNews, .completionOfEarlierTerm: true
-        default: false
-        }
     }
 }
