@@ -153,8 +153,8 @@ import Testing
         }
     }
 
-    /// An owner that was cut off goes on until it hears that it lost its place. The world outside knows it by its token,
-    /// which is below one that was seen before.
+    /// An owner that was cut off goes on until it hears that it lost its place. The world outside knows it by its
+    /// token, which is below one that was seen before.
     private static func notFenced(_ runs: [Effects.Effect]) -> [Effects.Effect] {
         var highest: UInt64 = 0
         return runs.filter { run in

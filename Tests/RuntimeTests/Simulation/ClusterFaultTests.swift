@@ -173,7 +173,7 @@ import Testing
             simulation.setClockRate(of: 1, to: 1.2)
             simulation.setClockRate(of: 2, to: 0.8)
             let run = try await simulation.submit(Self.counting, id: "a", input: 4)
-            simulation.jumpWallClock(of: 1, by: .seconds(-3_600))
+            simulation.jumpWallClock(of: 1, by: .seconds(-20))
             simulation.jumpWallClock(of: 3, by: .seconds(30))
             #expect(try await run.result() == 4)
         }
@@ -199,6 +199,28 @@ import Testing
                 try await simulation.untilConverged()
             }
             #expect(try await simulation.node(1).result(of: "a", as: Int.self) == 3)
+        }
+    }
+
+    @Test("old copies of all disks, put back, are the cluster as it was then")
+    func oldDisks() async throws {
+        try await withSimulations(seeds: 3, workflows: [Self.counting]) { simulation in
+            let before = try await simulation.submit(Self.counting, id: "before", input: 2)
+            #expect(try await before.result() == 2)
+            let copies = try simulation.nodes.map { try simulation.disk($0).copy() }
+            let after = try await simulation.submit(Self.counting, id: "after", input: 2)
+            #expect(try await after.result() == 2)
+            for (number, copy) in zip(simulation.nodes, copies) {
+                simulation.crash(number)
+                try simulation.disk(number).replace(with: copy)
+            }
+            for number in simulation.nodes { simulation.restart(number) }
+            try await simulation.untilFormed()
+            #expect(try await simulation.node(2).result(of: "before", as: Int.self) == 2)
+            let error = await #expect(throws: WorkflowError.self) {
+                try await simulation.node(2).result(of: "after", as: Int.self)
+            }
+            #expect(error?.code == .notFound)
         }
     }
 
