@@ -28,6 +28,9 @@ extension Cluster {
 extension Cluster.Replica {
     var status: Status { raft.status }
     var term: Term { raft.term }
+    var role: Raft.Role { raft.role }
+    var leader: ReplicaID? { raft.leader }
+    var votes: [Raft.Vote] { raft.votes }
     var log: RaftLog { raft.log }
     var configuration: Configuration { raft.configuration }
     var progress: ContiguousArray<Progress> { raft.progress }
@@ -41,6 +44,7 @@ extension Cluster.Replica {
     var uncommittedBytes: Int { raft.uncommittedBytes }
     var electionElapsed: Int { raft.electionElapsed }
     var isQuiet: Bool { raft.isQuiet }
+    var hasLease: Bool { raft.hasLease }
     var isRecovering: Bool { raft.isRecovering }
     var hasEffects: Bool { raft.hasEffects }
     var summary: String { raft.summary }

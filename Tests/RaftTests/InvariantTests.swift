@@ -89,7 +89,7 @@ import Testing
             cluster.propose(1, "a")
             cluster.settle()
             let last = cluster[2].commitIndex
-            cluster[2].raft.log.merge([Entry(index: last, term: Term(9), kind: .empty, payload: [])])
+            _ = cluster[2].raft.log.merge([Entry(index: last, term: Term(9), kind: .empty, payload: [])])
         }
         await #expect(processExitsWith: .failure) {
             let cluster = InvariantTests.settled()

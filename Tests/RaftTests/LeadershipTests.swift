@@ -41,7 +41,7 @@ import Testing
 
     @Test("a leader that lost its vote and leads on counts the voters alone")
     func removedLeaderDoesNotCount() {
-        let cluster = Cluster(voters: 3) { $0.stepsDownWhenRemoved = false }
+        let cluster = Cluster(voters: 3) { $0.removedLeader = .stays }
         cluster.elect(1)
         cluster.change(1, ConfigurationChange([.demote(replica(1))]))
         cluster.settle()

@@ -70,11 +70,15 @@ struct RandomDriver {
         let voters = [3, 3, 5, 2, 1][random.below(5)]
         let usesPreVote = random.below(4) > 0
         let checksQuorum = random.below(4) > 0
+        let appliesOnlyDurable = random.below(3) == 0
+        let removedLeader = [RemovedLeader.stepsDownAtOnce, .stepsDownWhenReplaceable][random.below(2)]
         let isQuietable = random.below(3) == 0
         let hasSmallLimits = random.below(2) == 0
         cluster = Cluster(voters: voters, learners: random.below(2), seed: seed) { options in
             options.usesPreVote = usesPreVote
             options.checksQuorum = checksQuorum
+            options.appliesOnlyDurable = appliesOnlyDurable
+            options.removedLeader = removedLeader
             options.quietAfterTicks = isQuietable ? 3 : 0
             if hasSmallLimits {
                 options.maxAppendBytes = 60
@@ -227,10 +231,11 @@ struct RandomDriver {
     }
 
     private mutating func nodeEvent(_ id: ReplicaID) {
-        switch random.below(4) {
+        switch random.below(5) {
         case 0: cluster.replicas[id]!.raft.leaderLost()
-        case 1: cluster.replicas[id]!.raft.wake()
-        case 2: cluster.replicas[id]!.raft.setLivenessEpoch(random.next() % 3)
+        case 1: cluster.replicas[id]!.raft.forgetLeader()
+        case 2: cluster.replicas[id]!.raft.wake()
+        case 3: cluster.replicas[id]!.raft.setLivenessEpoch(random.next() % 3)
         default: cluster.replicas[id]!.raft.campaign()
         }
         bootNewMembers()

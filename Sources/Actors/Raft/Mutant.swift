@@ -133,6 +133,13 @@ enum Mutant: String {
     /// 56: reads are answered without a quorum
     case readsWithoutQuorum
 
+    /// 57: a lease is kept while leadership is handed over
+    case keepsLeaseInTransfer
+    /// 57: a lease starts when the answer comes, not when the heartbeat left
+    case leaseStartsWithAnswer
+    /// 57: a vote is given against the promise that lies in an answer to a leader
+    case votesAgainstLeasePromise
+
     // MARK: Liveness
     /// liveness: heartbeats wait for the disk
     case heartbeatsWaitForDisk

@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
@@ -32,18 +33,18 @@ import Testing
             let effects = Effects()
             let workflow = Self.workflow(effects)
             let limits = SimulationLimits(virtualTime: .seconds(1_200), steps: 50_000_000)
-            _ = try await Simulation.run(seed: seed, limits: limits) { world in
-                try await SimulatedNodes.inWorld(world, 3, [workflow]) { nodes in
-                    try await Self.history(nodes, workflow, effects)
-                }
+            try await withSimulation(
+                seed: seed, workflows: [workflow], limits: limits, configure: { $0.groups.snapshotThreshold = 200 }
+            ) { simulation in
+                try await Self.history(simulation, workflow, effects)
             }
         }
     }
 
     private static func history(
-        _ nodes: SimulatedNodes, _ workflow: Workflow<Int, [String]>, _ effects: Effects
+        _ simulation: SimulatedCluster, _ workflow: Workflow<Int, [String]>, _ effects: Effects
     ) async throws {
-        let world = nodes.world
+        let world = simulation.world
         let acknowledged = Lock<Set<Int>>([])
         /// Steps that somebody has seen recorded, and how often their bodies had run by then.
         let recorded = Lock<[String: Int]>([:])
@@ -53,7 +54,7 @@ import Testing
                 group.addTask {
                     var number = client * 1_000
                     while world.now < end {
-                        if try await start(number, workflow, nodes) {
+                        if try await start(number, workflow, simulation) {
                             _ = acknowledged.withLock { $0.insert(number) }
                         }
                         number += 1
@@ -64,43 +65,37 @@ import Testing
             group.addTask {
                 while world.now < end {
                     try await world.sleep(for: .milliseconds(500))
-                    await look(nodes, acknowledged.withLock { $0.sorted().suffix(5) }, effects, recorded)
+                    await look(simulation, acknowledged.withLock { $0.sorted().suffix(5) }, effects, recorded)
                 }
             }
-            group.addTask { try await faults(nodes, until: end) }
+            group.addTask { try await faults(simulation, until: end) }
             try await group.waitForAll()
         }
-        heal(nodes)
-        try await nodes.untilFormed()
+        heal(simulation)
+        try await simulation.untilFormed()
         let runs = acknowledged.withLock { $0.sorted() }
         #expect(runs.count > 10, "seed \(world.seed): a load of \(runs.count) runs")
         for number in runs {
-            let id = nodes.ids[number % nodes.ids.count]
-            let results = try await nodes.node(id).result(
+            let id = simulation.nodes[number % simulation.nodes.count]
+            let results = try await simulation.node(id).result(
                 of: "run-\(number)", as: [String].self, timeout: .seconds(120))
             #expect(results == (1...stepCount).map { "\(number)/\($0)" }, "seed \(world.seed)")
         }
         check(effects, recorded.withLock { $0 }, world.seed)
-        try await nodes.wait("equal state") { nodes in
-            var hashes: Set<[String]> = []
-            for (_, node) in nodes.sorted(by: { $0.key < $1.key }) {
-                let groups = try await node.status(withHashes: true).groups
-                hashes.insert(groups.map { "\($0.appliedIndex):\($0.stateHash!)" })
-            }
-            return hashes.count == 1
-        }
+        try await simulation.untilConverged()
     }
 
     /// - Returns: whether the start was acknowledged. The same start is asked for until then, or given up.
     private static func start(
-        _ number: Int, _ workflow: Workflow<Int, [String]>, _ nodes: SimulatedNodes
+        _ number: Int, _ workflow: Workflow<Int, [String]>, _ simulation: SimulatedCluster
     ) async throws -> Bool {
         for _ in 0..<3 {
-            let running = nodes.nodes.keys.sorted()
-            if !running.isEmpty, let node = nodes.nodes[running[Int(nodes.world.random(below: UInt64(running.count)))]]
+            let running = simulation.runningNodes
+            if !running.isEmpty,
+                let node = try? simulation.node(running[Int(simulation.world.random(below: UInt64(running.count)))])
             {
                 do {
-                    _ = try await withTimeLimit(.seconds(10), nodes.world) {
+                    _ = try await withTimeLimit(.seconds(10), simulation.world) {
                         try await node.start(workflow, id: "run-\(number)", input: number)
                     }
                     return true
@@ -110,7 +105,7 @@ import Testing
                     // Unknown outcome, or a node that is not there: asked again.
                 }
             }
-            try await nodes.world.sleep(for: .milliseconds(300))
+            try await simulation.world.sleep(for: .milliseconds(300))
         }
         return false
     }
@@ -132,11 +127,11 @@ import Testing
 
     /// Notes what is recorded now: from here on, those bodies must not run any more.
     private static func look(
-        _ nodes: SimulatedNodes, _ numbers: ArraySlice<Int>, _ effects: Effects, _ recorded: Lock<[String: Int]>
+        _ simulation: SimulatedCluster, _ numbers: ArraySlice<Int>, _ effects: Effects, _ recorded: Lock<[String: Int]>
     ) async {
-        guard let node = nodes.nodes.sorted(by: { $0.key < $1.key }).first?.value else { return }
+        guard let number = simulation.runningNodes.first, let node = try? simulation.node(number) else { return }
         for number in numbers {
-            let description = try? await withTimeLimit(.seconds(2), nodes.world) {
+            let description = try? await withTimeLimit(.seconds(2), simulation.world) {
                 try await node.describe("run-\(number)")
             }
             for step in description?.steps ?? [] {
@@ -158,8 +153,8 @@ import Testing
         }
     }
 
-    /// An owner that was cut off goes on until it hears that it lost its place. The world outside knows it by its token,
-    /// which is below one that was seen before.
+    /// An owner that was cut off goes on until it hears that it lost its place. The world outside knows it by its
+    /// token, which is below one that was seen before.
     private static func notFenced(_ runs: [Effects.Effect]) -> [Effects.Effect] {
         var highest: UInt64 = 0
         return runs.filter { run in
@@ -170,51 +165,49 @@ import Testing
 
     // MARK: Faults
 
-    private static func faults(_ nodes: SimulatedNodes, until end: MonotonicTime) async throws {
-        let world = nodes.world
+    private static func faults(_ simulation: SimulatedCluster, until end: MonotonicTime) async throws {
+        let world = simulation.world
         while world.now < end {
             try await world.sleep(for: .milliseconds(Int64(world.random(below: 2_500)) + 200))
-            let id = nodes.ids[Int(world.random(below: UInt64(nodes.ids.count)))]
+            let id = simulation.nodes[Int(world.random(below: UInt64(simulation.nodes.count)))]
+            let neighbour = id % 3 + 1
+            let isRunning = simulation.runningNodes.contains(id)
             switch world.random(below: 11) {
-            case 0, 1: restart(id, .killed, nodes)
-            case 2: restart(id, .powerLost(.dropped), nodes)
-            case 3: restart(id, .powerLost(.prefixKept), nodes)
-            case 4: restart(id, .powerLost(.anyKept), nodes)
-            case 5: world.links.partition([[NodeID(id)], nodes.ids.filter { $0 != id }.map(NodeID.init)])
-            case 6: world.links.cut(from: NodeID(id), to: NodeID(id % 3 + 1))
-            case 7: world.links.conditions.loss = Double(world.random(below: 10)) / 100
+            case 0, 1: if isRunning { simulation.crash(id) }
+            case 2: if isRunning { simulation.crash(id, unsynced: .dropped) }
+            case 3: if isRunning { simulation.crash(id, unsynced: .prefixKept) }
+            case 4: if isRunning { simulation.crash(id, unsynced: .anyKept) }
+            case 5: simulation.partition([id], from: simulation.nodes.filter { $0 != id })
+            case 6: simulation.cut(from: [id], to: [neighbour])
+            case 7: simulation.conditions.loss = Double(world.random(below: 10)) / 100
             case 8:
-                world.links.conditions.reorders.toggle()
-                world.links.reset(NodeID(id), NodeID(id % 3 + 1))
+                simulation.conditions.reorders.toggle()
+                simulation.resetConnections(between: id, and: neighbour)
             case 9:
-                world.disk(of: NodeID(id)).failNext(.sync)
+                try simulation.disk(id).failNext(.sync)
                 try await world.sleep(for: .milliseconds(Int64(world.random(below: 3_000))))
                 // Whoever looks after a node restarts it then, and its disk works again.
-                world.disk(of: NodeID(id)).failNext(.sync, count: 0)
-                restart(id, .killed, nodes)
+                try simulation.disk(id).failNext(.sync, count: 0)
+                if simulation.runningNodes.contains(id) { simulation.crash(id) }
             default:
-                world.process(of: NodeID(id))?.pause()
+                if isRunning { simulation.pause(id) }
                 try await world.sleep(for: .milliseconds(Int64(world.random(below: 1_500))))
-                world.process(of: NodeID(id))?.resume()
+                if simulation.runningNodes.contains(id) { simulation.resume(id) }
             }
-            if world.chance(0.5) { world.links.healAll() }
-            if world.chance(0.7) {
-                for id in nodes.ids where nodes.nodes[id] == nil { nodes.start(id) }
-            }
+            if world.chance(0.5) { simulation.heal() }
+            if world.chance(0.7) { restartAll(simulation) }
         }
     }
 
-    /// Ends a node if it runs; it is started again later.
-    private static func restart(_ id: UInt64, _ end: SimulatedProcess.End, _ nodes: SimulatedNodes) {
-        if nodes.nodes[id] != nil { nodes.crash(id, end) }
+    /// Starts all nodes that are down, those too that a failed disk kept from starting.
+    private static func restartAll(_ simulation: SimulatedCluster) {
+        for id in simulation.nodes where !simulation.runningNodes.contains(id) { simulation.restart(id) }
     }
 
-    private static func heal(_ nodes: SimulatedNodes) {
-        nodes.world.links.healAll()
-        nodes.world.links.conditions = LinkConditions()
-        for id in nodes.ids {
-            nodes.world.process(of: NodeID(id))?.resume()
-            if nodes.nodes[id] == nil { nodes.start(id) }
-        }
+    private static func heal(_ simulation: SimulatedCluster) {
+        simulation.heal()
+        simulation.conditions = LinkConditions()
+        for id in simulation.runningNodes { simulation.resume(id) }
+        restartAll(simulation)
     }
 }
