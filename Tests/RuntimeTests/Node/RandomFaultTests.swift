@@ -1,4 +1,3 @@
-import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
@@ -34,7 +33,7 @@ import Testing
             let workflow = Self.workflow(effects)
             let limits = SimulationLimits(virtualTime: .seconds(1_200), steps: 50_000_000)
             try await withSimulation(
-                seed: seed, workflows: [workflow], limits: limits, configure: { $0.groups.snapshotThreshold = 200 }
+                seed: seed, workflows: [workflow], limits: limits, configure: snapshotOften
             ) { simulation in
                 try await Self.history(simulation, workflow, effects)
             }
