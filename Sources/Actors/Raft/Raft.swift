@@ -136,6 +136,9 @@ public struct Raft: ~Copyable, Sendable {
         becameDurable(receipt)
         for position in 0..<answerCount { handle(outbox.ownAnswers[position]) }
         outbox.dropOwnAnswers(answerCount)
+        if role == .leader, let own = position(of: options.replica) {
+            precondition(progress[own].match <= log.durable, "counts before its disk: \(summary)")
+        }
         endRecoveryIfDone()
         checkInvariants()
     }
