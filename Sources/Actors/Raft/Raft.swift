@@ -88,7 +88,9 @@ public struct Raft: ~Copyable, Sendable {
             "electionTicks (\(options.electionTicks)) must exceed heartbeatTicks (\(options.heartbeatTicks))"
         )
         self.options = options
-        log = RaftLog(restoring: restored)
+        // A local: an optimised build crashed where `&&` deferred a look at a part of `self` that is not whole yet.
+        let log = RaftLog(restoring: restored)
+        self.log = log
         // A log whose end is damaged may have lost the newest hard state as well. A group's founding snapshot was
         // written without any reign, and says so by a commit index without a term.
         let isFounding =
