@@ -67,6 +67,17 @@ let package = Package(
             name: "FlotillaBenchmarks", dependencies: ["FlotillaIO"], path: "Benchmarks",
             exclude: ["orders.jsonl"], swiftSettings: settings),
 
+        // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds
+        .target(
+            name: "FlotillaScenarios",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
+            ],
+            path: "Tests/Scenarios", exclude: ["regressions.txt", "hashes.txt"], swiftSettings: settings),
+        .executableTarget(
+            name: "flotilla-simulate", dependencies: ["FlotillaIO", "FlotillaScenarios", "FlotillaSimulation"],
+            path: "Tests/Explorer", swiftSettings: settings),
+
         // MARK: Tests mirror the sources
         .testTarget(
             name: "RaftTests", dependencies: ["FlotillaRaft"], path: "Tests/RaftTests",
@@ -84,6 +95,12 @@ let package = Package(
                 "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
             ],
             path: "Tests/RuntimeTests", swiftSettings: settings),
+        .testTarget(
+            name: "ScenarioTests",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+            ],
+            path: "Tests/ScenarioTests", swiftSettings: settings),
         .testTarget(
             name: "BenchmarkTests", dependencies: ["FlotillaBenchmarks", "FlotillaIO"],
             path: "Tests/BenchmarkTests", swiftSettings: settings),

@@ -1,0 +1,103 @@
+import FlotillaIO
+import FlotillaRaft
+package import FlotillaSimulation
+
+/// Something that nodes do in a simulated world while the faults of a schedule happen to them, and what must hold.
+package struct Scenario: Sendable {
+    package var name: String
+    package var summary: String
+    /// How many nodes a seed's world has.
+    var nodeCounts: [Int]
+    var rates: FaultRates
+    var limits: SimulationLimits
+    var body: @Sendable (ScenarioRun) async throws -> Void
+
+    package static let all: [Scenario] = [registers]
+
+    package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
+
+    /// What happens in a history, except by accident.
+    package static let usualLoad: Duration = .seconds(60)
+
+    private func nodeCount(of seed: UInt64) -> Int {
+        var generator = SeededGenerator(seed: seed)
+        return nodeCounts[Int(generator.next() % UInt64(nodeCounts.count))]
+    }
+
+    /// The faults of a case, in the order of their starts.
+    package func schedule(of instance: ScenarioCase) -> FaultSchedule {
+        let nodes = (1...UInt64(nodeCount(of: instance.seed))).map { NodeID($0) }
+        return FaultSchedule(seed: instance.seed, nodes: nodes, over: Self.usualLoad, rates: rates)
+            .keeping(instance.faults, before: instance.load)
+    }
+
+    /// Runs one case on a thread of its own.
+    /// - Parameter log: takes what nodes and faults have to say; nil for silence, which is faster.
+    /// - Throws: what went wrong.
+    package func run(
+        _ instance: ScenarioCase, log: (@Sendable (String) -> Void)? = nil
+    ) async throws -> SimulationResult<Void> {
+        let schedule = schedule(of: instance)
+        let count = nodeCount(of: instance.seed)
+        let body = body
+        do {
+            return try await Simulation.run(seed: instance.seed, limits: limits) { world in
+                let begin = world.now
+                try await body(
+                    ScenarioRun(world: world, nodeCount: count, load: instance.load, schedule: schedule, sink: log))
+                // A scenario that is over early has not shown anything.
+                guard begin.duration(to: world.now) >= instance.load else {
+                    throw ScenarioFailure("it ended before its load of \(instance.load)")
+                }
+            }
+        } catch let error as SimulationError where error.code == .bodyFailed {
+            throw error.cause ?? error
+        }
+    }
+}
+
+/// One history of a scenario: the same case is the same history, in every process and build.
+package struct ScenarioCase: Hashable, Sendable {
+    package var seed: UInt64
+    /// For how long clients ask and faults happen.
+    package var load: Duration
+    /// The numbers of the faults that do happen; nil for all that the seed gave.
+    package var faults: Set<Int>?
+
+    package init(seed: UInt64, load: Duration = Scenario.usualLoad, faults: Set<Int>? = nil) {
+        self.seed = seed
+        self.load = load
+        self.faults = faults
+    }
+}
+
+/// What a scenario's body works with.
+package struct ScenarioRun: Sendable {
+    package var world: SimulationWorld
+    package var nodeCount: Int
+    package var load: Duration
+    package var schedule: FaultSchedule
+    fileprivate var sink: (@Sendable (String) -> Void)?
+
+    var isTraced: Bool { sink != nil }
+
+    func log(_ text: @autoclosure () -> String) {
+        guard let sink else { return }
+        let milliseconds = world.now.nanoseconds / 1_000_000
+        let rest = "\(milliseconds % 1_000)"
+        sink("\(milliseconds / 1_000)." + String(repeating: "0", count: 3 - rest.count) + "\(rest) s  \(text())")
+    }
+
+    /// The logger of a node of this world.
+    func logger(_ node: UInt64) -> FlotillaLogger {
+        guard isTraced else { return .silent }
+        return FlotillaLogger(level: .debug) { _, message, metadata in
+            log("node \(node): \(message) " + metadata.map { "\($0)=\($1)" }.joined(separator: " "))
+        }
+    }
+
+    /// Lets the schedule happen to nodes until `end`, then heals them.
+    func inject(into target: any FaultTarget, until end: MonotonicTime) async throws {
+        try await FaultInjector(target, log: { text in log(text) }).run(schedule, until: end)
+    }
+}
