@@ -92,10 +92,10 @@ func offPool<R: Sendable>(_ body: @escaping @Sendable () -> R) async -> R {
     }
 }
 
-/// The seed of a random test: FLOTILLA_SEED replays one that failed.
+/// The seed of a random test: 1, the number in FLOTILLA_SEED, or with FLOTILLA_SEED=random a new one.
 func testSeed() -> UInt64 {
-    if let text = getenv("FLOTILLA_SEED"), let seed = UInt64(String(cString: text)) { return seed }
-    return UInt64.random(in: 0 ... .max)
+    guard let text = getenv("FLOTILLA_SEED") else { return 1 }
+    return UInt64(String(cString: text)) ?? .random(in: 0 ... .max)
 }
 
 extension HTTPServerLimits {

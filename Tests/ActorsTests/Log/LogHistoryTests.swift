@@ -1,5 +1,6 @@
 import FlotillaIO
 import FlotillaRaft
+import FlotillaSimulation
 import Testing
 
 @testable import FlotillaActors
@@ -149,7 +150,7 @@ import Testing
         "a random history read back is the history written, over many restarts",
         arguments: [1, 200, 1000, 1 << 20])
     func restarts(limit: UInt64) throws {
-        let seed = testSeed()
+        let seed = Simulation.seeds(1)[0]
         var history = History(seed: seed)
         let files = PowerLossFileSystem()
         var model = Reference()
@@ -159,7 +160,7 @@ import Testing
         for round in 1...30 {
             let store = store(on: files, limit: limit)
             let log = try store.open()
-            let note: Comment = "FLOTILLA_TEST_SEED=\(seed), round \(round)"
+            let note: Comment = "FLOTILLA_SEED=\(seed), round \(round)"
             #expect(Holdings(log) == model.holdings, note)
             #expect(Holdings(memory.contents) == model.holdings, note)
             #expect(log.bootCounter == UInt64(round))
@@ -182,13 +183,13 @@ import Testing
         "a crash at any change of any file leaves what was acknowledged, and the batch in flight whole or not at all",
         arguments: PowerLossFileSystem.Unsynced.allCases)
     func crashAnywhere(unsynced: PowerLossFileSystem.Unsynced) throws {
-        let seed = testSeed()
+        let seed = Simulation.seeds(1)[0]
         var crashes = 0
         var recovering = 0
         for changes in 0... {
             let files = PowerLossFileSystem()
             files.state.withLock { $0.changesLeft = changes }
-            let note: Comment = "FLOTILLA_TEST_SEED=\(seed), crash after \(changes) changes"
+            let note: Comment = "FLOTILLA_SEED=\(seed), crash after \(changes) changes"
             var history = History(seed: seed)
             var model = Reference()
             var allowed = [model.holdings]
@@ -227,7 +228,7 @@ import Testing
             #expect(last.groups.dropLast().map(\.entries) == log.groups.map(\.entries), note)
         }
         #expect(crashes > 100)
-        #expect((recovering > 0) == unsynced.isAmbiguous, "FLOTILLA_TEST_SEED=\(seed)")
+        #expect((recovering > 0) == unsynced.isAmbiguous, "FLOTILLA_SEED=\(seed)")
     }
 
     /// Each replica has its last acknowledged log or the one after, or a beginning of it and knows so.

@@ -140,9 +140,3 @@ struct SeededGenerator: RandomNumberGenerator {
         return value ^ (value >> 31)
     }
 }
-
-/// The seed of a random test: `FLOTILLA_TEST_SEED`, or a new one.
-func testSeed() -> UInt64 {
-    getenv("FLOTILLA_TEST_SEED").flatMap { UInt64(String(cString: $0)) }
-        ?? .random(in: 0...UInt64.max)
-}

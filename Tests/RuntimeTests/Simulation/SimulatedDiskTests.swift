@@ -220,6 +220,17 @@ extension SimulationWorld {
         }
     }
 
+    @Test("a planned failure that is taken back does not happen")
+    func failureTakenBack() async throws {
+        try await withDisk { world, disk in
+            let file = try world.boot().open("/log", create: true)
+            disk.failNext(.sync, count: 3)
+            disk.failNext(.sync, count: 0)
+            try file.sync()
+            #expect(disk.counts.failures == 0)
+        }
+    }
+
     @Test(
         "a failed write has written a part, a failed read nothing, and rates fail some of the calls"
     )

@@ -121,8 +121,3 @@ final class TestLoop: Loop, @unchecked Sendable {
         }
     }
 }
-
-/// From the environment, to repeat a failure.
-let workflowSeed =
-    ProcessInfo.processInfo.environment["FLOTILLA_TEST_SEED"].flatMap(UInt64.init)
-    ?? UInt64.random(in: 1...1_000_000)

@@ -56,8 +56,9 @@ public final class SimulatedDisk: @unchecked Sendable {
 
     // MARK: Faults
 
-    /// Makes the next `count` calls of a kind fail; 5 is EIO. None takes an earlier plan back.
+    /// Makes the next `count` calls of a kind fail; 5 is EIO. Replaces what was planned before; 0 takes it back.
     public func failNext(_ operation: Operation, count: Int = 1, errno: Int32 = 5) {
+        precondition(count >= 0, "\(count) calls cannot fail")
         plannedFailures[operation] = count > 0 ? (count, errno) : nil
     }
 

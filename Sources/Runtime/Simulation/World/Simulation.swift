@@ -55,14 +55,13 @@ public enum Simulation {
         }
     }
 
-    /// The seeds for a random test: `count` of them, or only the one in the environment variable FLOTILLA_SEED, to
-    /// replay a failure.
+    /// The seeds for a random test: 1 to `count`, always the same, so that a test does not fail by luck. The
+    /// environment variable FLOTILLA_SEED replays one (`FLOTILLA_SEED=17`) or draws new ones (`FLOTILLA_SEED=random`).
     public static func seeds(_ count: Int) -> [UInt64] {
-        if let text = getenv("FLOTILLA_SEED"), let seed = UInt64(String(cString: text)) {
-            return [seed]
-        }
-        var generator = SystemRandomNumberGenerator()
-        return (0..<count).map { _ in generator.next() }
+        guard let text = getenv("FLOTILLA_SEED").map({ String(cString: $0) }) else { return Array(1...UInt64(count)) }
+        if let seed = UInt64(text) { return [seed] }
+        precondition(text == "random", "FLOTILLA_SEED is \(text); it takes a number or the word random")
+        return (0..<count).map { _ in .random(in: 0 ... .max) }
     }
 
     /// The root of everything in the world: the one task that is nobody's child, because the simulation stands for the
