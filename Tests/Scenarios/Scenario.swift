@@ -12,12 +12,9 @@ package struct Scenario: Sendable {
     var limits: SimulationLimits
     var body: @Sendable (ScenarioRun) async throws -> Void
 
-    package static let all: [Scenario] = [registers]
+    package static let all: [Scenario] = [workflows, registers]
 
     package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
-
-    /// What happens in a history, except by accident.
-    package static let usualLoad: Duration = .seconds(60)
 
     private func nodeCount(of seed: UInt64) -> Int {
         var generator = SeededGenerator(seed: seed)
@@ -27,47 +24,30 @@ package struct Scenario: Sendable {
     /// The faults of a case, in the order of their starts.
     package func schedule(of instance: ScenarioCase) -> FaultSchedule {
         let nodes = (1...UInt64(nodeCount(of: instance.seed))).map { NodeID($0) }
-        return FaultSchedule(seed: instance.seed, nodes: nodes, over: Self.usualLoad, rates: rates)
-            .keeping(instance.faults, before: instance.load)
+        return FaultSchedule(seed: instance.seed, nodes: nodes, over: .seconds(ScenarioCase.usualLoad), rates: rates)
+            .keeping(instance.faults, before: .seconds(instance.load))
     }
 
     /// Runs one case on a thread of its own.
-    /// - Parameter log: takes what nodes and faults have to say; nil for silence, which is faster.
     /// - Throws: what went wrong.
-    package func run(
-        _ instance: ScenarioCase, log: (@Sendable (String) -> Void)? = nil
-    ) async throws -> SimulationResult<Void> {
+    package func run(_ instance: ScenarioCase) async throws -> SimulationResult<Void> {
         let schedule = schedule(of: instance)
         let count = nodeCount(of: instance.seed)
+        let load = Duration.seconds(instance.load)
         let body = body
         do {
             return try await Simulation.run(seed: instance.seed, limits: limits) { world in
                 let begin = world.now
                 try await body(
-                    ScenarioRun(world: world, nodeCount: count, load: instance.load, schedule: schedule, sink: log))
+                    ScenarioRun(world: world, nodeCount: count, load: load, schedule: schedule))
                 // A scenario that is over early has not shown anything.
-                guard begin.duration(to: world.now) >= instance.load else {
-                    throw ScenarioFailure("it ended before its load of \(instance.load)")
+                guard begin.duration(to: world.now) >= load else {
+                    throw ScenarioFailure("it ended before its load of \(load)")
                 }
             }
         } catch let error as SimulationError where error.code == .bodyFailed {
             throw error.cause ?? error
         }
-    }
-}
-
-/// One history of a scenario: the same case is the same history, in every process and build.
-package struct ScenarioCase: Hashable, Sendable {
-    package var seed: UInt64
-    /// For how long clients ask and faults happen.
-    package var load: Duration
-    /// The numbers of the faults that do happen; nil for all that the seed gave.
-    package var faults: Set<Int>?
-
-    package init(seed: UInt64, load: Duration = Scenario.usualLoad, faults: Set<Int>? = nil) {
-        self.seed = seed
-        self.load = load
-        self.faults = faults
     }
 }
 
@@ -77,20 +57,21 @@ package struct ScenarioRun: Sendable {
     package var nodeCount: Int
     package var load: Duration
     package var schedule: FaultSchedule
-    fileprivate var sink: (@Sendable (String) -> Void)?
 
-    var isTraced: Bool { sink != nil }
+    /// FLOTILLA_LOG=debug prints what nodes and faults have to say, as it happens.
+    static let isTraced = Terminal.environment("FLOTILLA_LOG") == "debug"
 
     func log(_ text: @autoclosure () -> String) {
-        guard let sink else { return }
+        guard Self.isTraced else { return }
         let milliseconds = world.now.nanoseconds / 1_000_000
         let rest = "\(milliseconds % 1_000)"
-        sink("\(milliseconds / 1_000)." + String(repeating: "0", count: 3 - rest.count) + "\(rest) s  \(text())")
+        let padded = String(repeating: "0", count: 3 - rest.count) + rest
+        print("\(milliseconds / 1_000).\(padded) s  \(text())")
     }
 
     /// The logger of a node of this world.
     func logger(_ node: UInt64) -> FlotillaLogger {
-        guard isTraced else { return .silent }
+        guard Self.isTraced else { return .silent }
         return FlotillaLogger(level: .debug) { _, message, metadata in
             log("node \(node): \(message) " + metadata.map { "\($0)=\($1)" }.joined(separator: " "))
         }

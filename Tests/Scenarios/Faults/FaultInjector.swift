@@ -29,6 +29,8 @@ package final class FaultInjector: @unchecked Sendable {
 
     /// How often a node that should run and does not is looked for.
     private static let watchInterval: Duration = .milliseconds(500)
+    /// Without faults every node starts within this time.
+    private static let healingLimit: Duration = .seconds(10)
     private static let usualLatency: ClosedRange<Duration> = .microseconds(100)...(.milliseconds(2))
 
     /// - Parameters:
@@ -115,9 +117,9 @@ package final class FaultInjector: @unchecked Sendable {
         for item in active { await finish(item) }
         await settle()
         log("all faults have ended")
-        while target.nodes.contains(where: { !target.isRunning($0) }) {
-            try await world.sleep(for: Self.watchInterval)
+        try await world.wait(until: "all nodes run", within: Self.healingLimit, every: Self.watchInterval) {
             await startNodes()
+            return target.nodes.allSatisfy { target.isRunning($0) }
         }
     }
 

@@ -31,7 +31,7 @@ package struct FaultSchedule: Hashable, Sendable {
     package init(items: [Item] = []) { self.items = items }
 
     /// Only the faults with these numbers that start before `end`.
-    package func keeping(_ numbers: Set<Int>?, before end: Duration) -> FaultSchedule {
+    package func keeping(_ numbers: [Int]?, before end: Duration) -> FaultSchedule {
         FaultSchedule(items: items.filter { $0.start < end && numbers?.contains($0.number) ?? true })
     }
 }
