@@ -24,7 +24,9 @@ package struct Scenario: Sendable {
     /// The faults of a case, in the order of their starts.
     package func schedule(of instance: ScenarioCase) -> FaultSchedule {
         let nodes = (1...UInt64(nodeCount(of: instance.seed))).map { NodeID($0) }
-        return FaultSchedule(seed: instance.seed, nodes: nodes, over: .seconds(ScenarioCase.usualLoad), rates: rates)
+        // Another one for each scenario, so that a seed is worth as many histories as there are scenarios.
+        let seed = name.utf8.reduce(instance.seed) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+        return FaultSchedule(seed: seed, nodes: nodes, over: .seconds(ScenarioCase.usualLoad), rates: rates)
             .keeping(instance.faults, before: .seconds(instance.load))
     }
 

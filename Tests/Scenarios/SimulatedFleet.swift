@@ -173,8 +173,8 @@ extension SimulatedFleet: FaultTarget {
         try? await start(node)
     }
 
-    package func transferLeadership(from node: NodeID) async {
+    package func transferLeadership(from node: NodeID) {
         guard let core = cores[node] else { return }
-        _ = await core.onLoop { core.handOverNow() }
+        core.loop.execute { core.handOverNow() }
     }
 }

@@ -1,13 +1,14 @@
 import FlotillaActors
+import FlotillaIO
 package import FlotillaRaft
 
 // What simulations do to a node, and see of it, that its users have no need of.
 
 extension Node {
-    /// Asks other voters to take over what this node leads; nothing where it has not started.
-    package func handOverLeadership() async {
+    /// Asks other voters to take over what this node leads, as soon as its loop runs. Nothing where it has not started.
+    package func handOverLeadership() {
         guard let core = current?.core else { return }
-        _ = await core.onLoop { core.handOverNow() }
+        core.loop.execute { core.handOverNow() }
     }
 
     /// The hash of the state of each group that is hosted here, and the index that it stands for.

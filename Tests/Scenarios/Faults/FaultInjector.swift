@@ -11,8 +11,8 @@ package protocol FaultTarget: AnyObject, Sendable {
     func crash(_ node: NodeID, _ end: SimulatedProcess.End) async
     /// Starts a node that does not run, on the disk that its previous life left. It need not succeed: it is tried again.
     func revive(_ node: NodeID) async
-    /// Asks a node that runs to give up leadership.
-    func transferLeadership(from node: NodeID) async
+    /// Asks a node that runs to give up leadership. Does not wait for it, which may stand still.
+    func transferLeadership(from node: NodeID)
 }
 
 /// Lets the faults of a schedule happen to nodes.
@@ -89,7 +89,7 @@ package final class FaultInjector: @unchecked Sendable {
             world.disk(of: node).losePower(afterChanges: changes, fate)
         case .wallClockJump(let node, let milliseconds):
             world.jumpWallClock(of: node, by: .milliseconds(milliseconds))
-        case .transfer(let node): if target.isRunning(node) { await target.transferLeadership(from: node) }
+        case .transfer(let node): if target.isRunning(node) { target.transferLeadership(from: node) }
         case .failedWrite(let node): world.disk(of: node).failNext(.write)
         case .failedSync(let node): world.disk(of: node).failNext(.sync)
         }

@@ -134,7 +134,7 @@ private struct FaultGenerator {
             return (.powerLossAtWrite(node(), changes: 1 + Int(below(30)), fate()), milliseconds(300...4_000))
         case .pause: return (.pause(node()), milliseconds(50...4_000))
         case .wallClockJump:
-            return (.wallClockJump(node(), milliseconds: Int64(below(120_000)) - 60_000), .zero)
+            return (.wallClockJump(node(), milliseconds: Int64(below(4_000)) - 2_000), .zero)
         case .transfer: return (.transfer(node()), .zero)
         case .slowDisk: return (.slowDisk(node(), milliseconds: 5 + below(300)), milliseconds(500...6_000))
         case .failedWrite: return (.failedWrite(node()), milliseconds(300...4_000))

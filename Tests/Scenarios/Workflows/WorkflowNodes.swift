@@ -21,7 +21,7 @@ final class WorkflowNodes: FaultTarget, @unchecked Sendable {
 
     func revive(_ node: NodeID) async { cluster.restart(number(node)) }
 
-    func transferLeadership(from node: NodeID) async { await self.node(node)?.handOverLeadership() }
+    func transferLeadership(from node: NodeID) { self.node(node)?.handOverLeadership() }
 
     /// Nil while it does not run.
     func node(_ node: NodeID) -> Node? { isRunning(node) ? try? cluster.node(number(node)) : nil }

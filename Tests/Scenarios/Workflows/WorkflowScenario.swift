@@ -25,7 +25,7 @@ private final class WorkflowLoad: @unchecked Sendable {
     private static let workflowName = "random"
     /// What must be done once the faults have ended: a cluster, every run, and equal states.
     private static let formingLimit: Duration = .seconds(30)
-    private static let completionLimit: Duration = .seconds(30)
+    private static let completionLimit: Duration = .seconds(60)
     private static let agreementLimit: Duration = .seconds(30)
     private static let stateCheckInterval: Duration = .seconds(4)
 
