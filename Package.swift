@@ -62,10 +62,11 @@ let package = Package(
             name: "FlotillaExecutable", dependencies: ["Flotilla"],
             path: "Sources/Runtime/Executable", swiftSettings: settings),
 
-        // MARK: Benchmarks: node processes seen from outside
+        // MARK: Benchmarks: node processes seen from outside, and the core alone
+        .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
-            name: "FlotillaBenchmarks", dependencies: ["FlotillaIO"], path: "Benchmarks",
-            exclude: ["orders.jsonl"], swiftSettings: settings),
+            name: "FlotillaBenchmarks", dependencies: ["FlotillaIO", "FlotillaRaft", "CAllocations"],
+            path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations"], swiftSettings: settings),
 
         // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds
         .target(

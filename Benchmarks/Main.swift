@@ -16,6 +16,7 @@ enum FlotillaBench {
         Subcommand(description: StepsBenchmark.command, run: StepsBenchmark.run),
         Subcommand(description: StartBenchmark.command, run: StartBenchmark.run),
         Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
+        Subcommand(description: CoreBenchmark.command, run: CoreBenchmark.run),
     ]
 
     static func main() async {

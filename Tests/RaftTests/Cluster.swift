@@ -3,20 +3,6 @@
 /// Several replicas with disks and a network in memory. Nothing happens by itself: a test, or the random driver,
 /// decides what is persisted, applied, delivered or lost, and when.
 final class Cluster {
-    struct Replica {
-        var raft: Raft
-        var disk = Disk()
-        /// Handed out and not on disk yet, oldest first.
-        var writes: [Persist] = []
-        /// Handed out and not applied yet.
-        var applies: [Apply] = []
-        var machine = Machine()
-        var readStates: [ReadState] = []
-        var failedReads: [UInt64] = []
-        var isUp = true
-        var bootCount = 0
-    }
-
     enum Apply {
         case restore(SnapshotMetadata)
         case entries([Entry])
@@ -136,17 +122,13 @@ final class Cluster {
         let restored = RestoredReplica(
             hardState: disk.hardState, snapshot: disk.snapshot, entries: disk.entries,
             recoveringUntil: disk.recoveringUntil)
-        var replica = Replica(raft: Raft(makeOptions(id, boot), restored: restored), disk: disk)
-        replica.bootCount = boot
+        let replica = Replica(Raft(makeOptions(id, boot), restored: restored), disk: disk, boot: boot)
         if let snapshot = disk.snapshot { replica.machine = machines[snapshot.index]! }
         replicas[id] = replica
     }
 
     var ids: [ReplicaID] { replicas.keys.sorted() }
-    subscript(id: UInt64) -> Raft {
-        get { replicas[ReplicaID(id)]!.raft }
-        set { replicas[ReplicaID(id)]!.raft = newValue }
-    }
+    subscript(id: UInt64) -> Replica { replicas[ReplicaID(id)]! }
 
     // MARK: One step each
 
@@ -280,7 +262,7 @@ final class Cluster {
 
     func elect(_ id: UInt64) {
         for other in ids where replicas[other]!.isUp { replicas[other]!.raft.forgetLeader() }
-        self[id].campaign()
+        self[id].raft.campaign()
         settle()
     }
 
@@ -296,12 +278,12 @@ final class Cluster {
 
     @discardableResult
     func propose(_ id: UInt64, _ text: String) -> ProposalOutcome {
-        self[id].propose([Array(text.utf8)])
+        self[id].raft.propose([Array(text.utf8)])
     }
 
     @discardableResult
     func change(_ id: UInt64, _ change: ConfigurationChange) -> ProposalOutcome {
-        self[id].proposeChange(change, encoded: encode(change))
+        self[id].raft.proposeChange(change, encoded: encode(change))
     }
 
     func encode(_ change: ConfigurationChange) -> [UInt8] {
@@ -332,7 +314,7 @@ final class Cluster {
 
     /// Election safety, and that a leader has everything that was ever applied anywhere.
     private func noteLeader(_ id: ReplicaID) {
-        let raft = replicas[id]!.raft
+        let raft = replicas[id]!
         if let other = leaders[raft.status.term], other != id {
             failure = failure ?? "\(id) and \(other) both lead in term \(raft.status.term)"
         }

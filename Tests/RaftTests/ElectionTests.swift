@@ -62,7 +62,7 @@ import Testing
     @Test("a candidate asks for votes only after its own vote and its log are durable")
     func requestIsDurableFirst() {
         let cluster = Cluster(voters: 3) { $0.usesPreVote = false }
-        cluster[1].campaign()
+        cluster[1].raft.campaign()
         cluster.collect(replica(1))
         #expect(cluster.network.isEmpty)
         cluster.persistOne(replica(1))
@@ -73,7 +73,7 @@ import Testing
     @Test("a candidate's own vote does not count before it is durable")
     func ownVoteIsDurableFirst() {
         let cluster = Cluster(voters: 1) { $0.usesPreVote = false }
-        cluster[1].campaign()
+        cluster[1].raft.campaign()
         cluster.collect(replica(1))
         #expect(cluster[1].status.role == .candidate)
         cluster.persistOne(replica(1))
@@ -83,7 +83,7 @@ import Testing
     @Test("a vote is kept when a candidate of the same term steps down")
     func voteIsKeptWithinTerm() {
         let cluster = Cluster(voters: 3) { $0.usesPreVote = false }
-        cluster[1].campaign()
+        cluster[1].raft.campaign()
         cluster.collect(replica(1))
         cluster.persistOne(replica(1))
         cluster.deliver(
@@ -130,7 +130,7 @@ import Testing
     @Test("a pre-vote that was granted for an earlier round does not count for this one")
     func stalePreVote() {
         let cluster = Cluster(voters: 3)
-        cluster[1].campaign()
+        cluster[1].raft.campaign()
         cluster.collect(replica(1))
         cluster.persistOne(replica(1))
         let term = cluster[1].status.term
@@ -209,8 +209,8 @@ import Testing
             let cluster = Cluster(voters: 3, seed: seed)
             cluster.elect(1)
             cluster.crash(replica(1))
-            cluster[2].leaderLost()
-            cluster[3].leaderLost()
+            cluster[2].raft.leaderLost()
+            cluster[3].raft.leaderLost()
             cluster.settle()
             cluster.tickAll(5)
             let isLed = [2, 3].contains { cluster[$0].status.role == .leader }
@@ -228,11 +228,11 @@ import Testing
         cluster.elect(1)
         cluster.tickAll(2)
         let term = cluster[1].status.term
-        cluster[1].leaderLost()
-        cluster[2].leaderLost()
+        cluster[1].raft.leaderLost()
+        cluster[2].raft.leaderLost()
         #expect(cluster[1].status.role == .leader)
         #expect(cluster[2].status == Status(role: .learner, term: term, leader: nil))
-        cluster[2].tick(100)
+        cluster[2].raft.tick(100)
         #expect(cluster[2].status.role == .learner)
     }
 
@@ -244,8 +244,8 @@ import Testing
             index: index(1), term: Term(1), configuration: Cluster.configuration(voters: 3))
         cluster.boot(replica(8), snapshot: snapshot)
         for id in [8, 9] as [UInt64] {
-            cluster[id].campaign()
-            cluster[id].tick(500)
+            cluster[id].raft.campaign()
+            cluster[id].raft.tick(500)
             #expect(cluster[id].status.role == .follower)
             #expect(cluster[id].status.term <= Term(1))
         }
@@ -269,13 +269,13 @@ import Testing
         }
         #expect(cluster[2].commitIndex == cluster[1].commitIndex)
         #expect(cluster[2].appliedIndex < cluster[2].commitIndex)
-        cluster[2].leaderLost()
-        cluster[2].campaign()
-        cluster[2].tick(100)
+        cluster[2].raft.leaderLost()
+        cluster[2].raft.campaign()
+        cluster[2].raft.tick(100)
         #expect(cluster[2].status.role == .follower)
         cluster.applyOne(replica(2))
         while !cluster.replicas[replica(2)]!.applies.isEmpty { cluster.applyOne(replica(2)) }
-        cluster[2].campaign()
+        cluster[2].raft.campaign()
         #expect(cluster[2].status.role == .preCandidate)
     }
 
@@ -291,7 +291,7 @@ import Testing
     @Test("the votes of replicas outside the configuration do not count")
     func strangersVotesDoNotCount() {
         let cluster = Cluster(voters: 5) { $0.usesPreVote = false }
-        cluster[1].campaign()
+        cluster[1].raft.campaign()
         cluster.collect(replica(1))
         cluster.persistOne(replica(1))
         for stranger in 20...24 as ClosedRange<UInt64> {
@@ -321,12 +321,12 @@ import Testing
         "many ticks at once are one silence: one campaign, one heartbeat, one check of the quorum")
     func manyTicks() {
         let cluster = Cluster(voters: 3)
-        cluster[1].tick(1_000_000)
+        cluster[1].raft.tick(1_000_000)
         cluster.collect(replica(1))
         #expect(cluster.network.count == 2)
         cluster.settle()
         #expect(cluster[1].status.role == .leader)
-        cluster[1].tick(1_000_000)
+        cluster[1].raft.tick(1_000_000)
         #expect(cluster[1].status.role == .leader)
         cluster.collect(replica(1))
         #expect(cluster.network.count == 2)
@@ -337,15 +337,15 @@ import Testing
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
         cluster.propose(1, "lost")
-        cluster[1].readIndex(context: 7)
-        cluster[1].storageFailed()
-        let effects = cluster[1].takeEffects()
+        cluster[1].raft.readIndex(context: 7)
+        cluster[1].raft.storageFailed()
+        let effects = cluster[1].raft.takeEffects()
         #expect(effects.messages.isEmpty && effects.persist == nil && effects.committed.isEmpty)
         #expect(effects.failedReads == [7])
         #expect(effects.statusChange?.role == .follower)
         #expect(cluster.propose(1, "x") == .refused(.fenced))
-        cluster[1].campaign()
-        cluster[1].tick(100)
+        cluster[1].raft.campaign()
+        cluster[1].raft.tick(100)
         cluster.deliver(vote(from: 2, to: 1, term: 50))
         #expect(!cluster[1].hasEffects)
     }

@@ -30,7 +30,7 @@ import Testing
         // Entering and leaving, each once.
         #expect(cluster.history.values.filter { $0.kind == .configuration }.count == 4)
         cluster.isolate([1])
-        cluster[2].leaderLost()
+        cluster[2].raft.leaderLost()
         cluster.tickAll(40)
         #expect([2, 3].contains { cluster[$0].status.role == .leader })
         #expect(cluster.failure == nil)
@@ -173,10 +173,10 @@ import Testing
     func unreadable() {
         let cluster = Cluster(voters: 3)
         let before = cluster[1].configuration
-        #expect(cluster[1].applyConfiguration(nil) == before)
-        #expect(cluster[1].applyConfiguration(ConfigurationChange([])) == before)
+        #expect(cluster[1].raft.applyConfiguration(nil) == before)
+        #expect(cluster[1].raft.applyConfiguration(ConfigurationChange([])) == before)
         #expect(
-            cluster[1].applyConfiguration(ConfigurationChange([.promote(replica(77))])) == before)
+            cluster[1].raft.applyConfiguration(ConfigurationChange([.promote(replica(77))])) == before)
     }
 
     @Test("an explicit joint configuration stays until it is left, and needs both majorities")
@@ -278,8 +278,8 @@ import Testing
         cluster.settle()
         #expect(cluster[1].status.role == .follower)
         #expect(cluster.propose(1, "x") == .refused(.noLeader))
-        cluster[1].campaign()
-        cluster[1].tick(500)
+        cluster[1].raft.campaign()
+        cluster[1].raft.tick(500)
         #expect(cluster[1].status.role == .follower)
         cluster.crash(replica(1))
         cluster.tickAll(60)
@@ -386,7 +386,7 @@ import Testing
         #expect(cluster[1].status.role == .leader)
         #expect(cluster.propose(1, "no more") == .refused(.notMember))
         cluster.heal()
-        cluster[1].reportUnreachable(replica(2))
+        cluster[1].raft.reportUnreachable(replica(2))
         cluster.tickAll(3)
         #expect(cluster[1].status.role == .follower)
         cluster.tickAll(30)
@@ -406,7 +406,7 @@ import Testing
         cluster.settle()
         #expect(cluster[3].configuration.learners == [replica(3)])
         #expect(cluster[3].status.role == .learner)
-        cluster[3].tick(500)
+        cluster[3].raft.tick(500)
         #expect(cluster[3].status.role == .learner)
     }
 

@@ -38,7 +38,7 @@ import Testing
     @Test("a read wakes the group and is answered")
     func readWakes() {
         let cluster = quiet()
-        cluster[2].readIndex(context: 9)
+        cluster[2].raft.readIndex(context: 9)
         cluster.settle()
         #expect(cluster.replicas[replica(2)]!.readStates.map(\.context) == [9])
     }
@@ -63,8 +63,8 @@ import Testing
         cluster.tickAll(30)
         #expect(cluster[1].status == Status(role: .leader, term: term, leader: replica(1)))
         cluster.crash(replica(1))
-        cluster[2].leaderLost()
-        cluster[3].leaderLost()
+        cluster[2].raft.leaderLost()
+        cluster[3].raft.leaderLost()
         cluster.tickAll(60)
         #expect([2, 3].contains { cluster[$0].status.role == .leader })
     }
@@ -96,7 +96,7 @@ import Testing
         #expect(cluster[1].isQuiet && cluster[2].isQuiet)
         cluster.restart(replica(3))
         // The node's return is what the shell reports.
-        cluster[1].wake()
+        cluster[1].raft.wake()
         cluster.tickAll(5)
         #expect(cluster.texts(3) == ["a"])
         cluster.tickAll(10)
@@ -130,7 +130,7 @@ import Testing
     @Test("the leader states its node's epoch, and a new one is agreed upon anew")
     func epoch() {
         let cluster = quiet()
-        cluster[1].setLivenessEpoch(4)
+        cluster[1].raft.setLivenessEpoch(4)
         #expect(!cluster[1].isQuiet)
         cluster.tickAll(6)
         let last = cluster.sent.last { if case .quiesce = $0.body { true } else { false } }

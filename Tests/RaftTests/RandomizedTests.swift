@@ -173,7 +173,7 @@ struct RandomDriver {
     }
 
     private mutating func changeMembers(_ id: ReplicaID) {
-        let raft = cluster.replicas[id]!.raft
+        let raft = cluster.replicas[id]!
         guard raft.status.role == .leader, raft.configuration.nextReplica.rawValue < 9 else {
             if raft.configuration.isJoint { cluster.change(id.rawValue, ConfigurationChange([])) }
             return
@@ -265,7 +265,7 @@ struct RandomDriver {
         for _ in 0..<200 {
             cluster.tickAll()
             guard let leader = agreedLeader() else { continue }
-            let raft = cluster.replicas[leader]!.raft
+            let raft = cluster.replicas[leader]!
             let members = raft.configuration.members.map(\.replica)
             if members.allSatisfy({
                 cluster.replicas[$0]?.machine == cluster.replicas[leader]!.machine

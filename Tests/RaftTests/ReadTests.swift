@@ -16,7 +16,7 @@ import Testing
         cluster.elect(1)
         cluster.propose(1, "a")
         cluster.settle()
-        for id in [1, 2, 4] as [UInt64] { cluster[id].readIndex(context: id) }
+        for id in [1, 2, 4] as [UInt64] { cluster[id].raft.readIndex(context: id) }
         cluster.settle()
         for id in [1, 2, 4] as [UInt64] {
             #expect(states(cluster, id) == [ReadState(context: id, index: cluster[1].commitIndex)])
@@ -48,8 +48,8 @@ import Testing
         cluster.elect(1)
         #expect(cluster[1].status.role == .leader)
         cluster.tickAll(1)
-        cluster[1].readIndex(context: 1)
-        cluster[3].readIndex(context: 3)
+        cluster[1].raft.readIndex(context: 1)
+        cluster[3].raft.readIndex(context: 3)
         cluster.tickAll(3)
         #expect(states(cluster, 1).isEmpty && states(cluster, 3).isEmpty)
         cluster.isolate([2])
@@ -64,7 +64,7 @@ import Testing
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
         cluster.isolate([1])
-        cluster[1].readIndex(context: 5)
+        cluster[1].raft.readIndex(context: 5)
         cluster.tickAll(5)
         #expect(states(cluster, 1).isEmpty)
         cluster.tickAll(20)
@@ -76,11 +76,11 @@ import Testing
     func lateAnswer() {
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
-        cluster[1].readIndex(context: 1)
+        cluster[1].raft.readIndex(context: 1)
         cluster.settle()
         #expect(states(cluster, 1).map(\.context) == [1])
         cluster.isolate([1])
-        cluster[1].readIndex(context: 2)
+        cluster[1].raft.readIndex(context: 2)
         cluster.settle()
         let term = cluster[1].status.term
         for _ in 0..<3 {
@@ -106,7 +106,7 @@ import Testing
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
         let before = cluster.sent.count
-        for context in 0..<100 as Range<UInt64> { cluster[1].readIndex(context: context) }
+        for context in 0..<100 as Range<UInt64> { cluster[1].raft.readIndex(context: context) }
         cluster.settle()
         #expect(states(cluster, 1).count == 100)
         #expect(cluster.sent.count - before == 4)
@@ -117,7 +117,7 @@ import Testing
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
         cluster.isolate([1])
-        cluster[1].readIndex(context: 1)
+        cluster[1].raft.readIndex(context: 1)
         cluster.settle()
         cluster.heal()
         cluster.tickAll(1)
@@ -129,18 +129,18 @@ import Testing
     )
     func failures() {
         let cluster = Cluster(voters: 3)
-        cluster[2].readIndex(context: 1)
+        cluster[2].raft.readIndex(context: 1)
         cluster.settle()
         #expect(failed(cluster, 2) == [1])
         cluster.elect(1)
         cluster.isLost = { if case .readIndex = $0.body { true } else { false } }
-        cluster[2].readIndex(context: 2)
+        cluster[2].raft.readIndex(context: 2)
         cluster.tickAll(9)
         #expect(failed(cluster, 2) == [1])
         cluster.tickAll(1)
         #expect(failed(cluster, 2) == [1, 2])
-        cluster[2].readIndex(context: 3)
-        cluster[2].leaderLost()
+        cluster[2].raft.readIndex(context: 3)
+        cluster[2].raft.leaderLost()
         cluster.collect(replica(2))
         #expect(failed(cluster, 2) == [1, 2, 3])
     }
@@ -163,11 +163,11 @@ import Testing
         cluster.tickAll(3)
         #expect(cluster[1].configuration.isJoint)
         cluster.isolate([4, 5])
-        cluster[1].readIndex(context: 1)
+        cluster[1].raft.readIndex(context: 1)
         cluster.tickAll(2)
         #expect(states(cluster, 1).isEmpty)
         cluster.isolate([2, 3])
-        cluster[1].readIndex(context: 2)
+        cluster[1].raft.readIndex(context: 2)
         cluster.tickAll(2)
         // Each half answered once: together, that confirms the first read, which was asked before both.
         #expect(states(cluster, 1).map(\.context) == [1])

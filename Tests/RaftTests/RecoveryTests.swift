@@ -24,8 +24,8 @@ import Testing
     func noVotes() {
         let cluster = damaged()
         #expect(cluster[3].isRecovering)
-        cluster[3].tick(500)
-        cluster[3].campaign()
+        cluster[3].raft.tick(500)
+        cluster[3].raft.campaign()
         #expect(cluster[3].status.role == .follower)
         let request = Message.VoteRequest(
             lastIndex: index(99), lastTerm: Term(99), isTransfer: true)
@@ -50,7 +50,7 @@ import Testing
         cluster.isolate([2])
         let committed = cluster[1].commitIndex
         // The leader learns of it by a heartbeat, before anything new is proposed.
-        cluster[1].tick()
+        cluster[1].raft.tick()
         cluster.settle()
         #expect(
             cluster[1].progress(of: replica(3))?.isRecovering == true || !cluster[3].isRecovering)
@@ -95,7 +95,7 @@ import Testing
             if case .append = message.body { return true }
             return message.from == replica(2)
         }
-        cluster[1].readIndex(context: 1)
+        cluster[1].raft.readIndex(context: 1)
         cluster.settle()
         cluster.tickAll(3)
         #expect(cluster[3].isRecovering)

@@ -120,7 +120,7 @@ import Testing
             index: index(1), term: Term(1), configuration: Cluster.configuration(voters: 5))
         let alone = Cluster(voters: 5) { $0.usesPreVote = false }
         alone.boot(replica(1), snapshot: founding, entries: [entry(2, 2, "old")])
-        alone[1].campaign()
+        alone[1].raft.campaign()
         alone.collect(replica(1))
         alone.persistOne(replica(1))
         for voter in [2, 3] as [UInt64] {
@@ -210,10 +210,10 @@ import Testing
         let receipt = cluster.replicas[replica(1)]!.writes[0].receipt
         var wrong = receipt
         wrong.lastIndex = receipt.lastIndex.next
-        cluster[1].persisted(wrong)
+        cluster[1].raft.persisted(wrong)
         #expect(cluster[1].durableIndex < receipt.lastIndex)
         cluster.persistOne(replica(1))
-        cluster[1].persisted(receipt)
+        cluster[1].raft.persisted(receipt)
         #expect(cluster[1].durableIndex == receipt.lastIndex)
     }
 
@@ -312,7 +312,7 @@ import Testing
         }
         #expect(cluster[1].progress(of: replica(3))?.inFlight == 2)
         cluster.heal()
-        cluster[1].reportUnreachable(replica(3))
+        cluster[1].raft.reportUnreachable(replica(3))
         #expect(cluster[1].progress(of: replica(3))?.state == .probe)
         cluster.tickAll(3)
         #expect(cluster[1].progress(of: replica(3))?.match == cluster[1].lastIndex)
@@ -350,7 +350,7 @@ import Testing
         cluster.isolate([1])
         // One proposal is taken however large it is.
         #expect(
-            cluster[1].propose([[UInt8](repeating: 1, count: 30)]) != .refused(.tooManyUncommitted))
+            cluster[1].raft.propose([[UInt8](repeating: 1, count: 30)]) != .refused(.tooManyUncommitted))
         #expect(cluster.propose(1, "x") == .refused(.tooManyUncommitted))
         cluster.heal()
         cluster.tickAll(2)
@@ -362,7 +362,7 @@ import Testing
     func pages() {
         let cluster = Cluster(voters: 1) { $0.maxCommittedBytesPerEffects = 60 }
         cluster.elect(1)
-        _ = cluster[1].propose((0..<10).map { [UInt8($0)] })
+        _ = cluster[1].raft.propose((0..<10).map { [UInt8($0)] })
         cluster.collect(replica(1))
         cluster.persistOne(replica(1))
         var pages: [Int] = []

@@ -68,18 +68,18 @@ import Testing
                     .init(
                         previousIndex: metadata.index, previousTerm: metadata.term,
                         commit: next.index, entries: [next]))))
-        let effects = cluster[3].takeEffects()
+        let effects = cluster[3].raft.takeEffects()
         #expect(effects.restore == metadata)
         #expect(effects.persist?.snapshot == metadata)
         #expect(effects.committed.isEmpty)
         #expect(effects.messages.isEmpty)
         #expect(effects.persist?.messagesWhenDurable.count == 2)
-        cluster[3].campaign()
+        cluster[3].raft.campaign()
         #expect(cluster[3].status.role == .follower)
-        cluster[3].persisted(effects.persist!.receipt)
-        #expect(cluster[3].takeEffects().committed.isEmpty)
-        cluster[3].applied(through: metadata.index)
-        #expect(cluster[3].takeEffects().committed == [next])
+        cluster[3].raft.persisted(effects.persist!.receipt)
+        #expect(cluster[3].raft.takeEffects().committed.isEmpty)
+        cluster[3].raft.applied(through: metadata.index)
+        #expect(cluster[3].raft.takeEffects().committed == [next])
     }
 
     @Test("changes handed out before a snapshot came apply to the configuration they were made for")
@@ -143,7 +143,7 @@ import Testing
                 from: replica(1), to: replica(3), term: term,
                 body: .snapshot(.init(index: last.next, term: term, configuration: configuration))))
         #expect(cluster[3].commitIndex == last.next)
-        #expect(cluster[3].takeEffects().restore == nil)
+        #expect(cluster[3].raft.takeEffects().restore == nil)
     }
 
     @Test("an announcement that was lost is repeated; one that failed is followed by a probe")
@@ -156,7 +156,7 @@ import Testing
         cluster.heal()
         cluster.tickAll(5)
         #expect(cluster[1].progress(of: replica(3))?.state == .snapshot)
-        cluster[1].reportSnapshot(replica(3), succeeded: false)
+        cluster[1].raft.reportSnapshot(replica(3), succeeded: false)
         #expect(cluster[1].progress(of: replica(3))?.state == .probe)
         cluster.tickAll(5)
         #expect(cluster.texts(3).count == 10)
@@ -187,7 +187,7 @@ import Testing
         #expect(cluster[1].term(at: LogIndex(last.rawValue - 5)) == nil)
         // An older one, or the same again, changes nothing.
         let metadata = cluster[1].snapshot!
-        cluster[1].snapshotTaken(metadata, keepingEntriesBehind: 0)
+        cluster[1].raft.snapshotTaken(metadata, keepingEntriesBehind: 0)
         #expect(cluster[1].firstIndex == LogIndex(last.rawValue - 3))
     }
 
@@ -213,7 +213,7 @@ import Testing
         let metadata = SnapshotMetadata(
             index: applied, term: cluster[3].term(at: applied)!,
             configuration: cluster[3].configuration)
-        cluster[3].snapshotTaken(metadata, keepingEntriesBehind: 0)
+        cluster[3].raft.snapshotTaken(metadata, keepingEntriesBehind: 0)
         #expect(cluster[3].firstIndex == cluster[3].durableIndex.next)
         cluster.settle()
         #expect(cluster[3].durableIndex == applied)

@@ -7,7 +7,7 @@ import Testing
     func transfer() {
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
-        cluster[1].transferLeadership(to: replica(3))
+        cluster[1].raft.transferLeadership(to: replica(3))
         #expect(cluster.propose(1, "meanwhile") == .refused(.transferring))
         cluster.settle()
         #expect(cluster[3].status.role == .leader)
@@ -24,7 +24,7 @@ import Testing
             cluster.settle()
         }
         cluster.heal()
-        cluster[2].transferLeadership(to: replica(3))
+        cluster[2].raft.transferLeadership(to: replica(3))
         cluster.tickAll(3)
         #expect(cluster[3].status.role == .leader)
         #expect(cluster.texts(3).count == 20)
@@ -35,7 +35,7 @@ import Testing
         let cluster = Cluster(voters: 2, learners: 1)
         cluster.elect(1)
         for target in [1, 3, 77] as [UInt64] {
-            cluster[1].transferLeadership(to: replica(target))
+            cluster[1].raft.transferLeadership(to: replica(target))
             cluster.settle()
             #expect(cluster[1].status.role == .leader)
             #expect(cluster.propose(1, "x") != .refused(.transferring))
@@ -47,7 +47,7 @@ import Testing
         let cluster = Cluster(voters: 3)
         cluster.elect(1)
         cluster.isolate([3])
-        cluster[1].transferLeadership(to: replica(3))
+        cluster[1].raft.transferLeadership(to: replica(3))
         cluster.tickAll(9)
         #expect(cluster.propose(1, "x") == .refused(.transferring))
         cluster.tickAll(1)
@@ -61,7 +61,7 @@ import Testing
         cluster.elect(1)
         cluster.change(1, ConfigurationChange([.demote(replica(2))], transition: .jointImplicit))
         cluster.isLost = { if case .timeoutNow = $0.body { true } else { false } }
-        cluster[1].transferLeadership(to: replica(3))
+        cluster[1].raft.transferLeadership(to: replica(3))
         cluster.settle()
         #expect(cluster[1].configuration.isJoint)
         cluster.tickAll(12)

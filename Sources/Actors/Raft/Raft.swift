@@ -8,7 +8,7 @@
 /// Whoever owns it calls one method at a time, then `takeEffects()`, and acts on them in the order that `Effects`
 /// states. Safety rules are preconditions, also in release builds: a violated one means that a peer, or this
 /// replica's disk, broke its promises, and that going on would lose data.
-public struct Raft: Sendable {
+public struct Raft: ~Copyable, Sendable {
     enum Role: Hashable, Sendable {
         /// Can transition to: `preCandidate`, `candidate`.
         case follower

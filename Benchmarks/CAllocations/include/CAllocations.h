@@ -1,0 +1,10 @@
+#ifndef CALLOCATIONS_H
+#define CALLOCATIONS_H
+
+#include <stdint.h>
+
+/// How often the calling thread has asked for memory so far (malloc, calloc, realloc, and the aligned ones).
+/// Always 0 under a sanitizer, which has an allocator of its own.
+uint64_t callocations_count(void);
+
+#endif
