@@ -97,7 +97,7 @@ public enum Simulation {
             let rest = SimulationLimits(
                 virtualTime: .seconds(1_000_000), steps: world.steps + unwindSteps)
             // Whatever stops these stops them because of the failure already found.
-            _ = world.drive(limits: rest, until: isDone)
+            _ = world.drive(limits: rest, stopsAtFailure: false, until: isDone)
             _ = world.drain(maxSteps: unwindSteps)
         }
         return failure

@@ -14,6 +14,12 @@ public struct SimulationError: Error, Sendable, CustomStringConvertible {
         case conditionNotMet
         /// No thread could be started for the simulation.
         case noThread
+        /// The scenario asked for what cannot be done, such as a crash of a node that does not run.
+        case misuse
+        /// A node ended by itself, and the scenario neither started it again nor took note.
+        case nodeFailed
+        /// Two runs with one seed made different histories.
+        case notDeterministic
     }
     public var code: Code
     public var message: String

@@ -40,6 +40,8 @@ public final class SimulationWorld: @unchecked Sendable {
 
     /// The loop whose item is running.
     private(set) var runningLoop: SimulatedLoop?
+    /// Why the scenario cannot pass any more; the first reason stays.
+    private var failure: SimulationError?
     /// Nothing runs any more; what still arrives is dropped.
     private(set) var hasEnded = false
 
@@ -159,6 +161,11 @@ public final class SimulationWorld: @unchecked Sendable {
         trace.add(.note, node: value, time: now)
     }
 
+    func note(text: String) {
+        trace.add(.note, node: UInt64(text.utf8.count), time: now)
+        trace.add(text: text)
+    }
+
     func note(_ decision: Decision, _ node: NodeID) {
         trace.add(decision, node: node.rawValue, time: now)
     }
@@ -167,6 +174,12 @@ public final class SimulationWorld: @unchecked Sendable {
         -> SimulationError
     {
         SimulationError(code: code, message: message, seed: seed, time: now, cause: cause)
+    }
+
+    /// Ends the simulation with an error, after the item that runs now.
+    func fail(_ error: SimulationError) {
+        preconditionOnThread()
+        if failure == nil { failure = error }
     }
 
     // MARK: For loops and the hook
@@ -204,10 +217,12 @@ public final class SimulationWorld: @unchecked Sendable {
     // MARK: Driving
 
     /// Runs what is ready and lets time pass until `isDone`.
+    /// - Parameter stopsAtFailure: false lets what is left of a scenario that failed go on.
     /// - Returns: why it cannot go on, if that comes first.
-    func drive(limits: SimulationLimits, until isDone: () -> Bool) -> SimulationError? {
+    func drive(limits: SimulationLimits, stopsAtFailure: Bool = true, until isDone: () -> Bool) -> SimulationError? {
         let end = Self.start.advanced(by: limits.virtualTime)
         while !isDone() {
+            if stopsAtFailure, let failure { return failure }
             while ready.isEmpty {
                 guard let next = timers.nextDeadline() else {
                     return error(.deadlock, "nothing can run and no timer is pending\(pausedNodes)")
@@ -223,7 +238,7 @@ public final class SimulationWorld: @unchecked Sendable {
             }
             step()
         }
-        return nil
+        return stopsAtFailure ? failure : nil
     }
 
     /// Runs what can still run without any time passing.

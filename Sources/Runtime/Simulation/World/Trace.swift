@@ -28,6 +28,10 @@ struct Trace {
         }
     }
 
+    mutating func add(text: String) {
+        for byte in text.utf8 { add(byte: byte) }
+    }
+
     private mutating func add(byte: UInt8) {
         hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3
     }

@@ -34,11 +34,12 @@ public struct StartedRun: Hashable, Sendable {
 /// A started run whose result has a type.
 public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
     public let started: StartedRun
-    private let engine: WorkflowEngine
+    private let wait: @Sendable (_ timeout: Duration?) async throws -> Output
 
-    init(_ started: StartedRun, engine: WorkflowEngine) {
+    /// - Parameter wait: how whoever started it waits for the end.
+    package init(_ started: StartedRun, wait: @escaping @Sendable (_ timeout: Duration?) async throws -> Output) {
         self.started = started
-        self.engine = engine
+        self.wait = wait
     }
 
     public var workflowID: String { started.workflowID }
@@ -49,7 +50,7 @@ public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
     /// - Throws: `WorkflowError` with `failed` when the workflow failed, and with `timedOut`, `stopped`,
     ///   `unavailable` or `undecodableResult`; `CancellationError`.
     public func result(timeout: Duration? = nil) async throws -> Output {
-        try await engine.result(of: started.workflowID, as: Output.self, timeout: timeout)
+        try await wait(timeout)
     }
 }
 
@@ -65,7 +66,9 @@ extension WorkflowEngine {
         let bytes = try encodeValue(input, "the input of \(workflow.type)")
         let started = try await start(
             type: workflow.type.name, version: workflow.type.version, id: id, input: bytes)
-        return WorkflowRun(started, engine: self)
+        return WorkflowRun(started) { timeout in
+            try await self.result(of: id, as: Output.self, timeout: timeout)
+        }
     }
 
     /// The same with JSON.
