@@ -4,8 +4,7 @@ public import FlotillaRaft
 /// One simulated fleet: virtual time, one ready list from which a seeded generator picks, links, disks and processes.
 ///
 /// Made by `Simulation.run`. Confined to the simulation's own thread, which drives it; every call checks that, and
-/// traps when it comes from elsewhere: then a task has escaped, by `Task.sleep`, `Task.yield` or `@MainActor`, none of
-/// which a simulation can hold.
+/// traps when it comes from elsewhere. A task that would leave by `Task.sleep` or `@MainActor` ends it with an error.
 public final class SimulationWorld: @unchecked Sendable {
     // Unchecked: all state is touched on the simulation's thread only; entry points call `preconditionOnThread`.
     public let seed: UInt64
@@ -61,8 +60,8 @@ public final class SimulationWorld: @unchecked Sendable {
         precondition(
             ExecutorHook.isInside(self),
             """
-            the simulation with seed \(seed) was entered from a foreign thread: a task left it, by Task.sleep, \
-            Task.yield or @MainActor. Use world.sleep or the loop's timers instead
+            the simulation with seed \(seed) was entered from a foreign thread: a task left it, by an executor, a \
+            queue or a thread of its own. What runs in a simulation must stay on its thread
             """)
     }
 
@@ -196,6 +195,8 @@ public final class SimulationWorld: @unchecked Sendable {
 
     func enqueueGlobal(_ job: UnownedJob) { ready.append(.job(job)) }
 
+    func makeReady(_ work: @escaping @Sendable () -> Void) { ready.append(.work(work)) }
+
     func makeReady(_ loop: SimulatedLoop) {
         loop.isReady = true
         ready.append(.loop(loop))
@@ -258,7 +259,7 @@ public final class SimulationWorld: @unchecked Sendable {
         while let (sequence, action) = timers.popDue(at: now) {
             switch action {
             case .loop(let loop, _): loop.append(.timer(sequence))
-            case .world(let work): ready.append(.work(work))
+            case .world(let work): makeReady(work)
             case .sleeper(let continuation):
                 trace.add(.wake, node: 0, time: now)
                 continuation.resume()
