@@ -84,12 +84,10 @@ public final class SimulatedDisk: @unchecked Sendable {
         return true
     }
 
-    /// Loses everything, as a replaced disk has. Only while no process of the node is alive.
+    /// Loses everything, as a replaced disk has. Only while no process of the node is alive;
+    /// otherwise the simulation fails.
     public func wipe() {
-        precondition(
-            world.processes[node] == nil, "\(node) still runs on the disk that is to be wiped")
-        root = DiskDirectory()
-        pendingEntries = []
+        replace(with: DiskCopy(root: DiskDirectory()))
     }
 
     /// What would be found on the disk if the power failed now and every unsynced change were dropped.
@@ -99,10 +97,12 @@ public final class SimulatedDisk: @unchecked Sendable {
     }
 
     /// Puts an earlier copy of a disk, of this node or another, in place of what is there. Only while no process of the
-    /// node is alive.
+    /// node is alive; otherwise the simulation fails.
     public func replace(with copy: DiskCopy) {
-        precondition(
-            world.processes[node] == nil, "\(node) still runs on the disk that is to be replaced")
+        guard world.processes[node] == nil else {
+            return world.fail(
+                world.error(.misuse, "\(node) runs on the disk that is to be replaced; crash or stop it first"))
+        }
         var copied: [ObjectIdentifier: DiskFile] = [:]
         root = copy.root.durableCopy(&copied)
         pendingEntries = []

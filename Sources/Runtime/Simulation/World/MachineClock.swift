@@ -18,7 +18,8 @@ final class MachineClock: @unchecked Sendable {
 
     func setRate(_ secondsPerSecond: Double, at now: MonotonicTime) {
         precondition(
-            (0.001...1_000).contains(secondsPerSecond), "a clock at \(secondsPerSecond) times its speed is not simulated")
+            (0.001...1_000).contains(secondsPerSecond),
+            "a clock at \(secondsPerSecond) times its speed is not simulated")
         base = time(at: now)
         since = now
         rate = UInt64((secondsPerSecond * Double(Self.unit)).rounded())

@@ -20,6 +20,8 @@ public struct SimulationError: Error, Sendable, CustomStringConvertible {
         case misuse
         /// A node ended by itself, and the scenario neither started it again nor took note.
         case nodeFailed
+        /// Two replicas made different states of the same entries.
+        case diverged
         /// Two runs with one seed made different histories.
         case notDeterministic
     }
