@@ -50,7 +50,9 @@ let package = Package(
             name: "Flotilla", dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors"],
             path: "Sources/Runtime", exclude: ["Simulation", "Executable"],
             swiftSettings: settings),
-        .target(name: "CSimulationHook", path: "Sources/Runtime/Simulation/CSimulationHook"),
+        .target(
+            name: "CSimulationHook", path: "Sources/Runtime/Simulation/CSimulationHook",
+            linkerSettings: [.linkedLibrary("dispatch")]),
         .target(
             name: "FlotillaSimulation",
             dependencies: [

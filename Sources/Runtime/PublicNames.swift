@@ -8,3 +8,4 @@ public import FlotillaRaft
 public typealias NodeID = FlotillaRaft.NodeID
 public typealias GroupSettings = FlotillaActors.GroupSettings
 public typealias FlotillaLogger = FlotillaIO.FlotillaLogger
+public typealias LeaderChange = FlotillaActors.LeaderChange

@@ -4,5 +4,5 @@ package import FlotillaRaft
 package protocol GroupObserver: AnyObject, Sendable {
     /// The core has taken its input, and this is what it wants done. Called on the group's loop, before any of it is.
     /// - Parameter boot: tells the lives of one replica apart.
-    func replica(_ replica: ReplicaIdentity, boot: UInt64, stepped core: Raft, into effects: Effects)
+    func replica(_ replica: ReplicaIdentity, boot: UInt64, stepped core: borrowing Raft, into effects: Effects)
 }

@@ -39,6 +39,7 @@ public actor RaftGroup {
     /// Set once: the group takes no further part on this node.
     private(set) var stopReason: GroupError?
     var snapshots: SnapshotState
+    var leaderWatchers = LeaderWatchers()
     /// The level that the cluster agreed on; commands are proposed at it.
     nonisolated let featureLevel: FeatureLevel
     /// Whether this replica's identity is part of a write already.
@@ -161,6 +162,7 @@ public actor RaftGroup {
         for completion in pending.removeAll() { completion.finish(.failure(reason)) }
         for completion in reads.removeAll() { completion.finish(.failure(reason)) }
         stateMachine.didApplyBatch()
+        leaderWatchers.finish()
     }
 
     /// The node ends: nothing is asked of the group any more.
@@ -206,6 +208,7 @@ public actor RaftGroup {
         logger.info(
             "\(identity.group) is \(status.role.rawValue) at term \(status.term)",
             ["leader": leader.map(\.description) ?? "none"])
+        leaderWatchers.tell(LeaderChange(term: status.term, leader: leader, isLocal: status.role == .leader))
         if status.leader != nil { leaderDidChange(term: status.term) }
     }
 }

@@ -51,7 +51,7 @@ extension Problem {
 
     private init(_ error: NodeError) {
         switch error.code {
-        case .unknownNode: self = .notFound(error.message)
+        case .unknownNode, .unknownGroup: self = .notFound(error.message)
         case .invalidConfiguration, .joinRefused: self = .unprocessable(error.message)
         case .dataUnusable, .listenFailed, .alreadyRunning, .stopped:
             self = .unavailable("\(error.message); ask another node")

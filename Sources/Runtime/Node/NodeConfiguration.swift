@@ -98,6 +98,7 @@ public struct NodeError: Error, Hashable, Sendable, CustomStringConvertible {
         case listenFailed
         case alreadyRunning
         case unknownNode
+        case unknownGroup
         case stopped
     }
     public var code: Code

@@ -1,4 +1,4 @@
-import FlotillaActors
+public import FlotillaActors
 import FlotillaIO
 public import FlotillaRaft
 
@@ -45,6 +45,24 @@ extension Node {
     /// - Parameter withHashes: also a hash of each group's state, which costs a walk over all of it.
     public func status(withHashes: Bool = false) async throws -> NodeStatus {
         try await running().status(withHashes: withHashes)
+    }
+
+    /// Who leads a group, as this node knows it: now, and with every change. Ends when the node or the group stops. A
+    /// slow reader misses older changes, and never the newest.
+    /// - Parameter group: its number, as in `NodeStatus.Group`; the group that runs workflows by default.
+    /// - Throws: `NodeError` when the node has stopped or has no such group; `CancellationError`.
+    public func leaderChanges(of group: UInt64 = 2) async throws -> AsyncStream<LeaderChange> {
+        let hosted = try await running().core.hosted
+        // Every node gets a replica of both groups; a node that has just joined waits for them.
+        let known = [NodeStart.managementGroup, NodeStart.executionGroup].map(\.group)
+        guard known.contains(GroupID(group)) else {
+            throw NodeError(.unknownGroup, "there is no group \(group); the groups are \(known.map(\.rawValue))")
+        }
+        do {
+            return try await hosted.group(GroupID(group)).leaderChanges()
+        } catch let error as GroupError {
+            throw NodeError(.stopped, error.message)
+        }
     }
 
     /// Returns when this node has its place in the cluster: both groups have a leader that this node knows, and

@@ -82,7 +82,7 @@ public struct WorkflowContext: Sendable {
 }
 
 /// What a step's body may tell the outside world about itself.
-public struct StepContext: Hashable, Sendable {
+public struct StepContext: Sendable {
     /// The same for every attempt at this step: send it along, so that the receiver can drop repetitions.
     public let idempotencyKey: String
     /// The owner's epoch. It rises with every change of the owner: a receiver that remembers the highest can refuse an
@@ -90,6 +90,9 @@ public struct StepContext: Hashable, Sendable {
     public let fencingToken: UInt64
     /// Counts the attempts of this owner, from 1.
     public let attempt: Int
+    /// The node's clock, for waits inside the body such as the pause before another attempt. It drives a simulation's
+    /// time where the system's clocks would leave it.
+    public let clock: NodeClock
     /// Whether an earlier owner may have run the body already: it recorded no result.
     public var mayBeRepetition: Bool { fencingToken > 1 }
 }

@@ -22,20 +22,15 @@ import Testing
     func foundingIsInterrupted() async throws {
         for changes in 1...40 {
             for seed in Simulation.seeds(1) {
-                _ = try await Simulation.run(seed: seed) { world in
-                    world.disk(of: NodeID(1)).losePower(afterChanges: changes, .prefixKept)
-                    try await SimulatedNodes.inWorld(world, 1, [Self.waiting], untilFormed: false) { nodes in
-                        let process = world.process(of: NodeID(1))!
-                        try await world.wait(until: "power lost or founded", within: .seconds(20)) {
-                            guard process.isAlive else { return true }
-                            return (try? await nodes.node(1).status().ready) ?? false
-                        }
-                        if !process.isAlive {
-                            nodes.crash(1)
-                            nodes.start(1)
-                        }
-                        try await nodes.untilFormed()
+                try await withSimulation(seed: seed, nodes: 0, workflows: []) { simulation in
+                    simulation.world.disk(of: NodeID(1)).losePower(afterChanges: changes, .prefixKept)
+                    simulation.addNode(workflows: [Self.waiting])
+                    try await simulation.wait(until: "power lost or founded", within: .seconds(20)) {
+                        guard simulation.runningNodes == [1] else { return true }
+                        return (try? await simulation.node(1).status().ready) ?? false
                     }
+                    if simulation.runningNodes == [] { simulation.restart(1) }
+                    try await simulation.untilFormed()
                 }
             }
         }
@@ -43,46 +38,46 @@ import Testing
 
     @Test("a cluster whose logs are compacted into snapshots finds itself again after all of it lost power")
     func restartFromSnapshots() async throws {
-        try await SimulatedNodes.run(3, seeds: 3, workflows: [Self.waiting]) { nodes in
-            nodes.snapshotThreshold = 1
-            for id in nodes.ids {
-                await nodes.stop(id)
-                nodes.start(id)
-                try await nodes.untilFormed()
+        try await withSimulations(seeds: 3, nodes: 3, workflows: [Self.waiting]) { simulation in
+            simulation.configure = { $0.groups.snapshotThreshold = 1 }
+            for id in simulation.nodes {
+                await simulation.stop(id)
+                simulation.restart(id)
+                try await simulation.untilFormed()
             }
-            _ = try await nodes.node(1).start(Self.waiting, id: "a", input: 1)
-            #expect(try await nodes.node(2).result(of: "a", as: Int.self) == 15)
-            try await nodes.world.sleep(for: .seconds(5))
-            for id in nodes.ids { nodes.crash(id, .powerLost(.dropped)) }
-            for id in nodes.ids { nodes.start(id) }
-            try await nodes.untilFormed()
+            _ = try await simulation.node(1).start(Self.waiting, id: "a", input: 1)
+            #expect(try await simulation.node(2).result(of: "a", as: Int.self) == 15)
+            await simulation.advance(by: .seconds(5))
+            for id in simulation.nodes { simulation.crash(id, unsynced: .dropped) }
+            for id in simulation.nodes { simulation.restart(id) }
+            try await simulation.untilFormed()
         }
     }
 
     @Test("of two nodes the one that votes and leads can be removed: the other takes its place")
     func theOnlyVoterIsRemoved() async throws {
-        try await SimulatedNodes.run(2, seeds: 3, workflows: [Self.waiting]) { nodes in
-            _ = try await nodes.node(1).start(Self.waiting, id: "a", input: 1)
-            try await nodes.node(2).removeNode(NodeID(1))
-            try await nodes.wait("node 2 alone") { nodes in
-                try await nodes[2]!.status().groups.allSatisfy {
+        try await withSimulations(seeds: 3, nodes: 2, workflows: [Self.waiting]) { simulation in
+            _ = try await simulation.node(1).start(Self.waiting, id: "a", input: 1)
+            try await simulation.node(2).removeNode(NodeID(1))
+            try await simulation.wait(until: "node 2 is alone") {
+                try await simulation.node(2).status().groups.allSatisfy {
                     $0.voters == [2] && $0.learners == [] && $0.leader == 2
                 }
             }
-            nodes.crash(1)
-            #expect(try await nodes.node(2).result(of: "a", as: Int.self) == 15)
+            simulation.crash(1)
+            #expect(try await simulation.node(2).result(of: "a", as: Int.self) == 15)
         }
     }
 
     @Test("a node whose log cannot be written loses its workflows to others, and says what is wrong with it")
     func failedDisk() async throws {
-        try await SimulatedNodes.run(3, seeds: 4, workflows: [Self.waiting]) { nodes in
-            _ = try await nodes.node(1).start(Self.waiting, id: "a", input: 1)
-            let owner = try await nodes.owner(of: "a")!
-            nodes.world.disk(of: NodeID(owner)).failNext(.sync)
-            let other = nodes.ids.first { $0 != owner }!
-            #expect(try await nodes.node(other).result(of: "a", as: Int.self, timeout: .seconds(60)) == 15)
-            let status = try await nodes.node(owner).status()
+        try await withSimulations(seeds: 4, nodes: 3, workflows: [Self.waiting]) { simulation in
+            _ = try await simulation.node(1).start(Self.waiting, id: "a", input: 1)
+            let owner = try await simulation.owner(of: "a")!
+            try simulation.disk(owner).failNext(.sync)
+            let other = simulation.nodes.first { $0 != owner }!
+            #expect(try await simulation.node(other).result(of: "a", as: Int.self, timeout: .seconds(60)) == 15)
+            let status = try await simulation.node(owner).status()
             #expect(!status.ready)
             #expect(status.warnings.contains { $0.contains("could not be written") }, "\(status.warnings)")
         }
@@ -90,25 +85,25 @@ import Testing
 
     @Test("a removed node that comes back with an empty disk is a new member under its old id")
     func comesBackEmpty() async throws {
-        try await SimulatedNodes.run(3, seeds: 8, workflows: [Self.waiting]) { nodes in
-            nodes.crash(3, .powerLost(.dropped))
-            nodes.world.disk(of: NodeID(3)).wipe()
-            try await nodes.node(2).removeNode(NodeID(3))
-            nodes.start(3)
-            try await nodes.untilFormed()
-            let replicas = try await nodes.node(3).status().groups.map(\.replica)
+        try await withSimulations(seeds: 8, nodes: 3, workflows: [Self.waiting]) { simulation in
+            simulation.crash(3, unsynced: .dropped)
+            try simulation.disk(3).wipe()
+            try await simulation.node(2).removeNode(NodeID(3))
+            simulation.restart(3)
+            try await simulation.untilFormed()
+            let replicas = try await simulation.node(3).status().groups.map(\.replica)
             #expect(replicas.allSatisfy { $0 > 3 }, "a replica id is used once: \(replicas)")
         }
     }
 
     @Test("nothing of a node is left in memory after it has ended")
     func nothingIsLeft() async throws {
-        try await SimulatedNodes.run(3, seeds: 1, workflows: [Self.waiting]) { nodes in
-            _ = try await nodes.node(1).start(Self.waiting, id: "a", input: 1)
+        try await withSimulations(seeds: 1, nodes: 3, workflows: [Self.waiting]) { simulation in
+            _ = try await simulation.node(1).start(Self.waiting, id: "a", input: 1)
             let watch = Watch()
-            try await watch.look(at: nodes.node(2))
-            await nodes.stop(2)
-            try await nodes.world.sleep(for: .seconds(5))
+            try await watch.look(at: simulation.node(2))
+            await simulation.stop(2)
+            await simulation.advance(by: .seconds(5))
             #expect(watch.left == [])
         }
     }

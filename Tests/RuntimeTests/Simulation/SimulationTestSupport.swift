@@ -1,3 +1,5 @@
+import Flotilla
+import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
@@ -72,5 +74,16 @@ extension SimulatedLoop {
         await withCheckedContinuation { continuation in
             execute { continuation.resume(returning: work()) }
         }
+    }
+}
+
+/// Runs a scenario on whole nodes for each of some seeds, with snapshots often enough to matter.
+func withSimulations(
+    seeds count: Int, nodes: Int = 3, workflows: [any RegisterableWorkflow],
+    _ body: @escaping @Sendable (SimulatedCluster) async throws -> Void
+) async throws {
+    for seed in Simulation.seeds(count) {
+        try await withSimulation(
+            seed: seed, nodes: nodes, workflows: workflows, configure: { $0.groups.snapshotThreshold = 200 }, body)
     }
 }

@@ -299,28 +299,6 @@ import Testing
         #expect(hashes[1] == [alone.traceHash])
     }
 
-    @Test("a task that waits for real time is noticed: the world comes to a stop without it")
-    func realSleep() async throws {
-        let error = await failure {
-            try await Simulation.run(seed: 1) { _ in try await Task.sleep(for: .seconds(3600)) }
-        }
-        #expect(error?.code == .deadlock)
-    }
-
-    @Test(
-        "a task that leaves the simulation's thread ends in a trap or a deadlock, and never passes")
-    func escapedTask() async {
-        await #expect(processExitsWith: .failure) {
-            // Who is first decides: the escaped task traps, or the world without it comes to a stop.
-            // Often, because a pool thread may be done with the yield before this task has even suspended.
-            let error = await failure {
-                try await Simulation.run(seed: 1) { _ in for _ in 0..<10_000 { await Task.yield() }
-                }
-            }
-            exit(error?.code == .deadlock ? EXIT_FAILURE : EXIT_SUCCESS)
-        }
-    }
-
     @Test("what is noted becomes part of the trace hash")
     func notes() async throws {
         let one = try await Simulation.run(seed: 1) { $0.note(1) }

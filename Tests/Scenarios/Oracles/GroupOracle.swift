@@ -59,7 +59,7 @@ package final class GroupOracle: GroupObserver, @unchecked Sendable {
     }
 
     package func replica(
-        _ replica: ReplicaIdentity, boot: UInt64, stepped core: Raft, into effects: Effects
+        _ replica: ReplicaIdentity, boot: UInt64, stepped core: borrowing Raft, into effects: Effects
     ) {
         steps += 1
         core.assertInvariants()
@@ -79,7 +79,7 @@ package final class GroupOracle: GroupObserver, @unchecked Sendable {
 
     // MARK: Checks
 
-    private func checkProgress(_ life: Life, _ core: Raft, _ effects: Effects) {
+    private func checkProgress(_ life: Life, _ core: borrowing Raft, _ effects: Effects) {
         var progress = lives[life] ?? Progress()
         if core.status.term < progress.term {
             fail("the term of \(life.replica) fell from \(progress.term) to \(core.status.term)")
@@ -103,7 +103,7 @@ package final class GroupOracle: GroupObserver, @unchecked Sendable {
         lives[life] = progress
     }
 
-    private func checkLeader(_ life: Life, _ core: Raft, _ term: Term) {
+    private func checkLeader(_ life: Life, _ core: borrowing Raft, _ term: Term) {
         elections += 1
         let known = group(life.key).leaders.updateValue(life.replica, forKey: term)
         if let known, known != life.replica { fail("\(known) and \(life.replica) both lead in term \(term)") }

@@ -83,9 +83,17 @@ extension SimulatedCluster {
         world.jumpWallClock(of: id(number), by: offset)
     }
 
+    /// Lets a node's clocks run at `rate` seconds per second of virtual time, for good; 1 is right.
+    public func setClockRate(of number: Int, to rate: Double) {
+        guard areNodes([number]) else { return }
+        note("clocks run at \(rate) times their speed", node: number)
+        world.setClockRate(of: id(number), to: rate)
+    }
+
     // MARK: Disks
 
-    /// A node's disk, which outlives its processes: slow, failing, full or damaged, as its members say.
+    /// A node's disk, which outlives its processes. Its members make it slow, full or failing, damage it, or put an old
+    /// copy of it back.
     /// - Throws: `SimulationError` (`misuse`) where no node has the number.
     public func disk(_ number: Int) throws -> SimulatedDisk {
         guard nodes.contains(number) else { throw misuse("there is no node \(number); the nodes are \(nodes)") }

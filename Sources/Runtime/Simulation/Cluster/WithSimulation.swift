@@ -27,17 +27,20 @@ import FlotillaIO
 ///   - nodes: how many there are at the beginning. With 0 the scenario adds its own.
 ///   - workflows: what each of them can run.
 ///   - limits: how far virtual time may go, an hour by default, and how many steps may be taken.
+///   - configure: changes each node's configuration before it starts; see `SimulatedCluster.configure`.
 /// - Returns: what `body` returned, and the hash of the history.
 /// - Throws: `SimulationError`, always with the seed: `bodyFailed` where `body` threw, and others where the scenario
 ///   did not reach its end, left something behind, or did what cannot be done.
 @discardableResult
 public func withSimulation<Value: Sendable>(
     seed: UInt64, nodes: Int = 3, workflows: [any RegisterableWorkflow], limits: SimulationLimits = SimulationLimits(),
+    configure: (@Sendable (inout NodeConfiguration) -> Void)? = nil,
     _ body: @escaping @Sendable (_ simulation: SimulatedCluster) async throws -> Value
 ) async throws -> SimulationResult<Value> {
     precondition(nodes >= 0, "a cluster of \(nodes) nodes cannot be simulated")
     return try await Simulation.run(seed: seed, limits: limits) { world in
         try await withCluster(in: world) { simulation in
+            simulation.configure = configure
             for _ in 0..<nodes { simulation.addNode(workflows: workflows) }
             if nodes > 0 { try await simulation.untilFormed() }
             return try await body(simulation)

@@ -16,6 +16,28 @@ enum DiskNode {
 final class DiskDirectory {
     var current: [String: DiskNode] = [:]
     var durable: [String: DiskNode] = [:]
+
+    /// What is durable in it, as if it had been read after a power failure. A file under two names stays one file.
+    func durableCopy(_ copied: inout [ObjectIdentifier: DiskFile]) -> DiskDirectory {
+        let copy = DiskDirectory()
+        for (name, node) in durable {
+            switch node {
+            case .directory(let directory): copy.durable[name] = .directory(directory.durableCopy(&copied))
+            case .file(let file):
+                let known = copied[ObjectIdentifier(file)] ?? DiskFile(holding: file.durable)
+                copied[ObjectIdentifier(file)] = known
+                copy.durable[name] = .file(known)
+            }
+        }
+        copy.current = copy.durable
+        return copy
+    }
+}
+
+/// A disk's durable content at some moment; see `SimulatedDisk.copy`.
+public struct DiskCopy: @unchecked Sendable {
+    // Unchecked: never changed; it is copied again when it is put in place.
+    let root: DiskDirectory
 }
 
 /// A change of directories that is not durable yet.
@@ -51,6 +73,11 @@ final class DiskFile {
     private(set) var durable: [UInt8] = []
     /// In order, what `current` has and `durable` has not.
     private(set) var pending: [Change] = []
+
+    init(holding bytes: [UInt8] = []) {
+        current = bytes
+        durable = bytes
+    }
 
     func make(_ change: Change) {
         Self.apply(change, to: &current)

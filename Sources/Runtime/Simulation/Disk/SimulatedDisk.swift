@@ -38,6 +38,11 @@ public final class SimulatedDisk: @unchecked Sendable {
     public internal(set) var counts = Counts()
     /// How long a worker's piece of work takes on this machine.
     public var latency: ClosedRange<Duration> = .microseconds(100)...(.milliseconds(2))
+    /// How much later than its end the node hears of a piece of work. What two workers do may end in one order and be
+    /// heard of in the other.
+    public var completionDelay: ClosedRange<Duration> = .zero ... .zero
+    /// How many bytes fit on the disk; a write that would make the files larger fails with ENOSPC. Nil for no limit.
+    public var capacity: Int?
     /// The probability that a call fails with EIO. A failed write has written a part; after a failed sync the changes
     /// are lost, though a later sync succeeds.
     public var failureRate: [Operation: Double] = [:]
@@ -79,11 +84,27 @@ public final class SimulatedDisk: @unchecked Sendable {
         return true
     }
 
-    /// Loses everything, as a replaced disk has. Only while no process of the node is alive.
+    /// Loses everything, as a replaced disk has. Only while no process of the node is alive;
+    /// otherwise the simulation fails.
     public func wipe() {
-        precondition(
-            world.processes[node] == nil, "\(node) still runs on the disk that is to be wiped")
-        root = DiskDirectory()
+        replace(with: DiskCopy(root: DiskDirectory()))
+    }
+
+    /// What would be found on the disk if the power failed now and every unsynced change were dropped.
+    public func copy() -> DiskCopy {
+        var copied: [ObjectIdentifier: DiskFile] = [:]
+        return DiskCopy(root: root.durableCopy(&copied))
+    }
+
+    /// Puts an earlier copy of a disk, of this node or another, in place of what is there. Only while no process of the
+    /// node is alive; otherwise the simulation fails.
+    public func replace(with copy: DiskCopy) {
+        guard world.processes[node] == nil else {
+            return world.fail(
+                world.error(.misuse, "\(node) runs on the disk that is to be replaced; crash or stop it first"))
+        }
+        var copied: [ObjectIdentifier: DiskFile] = [:]
+        root = copy.root.durableCopy(&copied)
         pendingEntries = []
     }
 
@@ -173,6 +194,14 @@ public final class SimulatedDisk: @unchecked Sendable {
         guard world.chance(failureRate[operation] ?? 0) else { return nil }
         counts.failures += 1
         return EIO
+    }
+
+    /// Whether a file may grow by so many bytes.
+    func hasRoom(for growth: Int) -> Bool {
+        guard let capacity, growth > 0 else { return true }
+        var used = 0
+        collect(root, path: "", \.current) { _, file in used += file.current.count }
+        return used + growth <= capacity
     }
 
     /// Called after each change. True if the power fails now.

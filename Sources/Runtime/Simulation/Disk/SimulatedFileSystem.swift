@@ -162,6 +162,10 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
             file.make(.write(offset: Int(offset), bytes: bytes.prefix(part)))
             throw FileError(operation: "write", path: path, errno: errno)
         }
+        guard disk.hasRoom(for: Int(offset) + bytes.count - file.current.count) else {
+            disk.counts.failures += 1
+            throw FileError(operation: "write", path: path, errno: ENOSPC)
+        }
         disk.counts.bytesWritten += UInt64(bytes.count)
         file.make(.write(offset: Int(offset), bytes: bytes[...]))
         try changed("write", path)

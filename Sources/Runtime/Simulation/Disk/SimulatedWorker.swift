@@ -7,6 +7,7 @@ public final class SimulatedWorker: Worker, @unchecked Sendable {
     /// Outlives this: the world keeps every process until the run is over.
     private unowned let process: SimulatedProcess
     private var busyUntil = MonotonicTime(nanoseconds: 0)
+    private var lastCompletion = MonotonicTime(nanoseconds: 0)
     private var pending = 0
     private var isShutDown = false
     private var waiters: [UnsafeContinuation<Void, Never>] = []
@@ -24,10 +25,18 @@ public final class SimulatedWorker: Worker, @unchecked Sendable {
         busyUntil = max(world.now, busyUntil).advanced(by: duration)
         pending += 1
         process.pendingWork += 1
-        world.at(busyUntil) { [self] in
-            work()
+        let late = world.random(in: world.disk(of: process.node).completionDelay)
+        // One worker's completions keep their order, as a thread's do; those of two workers do not.
+        lastCompletion = max(busyUntil.advanced(by: late), lastCompletion)
+        let isLate = lastCompletion > busyUntil
+        let heardAt = lastCompletion
+        let complete: @Sendable () -> Void = { [self] in
             loop.execute(completion)
             finishOne()
+        }
+        world.at(busyUntil) {
+            work()
+            if isLate { world.at(heardAt, complete) } else { complete() }
         }
     }
 

@@ -7,13 +7,22 @@ enum ExecutorHook {
     private static let isInstalled: Bool = {
         csimulation_install { world, job in
             guard let world, let job else { return }
-            // The pointer was set by `enter` on this thread, whose caller holds the world until `leave`.
-            let current = Unmanaged<SimulationWorld>.fromOpaque(world).takeUnretainedValue()
             // A job is one pointer; that is how the runtime hands it over.
-            current.enqueueGlobal(unsafeBitCast(job, to: UnownedJob.self))
+            current(world).enqueueGlobal(unsafeBitCast(job, to: UnownedJob.self))
+        }
+        csimulation_install_leave { world, exit, context, work in
+            guard let world else { return }
+            // The runtime's own pointer, which comes back to it on this thread.
+            nonisolated(unsafe) let context = context
+            current(world).leave(exit) { work?(context) }
         }
         return true
     }()
+
+    private static func current(_ world: UnsafeMutableRawPointer) -> SimulationWorld {
+        // The pointer was set by `inside` on this thread, whose caller holds the world meanwhile.
+        Unmanaged<SimulationWorld>.fromOpaque(world).takeUnretainedValue()
+    }
 
     /// Makes `world` the calling thread's simulation while `body` runs. The world must outlive the call.
     static func inside<Result>(_ world: SimulationWorld, _ body: () -> Result) -> Result {
@@ -32,5 +41,31 @@ enum ExecutorHook {
     /// Runs a job as the global pool would: on no executor.
     static func run(_ job: UnownedJob) {
         csimulation_run_job(unsafeBitCast(job, to: UnsafeMutableRawPointer.self))
+    }
+}
+
+extension SimulationWorld {
+    /// A task tries to leave the simulation. A yield stays in it; everything else fails it.
+    func leave(_ exit: csimulation_exit, _ work: @escaping @Sendable () -> Void) {
+        switch exit {
+        case csimulation_yield:
+            makeReady(work)
+        case csimulation_main_actor:
+            // Not run: the main actor's state belongs to another thread.
+            fail(
+                error(
+                    .escape,
+                    "a task calls the main actor, which runs in real time; simulated code can use every other actor"))
+        default:
+            fail(
+                error(
+                    .escape,
+                    """
+                    a task sleeps in real time, by Task.sleep or a clock of the system. Use what the simulation drives: \
+                    context.sleep in a workflow, the step context's clock in a step, simulation.advance in the scenario
+                    """))
+            // So that the task can be cancelled and end.
+            makeReady(work)
+        }
     }
 }

@@ -9,8 +9,10 @@ public final class SimulatedLoop: Loop, @unchecked Sendable {
     // Unchecked: everything here is touched on the simulation's thread only; `enqueue`, `execute` and the rest check.
     public let node: NodeID
     let world: SimulationWorld
-    /// Whose wall clock it shows and whose death makes its timers unimportant.
+    /// Whose death makes its timers unimportant.
     unowned let process: SimulatedProcess
+    /// Its machine's.
+    let clock: MachineClock
 
     enum Item {
         case job(UnownedJob)
@@ -26,10 +28,11 @@ public final class SimulatedLoop: Loop, @unchecked Sendable {
         node = process.node
         world = process.world
         self.process = process
+        clock = process.world.clock(of: process.node)
     }
 
-    public var now: MonotonicTime { world.now }
-    public var wallNow: WallTime { world.wallTime(of: node) }
+    public var now: MonotonicTime { clock.time(at: world.now) }
+    public var wallNow: WallTime { clock.wallTime(at: world.now) }
 
     public func enqueue(_ job: consuming ExecutorJob) {
         append(.job(UnownedJob(job)))
@@ -43,7 +46,7 @@ public final class SimulatedLoop: Loop, @unchecked Sendable {
         -> TimerToken
     {
         preconditionOnLoop()
-        return TimerToken(world.addTimer(at: deadline, .loop(self, work)))
+        return TimerToken(world.addTimer(on: self, due: deadline, work))
     }
 
     public func cancel(_ timer: TimerToken) {
@@ -84,7 +87,7 @@ public final class SimulatedLoop: Loop, @unchecked Sendable {
             work()
         case .timer(let sequence):
             // Cancelled after its time came and before its turn: it does not run, as with a real loop.
-            guard case .loop(_, let work)? = world.takeTimer(sequence) else { return }
+            guard case .loop(_, _, let work)? = world.takeTimer(sequence) else { return }
             world.note(.loopTimer, node)
             work()
         }

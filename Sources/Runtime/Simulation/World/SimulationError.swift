@@ -14,10 +14,14 @@ public struct SimulationError: Error, Sendable, CustomStringConvertible {
         case conditionNotMet
         /// No thread could be started for the simulation.
         case noThread
+        /// A task would leave for real time or another thread; the message says what to use instead.
+        case escape
         /// The scenario asked for what cannot be done, such as a crash of a node that does not run.
         case misuse
         /// A node ended by itself, and the scenario neither started it again nor took note.
         case nodeFailed
+        /// Two replicas made different states of the same entries.
+        case diverged
         /// Two runs with one seed made different histories.
         case notDeterministic
     }

@@ -4,8 +4,7 @@ public import FlotillaRaft
 /// One simulated fleet: virtual time, one ready list from which a seeded generator picks, links, disks and processes.
 ///
 /// Made by `Simulation.run`. Confined to the simulation's own thread, which drives it; every call checks that, and
-/// traps when it comes from elsewhere: then a task has escaped, by `Task.sleep`, `Task.yield` or `@MainActor`, none of
-/// which a simulation can hold.
+/// traps when it comes from elsewhere. A task that would leave by `Task.sleep` or `@MainActor` ends it with an error.
 public final class SimulationWorld: @unchecked Sendable {
     // Unchecked: all state is touched on the simulation's thread only; entry points call `preconditionOnThread`.
     public let seed: UInt64
@@ -21,8 +20,6 @@ public final class SimulationWorld: @unchecked Sendable {
 
     /// The monotonic clock does not start at 0, so that subtracting a little from it is harmless.
     static let start = MonotonicTime(nanoseconds: 1_000_000_000)
-    /// 2030-01-01 UTC: the wall clock when the simulation starts.
-    static let wallStart: Int64 = 1_893_456_000_000_000_000
 
     private enum Runnable {
         case loop(SimulatedLoop)
@@ -49,7 +46,7 @@ public final class SimulationWorld: @unchecked Sendable {
     /// All of them, dead ones too, in the order of their starts.
     var processHistory: [SimulatedProcess] = []
     var disks: [NodeID: SimulatedDisk] = [:]
-    private var wallOffsets: [NodeID: Duration] = [:]
+    private var clocks: [NodeID: MachineClock] = [:]
 
     init(seed: UInt64, limits: SimulationLimits) {
         self.seed = seed
@@ -61,8 +58,8 @@ public final class SimulationWorld: @unchecked Sendable {
         precondition(
             ExecutorHook.isInside(self),
             """
-            the simulation with seed \(seed) was entered from a foreign thread: a task left it, by Task.sleep, \
-            Task.yield or @MainActor. Use world.sleep or the loop's timers instead
+            the simulation with seed \(seed) was entered from a foreign thread: a task left it, by an executor, a \
+            queue or a thread of its own. What runs in a simulation must stay on its thread
             """)
     }
 
@@ -147,12 +144,24 @@ public final class SimulationWorld: @unchecked Sendable {
     /// Moves a node's wall clock, now and for the rest of the run. Its monotonic clock does not notice.
     public func jumpWallClock(of node: NodeID, by offset: Duration) {
         preconditionOnThread()
-        wallOffsets[node, default: .zero] += offset
+        clock(of: node).wallOffset += offset
     }
 
-    func wallTime(of node: NodeID) -> WallTime {
-        let passed = Int64(now.nanoseconds) + (wallOffsets[node] ?? .zero).wholeNanoseconds
-        return WallTime(nanoseconds: Self.wallStart + passed)
+    /// Lets a node's clocks, the monotonic one and the wall clock, run at `rate` seconds per second of virtual time from
+    /// now on. Timers that are set already fire when its monotonic clock says so.
+    public func setClockRate(of node: NodeID, to rate: Double) {
+        preconditionOnThread()
+        let clock = clock(of: node)
+        clock.setRate(rate, at: now)
+        timers.reschedule(after: now) { loop, due in loop.clock === clock ? clock.moment(of: due) : nil }
+    }
+
+    /// A machine's clocks, which outlive its processes.
+    func clock(of node: NodeID) -> MachineClock {
+        if let clock = clocks[node] { return clock }
+        let clock = MachineClock()
+        clocks[node] = clock
+        return clock
     }
 
     /// Makes a value part of the trace hash, for instance a state machine's hash at the end.
@@ -184,9 +193,9 @@ public final class SimulationWorld: @unchecked Sendable {
 
     // MARK: For loops and the hook
 
-    func addTimer(at deadline: MonotonicTime, _ action: TimerQueue.Action) -> UInt64 {
+    func addTimer(on loop: SimulatedLoop, due: MonotonicTime, _ work: @escaping @Sendable () -> Void) -> UInt64 {
         let sequence = timers.makeSequence()
-        timers.insert(sequence, at: max(deadline, now), action)
+        timers.insert(sequence, at: max(loop.clock.moment(of: due), now), .loop(loop, due: due, work))
         return sequence
     }
 
@@ -195,6 +204,8 @@ public final class SimulationWorld: @unchecked Sendable {
     func takeTimer(_ sequence: UInt64) -> TimerQueue.Action? { timers.take(sequence) }
 
     func enqueueGlobal(_ job: UnownedJob) { ready.append(.job(job)) }
+
+    func makeReady(_ work: @escaping @Sendable () -> Void) { ready.append(.work(work)) }
 
     func makeReady(_ loop: SimulatedLoop) {
         loop.isReady = true
@@ -257,8 +268,8 @@ public final class SimulationWorld: @unchecked Sendable {
         now = max(now, deadline)
         while let (sequence, action) = timers.popDue(at: now) {
             switch action {
-            case .loop(let loop, _): loop.append(.timer(sequence))
-            case .world(let work): ready.append(.work(work))
+            case .loop(let loop, _, _): loop.append(.timer(sequence))
+            case .world(let work): makeReady(work)
             case .sleeper(let continuation):
                 trace.add(.wake, node: 0, time: now)
                 continuation.resume()
@@ -315,7 +326,7 @@ public final class SimulationWorld: @unchecked Sendable {
             switch action {
             case .sleeper: sleepers += 1
             // The timers of a crashed process are nobody's any more.
-            case .loop(let loop, _) where loop.process.isAlive:
+            case .loop(let loop, _, _) where loop.process.isAlive:
                 loopTimers[loop.node, default: 0] += 1
             case .loop, .world: break
             }

@@ -4,8 +4,8 @@ import FlotillaIO
 /// dropped when its time comes.
 struct TimerQueue {
     enum Action {
-        /// Runs on a loop; `sequence` is the loop's timer token.
-        case loop(SimulatedLoop, @Sendable () -> Void)
+        /// Runs on a loop when the loop's own clock has reached `due`; `sequence` is the loop's timer token.
+        case loop(SimulatedLoop, due: MonotonicTime, @Sendable () -> Void)
         /// Runs outside every loop: a frame arrives, a worker is done.
         case world(@Sendable () -> Void)
         case sleeper(UnsafeContinuation<Void, any Error>)
@@ -20,7 +20,8 @@ struct TimerQueue {
     }
 
     private var heap: ContiguousArray<Place> = []
-    private var actions: [UInt64: Action] = [:]
+    /// A place whose deadline is not the action's was given up.
+    private var actions: [UInt64: (deadline: MonotonicTime, action: Action)] = [:]
     private var lastSequence: UInt64 = 0
 
     mutating func makeSequence() -> UInt64 {
@@ -29,20 +30,33 @@ struct TimerQueue {
     }
 
     mutating func insert(_ sequence: UInt64, at deadline: MonotonicTime, _ action: Action) {
-        actions[sequence] = action
+        actions[sequence] = (deadline, action)
         heap.append(Place(deadline: deadline, sequence: sequence))
         siftUp(heap.count - 1)
     }
 
+    /// Moves the timers of loops that are due after `now`.
+    /// - Parameter newDeadline: nil for a timer that stays where it is.
+    mutating func reschedule(
+        after now: MonotonicTime, _ newDeadline: (SimulatedLoop, _ due: MonotonicTime) -> MonotonicTime?
+    ) {
+        for sequence in actions.keys.sorted() {
+            guard let (deadline, action) = actions[sequence], deadline > now,
+                case .loop(let loop, let due, _) = action, let moved = newDeadline(loop, due)
+            else { continue }
+            insert(sequence, at: moved, action)
+        }
+    }
+
     /// Takes the action out, whether its time has come or not. Nil if it was taken or cancelled before.
     mutating func take(_ sequence: UInt64) -> Action? {
-        actions.removeValue(forKey: sequence)
+        actions.removeValue(forKey: sequence)?.action
     }
 
     /// The earliest deadline of an action that was not cancelled.
     mutating func nextDeadline() -> MonotonicTime? {
         while let first = heap.first {
-            if actions[first.sequence] != nil { return first.deadline }
+            if actions[first.sequence]?.deadline == first.deadline { return first.deadline }
             removeFirst()
         }
         return nil
@@ -52,7 +66,7 @@ struct TimerQueue {
     mutating func popDue(at now: MonotonicTime) -> (sequence: UInt64, action: Action)? {
         while let first = heap.first, first.deadline <= now {
             removeFirst()
-            guard let action = actions[first.sequence] else { continue }
+            guard let (deadline, action) = actions[first.sequence], deadline == first.deadline else { continue }
             if case .loop = action {} else { actions[first.sequence] = nil }
             return (first.sequence, action)
         }
@@ -62,14 +76,14 @@ struct TimerQueue {
     /// Takes out all sleepers, in the order of their going to sleep.
     mutating func takeSleepers() -> [UnsafeContinuation<Void, any Error>] {
         actions.keys.sorted().compactMap { sequence in
-            guard case .sleeper(let continuation)? = actions[sequence] else { return nil }
+            guard case .sleeper(let continuation)? = actions[sequence]?.action else { return nil }
             actions[sequence] = nil
             return continuation
         }
     }
 
     /// All pending actions, for the check at the end. In no order.
-    var pending: some Collection<Action> { actions.values }
+    var pending: some Collection<Action> { actions.values.lazy.map(\.action) }
 
     private mutating func removeFirst() {
         guard let last = heap.popLast(), !heap.isEmpty else { return }

@@ -71,7 +71,8 @@ final class RunExecution: Sendable {
         defer { finish("step", name) }
         if let recorded = recorded.steps[step] { return try decode(recorded.value, "step \(step)") }
         let context = StepContext(
-            idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1)
+            idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1,
+            clock: NodeClock(loop: environment.loop))
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
         let value = try await body(context)

@@ -9,6 +9,16 @@ typedef void (*csimulation_enqueue)(void *world, void *job);
 /// before keeps getting their jobs. Call once.
 void csimulation_install(csimulation_enqueue enqueue);
 
+/// How a task tries to leave a simulation.
+enum csimulation_exit { csimulation_sleep, csimulation_yield, csimulation_main_actor };
+
+/// Called when a task on a thread inside `world` hands `work` to the system instead of the simulation. Nobody else
+/// runs it. NULL for a timer, whose work is lost.
+typedef void (*csimulation_leave)(void *world, enum csimulation_exit exit, void *context, void (*work)(void *));
+
+/// Says who hears of tasks that try to leave. Call once, before any simulation.
+void csimulation_install_leave(csimulation_leave leave);
+
 /// Which simulation the calling thread is inside of; NULL for none.
 void *csimulation_current(void);
 void csimulation_set_current(void *world);

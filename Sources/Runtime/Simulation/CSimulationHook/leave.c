@@ -1,0 +1,59 @@
+#define _GNU_SOURCE
+#include "CSimulationHook.h"
+
+#include <dlfcn.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// What Swift does past its enqueue hook (a yield, a sleep, the main actor) ends in one of three calls of libdispatch.
+// The definitions below take their place in the process, as those of a preloaded library would: shared libraries look
+// for a symbol in the executable first. They are weak, so that a statically linked libdispatch keeps its own; then
+// such a task is not noticed here.
+#define IN_PLACE_OF_DISPATCH __attribute__((weak, visibility("default")))
+
+typedef void (*dispatch_work)(void *);
+extern char _dispatch_main_q;
+static csimulation_leave leave_world;
+
+void csimulation_install_leave(csimulation_leave leave) { leave_world = leave; }
+
+// Several threads may be first at the same time, and find the same.
+static void *original(void **known, const char *name) {
+  void *function = __atomic_load_n(known, __ATOMIC_RELAXED);
+  if (function == NULL) {
+    function = dlsym(RTLD_NEXT, name);
+    __atomic_store_n(known, function, __ATOMIC_RELAXED);
+  }
+  return function;
+}
+
+IN_PLACE_OF_DISPATCH void dispatch_async_f(void *queue, void *context, dispatch_work work) {
+  void *world = csimulation_current();
+  if (world != NULL) {
+    leave_world(world, queue == &_dispatch_main_q ? csimulation_main_actor : csimulation_yield, context, work);
+    return;
+  }
+  static void *known;
+  ((void (*)(void *, void *, dispatch_work))original(&known, "dispatch_async_f"))(queue, context, work);
+}
+
+IN_PLACE_OF_DISPATCH void dispatch_after_f(uint64_t when, void *queue, void *context, dispatch_work work) {
+  void *world = csimulation_current();
+  if (world != NULL) {
+    leave_world(world, csimulation_sleep, context, work);
+    return;
+  }
+  static void *known;
+  ((void (*)(uint64_t, void *, void *, dispatch_work))original(&known, "dispatch_after_f"))(when, queue, context, work);
+}
+
+// A sleep with a tolerance is a timer that is made, and then activated.
+IN_PLACE_OF_DISPATCH void dispatch_activate(void *object) {
+  void *world = csimulation_current();
+  if (world != NULL) {
+    leave_world(world, csimulation_sleep, NULL, NULL);
+    return;
+  }
+  static void *known;
+  ((void (*)(void *))original(&known, "dispatch_activate"))(object);
+}
