@@ -19,6 +19,7 @@ let package = Package(
         .library(name: "FlotillaSimulation", targets: ["FlotillaSimulation"]),
         .executable(name: "flotilla", targets: ["FlotillaExecutable"]),
         .executable(name: "flotilla-bench", targets: ["FlotillaBenchmarks"]),
+        .executable(name: "flotilla-simulate", targets: ["FlotillaExplorer"]),
     ],
     targets: [
         // MARK: IO: everything that touches a C library or a file descriptor
@@ -78,7 +79,7 @@ let package = Package(
             ],
             path: "Tests/Scenarios", exclude: ["regressions.txt", "hashes.txt"], swiftSettings: settings),
         .executableTarget(
-            name: "flotilla-simulate", dependencies: ["FlotillaIO", "FlotillaScenarios", "FlotillaSimulation"],
+            name: "FlotillaExplorer", dependencies: ["FlotillaIO", "FlotillaScenarios", "FlotillaSimulation"],
             path: "Tests/Explorer", swiftSettings: settings),
 
         // MARK: Tests mirror the sources
@@ -90,7 +91,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "ActorsTests",
-            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation"],
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+            ],
             path: "Tests/ActorsTests", swiftSettings: settings),
         .testTarget(
             name: "RuntimeTests",
@@ -102,6 +105,7 @@ let package = Package(
             name: "ScenarioTests",
             dependencies: [
                 "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+                "FlotillaExplorer",
             ],
             path: "Tests/ScenarioTests", swiftSettings: settings),
         .testTarget(

@@ -28,12 +28,16 @@ package enum Fault: Hashable, Sendable {
     /// All of its loops stand still.
     case pause(NodeID)
     case wallClockJump(NodeID, milliseconds: Int64)
+    /// Its clocks run at another speed.
+    case clockRate(NodeID, percent: UInt64)
     /// It gives up leadership to another voter.
     case transfer(NodeID)
 
     // MARK: Disks
     /// A piece of work takes up to so many milliseconds.
     case slowDisk(NodeID, milliseconds: UInt64)
+    /// What its disk has done is told up to so many milliseconds later, and not in order.
+    case lateCompletions(NodeID, milliseconds: UInt64)
     /// The next write, or sync, fails; the node fences itself. At the end it is restarted.
     case failedWrite(NodeID)
     case failedSync(NodeID)
@@ -41,8 +45,8 @@ package enum Fault: Hashable, Sendable {
     /// The kinds of faults, which have a rate each.
     package enum Kind: String, CaseIterable, Hashable, Sendable {
         case partition, cut, chain, loss, duplication, reordering, delay, reset
-        case kill, powerLoss, powerLossAtWrite, pause, wallClockJump, transfer
-        case slowDisk, failedWrite, failedSync
+        case kill, powerLoss, powerLossAtWrite, pause, wallClockJump, clockRate, transfer
+        case slowDisk, lateCompletions, failedWrite, failedSync
     }
 
     /// The node that cannot run as long as this fault lasts.
@@ -50,7 +54,7 @@ package enum Fault: Hashable, Sendable {
         switch self {
         case .kill(let node), .powerLoss(let node, _): node
         case .partition, .cut, .chain, .loss, .duplication, .reordering, .delay, .reset, .powerLossAtWrite, .pause,
-            .wallClockJump, .transfer, .slowDisk, .failedWrite, .failedSync:
+            .wallClockJump, .clockRate, .transfer, .slowDisk, .lateCompletions, .failedWrite, .failedSync:
             nil
         }
     }
@@ -74,8 +78,11 @@ extension Fault: CustomStringConvertible {
             "\(node) loses power at change \(changes) of its disk, unsynced bytes \(Self.text(fate))"
         case .pause(let node): "\(node) stands still"
         case .wallClockJump(let node, let milliseconds): "the wall clock of \(node) jumps by \(milliseconds) ms"
+        case .clockRate(let node, let percent): "the clocks of \(node) run at \(percent) % of their speed"
         case .transfer(let node): "\(node) hands over what it leads"
         case .slowDisk(let node, let milliseconds): "the disk of \(node) takes up to \(milliseconds) ms"
+        case .lateCompletions(let node, let milliseconds):
+            "the disk of \(node) tells what it has done up to \(milliseconds) ms later"
         case .failedWrite(let node): "the next write of \(node) fails"
         case .failedSync(let node): "the next sync of \(node) fails"
         }

@@ -25,6 +25,8 @@ package final class FaultInjector: @unchecked Sendable {
     private let conditions: LinkConditions
     private let log: @Sendable (String) -> Void
     private var active: [FaultSchedule.Item] = []
+    /// In percent; 100 where there is none.
+    private var clockRates: [NodeID: UInt64] = [:]
     private var world: SimulationWorld { target.world }
 
     /// How often a node that should run and does not is looked for.
@@ -81,7 +83,9 @@ package final class FaultInjector: @unchecked Sendable {
         log("fault \(item)")
         if item.duration > .zero || item.fault.nodeThatIsDown != nil { active.append(item) }
         switch item.fault {
-        case .partition, .cut, .chain, .loss, .duplication, .reordering, .delay, .pause, .slowDisk: break
+        case .partition, .cut, .chain, .loss, .duplication, .reordering, .delay, .pause, .clockRate, .slowDisk,
+            .lateCompletions:
+            break
         case .reset(let a, let b): world.links.reset(a, b)
         case .kill(let node): await crash(node, .killed)
         case .powerLoss(let node, let fate): await crash(node, .powerLost(fate))
@@ -108,7 +112,7 @@ package final class FaultInjector: @unchecked Sendable {
             world.disk(of: node).failNext(.sync, count: 0)
             await crash(node, .killed)
         case .partition, .cut, .chain, .loss, .duplication, .reordering, .delay, .reset, .kill, .powerLoss, .pause,
-            .wallClockJump, .transfer, .slowDisk:
+            .wallClockJump, .clockRate, .transfer, .slowDisk, .lateCompletions:
             break
         }
     }
@@ -129,6 +133,8 @@ package final class FaultInjector: @unchecked Sendable {
         world.links.conditions = conditionsNow
         world.links.healAll()
         var latencies: [NodeID: UInt64] = [:]
+        var completionDelays: [NodeID: UInt64] = [:]
+        var rates: [NodeID: UInt64] = [:]
         var paused: Set<NodeID> = []
         for item in active {
             switch item.fault {
@@ -137,17 +143,28 @@ package final class FaultInjector: @unchecked Sendable {
             case .chain(let nodes): cutAllButNeighbours(nodes)
             case .pause(let node): paused.insert(node)
             case .slowDisk(let node, let milliseconds): latencies[node] = max(latencies[node] ?? 0, milliseconds)
+            case .lateCompletions(let node, let milliseconds): completionDelays[node] = milliseconds
+            case .clockRate(let node, let percent): rates[node] = percent
             case .loss, .duplication, .reordering, .delay, .reset, .kill, .powerLoss, .powerLossAtWrite,
                 .wallClockJump, .transfer, .failedWrite, .failedSync:
                 break
             }
         }
         for node in target.nodes {
-            world.disk(of: node).latency =
-                latencies[node].map { .microseconds(100)...(.milliseconds($0)) } ?? Self.usualLatency
+            let disk = world.disk(of: node)
+            disk.latency = latencies[node].map { .microseconds(100)...(.milliseconds($0)) } ?? Self.usualLatency
+            disk.completionDelay = .zero ... .milliseconds(completionDelays[node] ?? 0)
+            setClockRate(of: node, percent: rates[node] ?? 100)
             if paused.contains(node) { world.process(of: node)?.pause() } else { world.process(of: node)?.resume() }
         }
         await startNodes()
+    }
+
+    private func setClockRate(of node: NodeID, percent: UInt64) {
+        // Only where it changes: each change rounds the clock.
+        guard clockRates[node, default: 100] != percent else { return }
+        clockRates[node] = percent
+        world.setClockRate(of: node, to: Double(percent) / 100)
     }
 
     private var conditionsNow: LinkConditions {
@@ -160,7 +177,7 @@ package final class FaultInjector: @unchecked Sendable {
             case .delay(let milliseconds):
                 now.delay = now.delay.lowerBound...max(now.delay.upperBound, .milliseconds(milliseconds))
             case .partition, .cut, .chain, .reset, .kill, .powerLoss, .powerLossAtWrite, .pause, .wallClockJump,
-                .transfer, .slowDisk, .failedWrite, .failedSync:
+                .clockRate, .transfer, .slowDisk, .lateCompletions, .failedWrite, .failedSync:
                 break
             }
         }

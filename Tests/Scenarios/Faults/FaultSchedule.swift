@@ -45,8 +45,8 @@ package struct FaultRates: Sendable {
     /// Every kind of fault that a group must survive as long as a majority comes back.
     package static let survivable = FaultRates([
         .partition: 4, .cut: 4, .chain: 2, .loss: 3, .duplication: 3, .reordering: 3, .delay: 2, .reset: 4,
-        .kill: 5, .powerLoss: 5, .powerLossAtWrite: 5, .pause: 4, .wallClockJump: 2, .transfer: 3,
-        .slowDisk: 3, .failedWrite: 2, .failedSync: 2,
+        .kill: 5, .powerLoss: 5, .powerLossAtWrite: 5, .pause: 4, .wallClockJump: 2, .clockRate: 2,
+        .transfer: 3, .slowDisk: 3, .lateCompletions: 3, .failedWrite: 2, .failedSync: 2,
     ])
 }
 
@@ -135,8 +135,11 @@ private struct FaultGenerator {
         case .pause: return (.pause(node()), milliseconds(50...4_000))
         case .wallClockJump:
             return (.wallClockJump(node(), milliseconds: Int64(below(4_000)) - 2_000), .zero)
+        case .clockRate: return (.clockRate(node(), percent: 80 + below(41)), milliseconds(500...8_000))
         case .transfer: return (.transfer(node()), .zero)
         case .slowDisk: return (.slowDisk(node(), milliseconds: 5 + below(300)), milliseconds(500...6_000))
+        case .lateCompletions:
+            return (.lateCompletions(node(), milliseconds: 1 + below(100)), milliseconds(500...6_000))
         case .failedWrite: return (.failedWrite(node()), milliseconds(300...4_000))
         case .failedSync: return (.failedSync(node()), milliseconds(300...4_000))
         }
