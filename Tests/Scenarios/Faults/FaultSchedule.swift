@@ -59,8 +59,9 @@ extension FaultSchedule {
         let intensity = [0.5, 1, 1, 1.5][Int(random.below(4))]
         var items: [Item] = []
         for kind in Fault.Kind.allCases {
-            // Drawn for every kind, so that a kind's faults do not depend on the rates of others.
-            var own = FaultGenerator(seed: random.next(), nodes: nodes)
+            // A generator of its own, so that a kind's faults do not depend on the others.
+            let kindSeed = kind.rawValue.utf8.reduce(seed) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 }
+            var own = FaultGenerator(seed: kindSeed, nodes: nodes)
             let isLeftOut = own.below(5) < 2
             let rate = isLeftOut ? 0 : (rates.perMinute[kind] ?? 0) * intensity
             let expected = rate * Double(milliseconds) / 60_000
