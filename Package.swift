@@ -85,6 +85,7 @@ let package = Package(
         // MARK: Tests mirror the sources
         .testTarget(
             name: "RaftTests", dependencies: ["FlotillaRaft"], path: "Tests/RaftTests",
+            exclude: ["Conformance/Scenarios"],
             swiftSettings: settings),
         .testTarget(
             name: "IOTests", dependencies: ["FlotillaIO", "CLibuv"], path: "Tests/IOTests",

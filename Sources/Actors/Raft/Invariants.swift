@@ -13,7 +13,8 @@ extension Raft {
             log.written <= log.lastIndex && log.durable <= log.written, "durable beyond written")
         require(log.restoring != nil || log.offset <= log.durable, "compacted what is not durable")
         require(log.installing != nil || log.offset <= log.applied, "compacted what is not applied")
-        require(log.lastTerm <= term, "an entry of a later term")
+        require(
+            log.lastTerm <= term || log.lastIndex == log.snapshot?.index, "an entry of a later term")
         require(
             log.snapshot.map { $0.index >= log.offset } ?? (log.offset == .zero),
             "compacted without a snapshot")

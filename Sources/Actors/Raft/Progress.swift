@@ -47,6 +47,13 @@ struct Progress: Sendable {
         self.inflights = inflights
     }
 
+    var pendingSnapshot: LogIndex? {
+        switch state {
+        case .probe, .replicate: nil
+        case .snapshot(let pending): pending
+        }
+    }
+
     /// Whether nothing but a heartbeat may be sent.
     var isThrottled: Bool {
         switch state {
@@ -167,6 +174,11 @@ public struct MemberProgress: Hashable, Sendable {
     public var isActive: Bool
     public var isLearner: Bool
     public var isRecovering: Bool
-    /// Appends without an acknowledgement yet.
+    /// Nothing but heartbeats goes out until it answers.
+    public var isPaused: Bool
+    /// The snapshot that it needs before the log helps it.
+    public var pendingSnapshot: LogIndex?
+    /// Appends without an acknowledgement yet, and whether there may be no more.
     public var inFlight: Int
+    public var isWindowFull: Bool
 }

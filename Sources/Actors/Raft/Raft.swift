@@ -50,6 +50,8 @@ public struct Raft: ~Copyable, Sendable {
     /// Ticks until a follower whose leader's node died campaigns; nil if there is no such plan.
     var ticksUntilCampaign: Int?
     var random: SplitMix64
+    /// Ticks for which this replica owes its vote to the leader that it heard last; only reads by lease need it.
+    var leasePromiseTicks = 0
 
     // MARK: Members
     /// Who belongs to the group, as far as this replica has applied the log.
@@ -75,6 +77,8 @@ public struct Raft: ~Copyable, Sendable {
     var livenessEpoch: UInt64 = 0
 
     var outbox: Outbox
+    /// What `takeEvents()` hands out next.
+    var events: [RaftEvent] = []
 
     /// Starts a replica with what its disk holds. The configuration is the snapshot's, or empty; committed entries
     /// behind the snapshot are handed out again.
@@ -85,8 +89,11 @@ public struct Raft: ~Copyable, Sendable {
         )
         self.options = options
         log = RaftLog(restoring: restored)
-        // A log whose end is damaged may have lost the newest hard state as well.
-        let knowsTerm = restored.hardState.term >= log.lastTerm
+        // A log whose end is damaged may have lost the newest hard state as well. A group's founding snapshot was
+        // written without any reign, and says so by a commit index without a term.
+        let isFounding =
+            restored.hardState == HardState(commit: log.offset) && log.lastIndex == log.offset
+        let knowsTerm = isFounding || restored.hardState.term >= log.lastTerm
         term = knowsTerm ? restored.hardState.term : log.lastTerm
         vote = knowsTerm ? restored.hardState.vote : nil
         configuration = restored.snapshot?.configuration ?? Configuration()
@@ -105,6 +112,7 @@ public struct Raft: ~Copyable, Sendable {
         endRecoveryIfDone()
         resetProgress()
         drawElectionTimeout()
+        if restored.hardState.term > .zero { promiseLease() }
         checkInvariants()
     }
 
@@ -114,6 +122,7 @@ public struct Raft: ~Copyable, Sendable {
     public mutating func tick(_ count: Int = 1) {
         if isFenced || isQuiet || count <= 0 { return }
         expireForwardedReads(count)
+        tickLeasePromise(count)
         switch role {
         case .leader: tickAsLeader(count)
         case .follower, .preCandidate, .candidate: tickElection(count)
@@ -123,20 +132,40 @@ public struct Raft: ~Copyable, Sendable {
 
     /// The write with this receipt, and all that were handed out before it, are durable.
     public mutating func persisted(_ receipt: Persist.Receipt) {
-        if isFenced || !outbox.completed(receipt) { return }
+        guard !isFenced, let answerCount = outbox.completed(receipt) else { return }
+        becameDurable(receipt)
+        for position in 0..<answerCount { handle(outbox.ownAnswers[position]) }
+        outbox.dropOwnAnswers(answerCount)
+        endRecoveryIfDone()
+        checkInvariants()
+    }
+
+    /// What the completion of a write means for the log alone.
+    mutating func becameDurable(_ receipt: Persist.Receipt) {
         log.snapshotBecameDurable(receipt.snapshotIndex)
         // What a write of an earlier term contained may have been overwritten since, and overwritten again with the
         // very same entries, which are then still on their way (the ABA race). A write of this term follows.
-        if receipt.term == term {
-            log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm)
-            switch role {
-            case .follower: break
-            case .preCandidate, .candidate: recordVote(of: options.replica, isGranted: true)
-            case .leader: acknowledgeOwnDisk()
+        if receipt.term != term {
+            note { .completionOfEarlierTerm(receipt.term, own: $0.term) }
+        } else if !log.becameDurable(through: receipt.lastIndex, term: receipt.lastTerm) {
+            note {
+                .completionWithoutNews(
+                    receipt.lastIndex, receipt.lastTerm, ownTerm: $0.log.term(at: receipt.lastIndex),
+                    firstNotDurable: $0.log.durable.next)
             }
         }
-        endRecoveryIfDone()
-        checkInvariants()
+    }
+
+    /// What this replica's own disk now stands for: its vote, or entries that it appended as leader. It counts like
+    /// any other replica's, and no earlier (thesis 10.2.1). An answer of another term or role says nothing any more.
+    mutating func handle(_ answer: OwnAnswer) {
+        if answer.term != term { return }
+        switch (answer.promise, role) {
+        case (.preVote, .preCandidate), (.vote, .candidate):
+            recordVote(of: options.replica, isGranted: true)
+        case (.entries(through: let index), .leader): acknowledgeOwnDisk(through: index)
+        case (.preVote, _), (.vote, _), (.entries, _): break
+        }
     }
 
     /// The state machine has applied everything up to `index`, a snapshot that was to be restored included.

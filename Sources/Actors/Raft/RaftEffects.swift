@@ -6,7 +6,7 @@ extension Raft {
         return !outbox.messages.isEmpty || !outbox.messagesWhenDurable.isEmpty
             || outbox.restore != nil
             || !outbox.readStates.isEmpty || needsWrite || canStartReadRound
-            || log.hasCommitted(bytesMax: options.maxCommittedBytesPerEffects)
+            || log.hasCommitted(onlyDurable: options.appliesOnlyDurable)
     }
 
     /// Hands out what has to be done, each thing once.
@@ -22,7 +22,8 @@ extension Raft {
                 outbox.messagesWhenDurable.removeAll(keepingCapacity: true)
             }
             swap(&effects.restore, &outbox.restore)
-            effects.committed = log.takeCommitted(bytesMax: options.maxCommittedBytesPerEffects)
+            effects.committed = log.takeCommitted(
+                bytesMax: options.maxCommittedBytesPerEffects, onlyDurable: options.appliesOnlyDurable)
             swap(&effects.readStates, &outbox.readStates)
         }
         swap(&effects.failedReads, &outbox.failedReads)
@@ -39,7 +40,7 @@ extension Raft {
     private var needsWrite: Bool {
         log.hasUnwritten || term != outbox.writtenTerm || vote != outbox.writtenVote
             || outbox.restore != nil
-            || outbox.needsReceipt
+            || outbox.hasWaitingAnswers
     }
 
     private mutating func takePersist() -> Persist? {
@@ -58,7 +59,6 @@ extension Raft {
         swap(&persist.messagesWhenDurable, &outbox.messagesWhenDurable)
         outbox.writtenTerm = term
         outbox.writtenVote = vote
-        outbox.needsReceipt = false
         outbox.handedOut(persist.receipt)
         return persist
     }

@@ -8,11 +8,15 @@ extension Raft {
     // MARK: Inputs
 
     /// Tries to become leader now. Nothing happens on a leader, on a replica that may not lead, or while a committed
-    /// membership change is not applied.
+    /// membership change is not applied; nor where reads by lease bind this replica to a leader.
     public mutating func campaign() {
         if isFenced { return }
         wake()
-        startCampaign(options.usesPreVote ? .preVote : .vote)
+        if keepsLeasePromise {
+            note { _ in .cannotCampaign }
+        } else {
+            startCampaign(options.usesPreVote ? .preVote : .vote)
+        }
         checkInvariants()
     }
 
@@ -21,6 +25,8 @@ extension Raft {
     public mutating func leaderLost() {
         if isFenced || role == .leader { return }
         wake()
+        // It may be alive for others, and answer their reads: the election timeout decides.
+        if options.reads == .lease { return }
         setLeader(nil)
         if role == .follower, isPromotable {
             let delay = random.below(options.electionTicks / 2)
@@ -32,8 +38,15 @@ extension Raft {
 
     /// Forgets who leads, without a campaign: votes are granted again, and the election timer goes on.
     public mutating func forgetLeader() {
-        if isFenced || role != .follower { return }
+        guard !isFenced, role == .follower else { return }
+        if options.reads == .lease {
+            // The leader of that lease may be answering reads right now.
+            note { _ in .keptLeaderForLease }
+            return
+        }
+        guard let leader else { return }
         wake()
+        note { .forgotLeader(leader, $0.term) }
         setLeader(nil)
         checkInvariants()
     }
@@ -64,8 +77,10 @@ extension Raft {
     }
 
     /// A leadership transfer asks for a campaign at once, without a pre-vote (thesis 3.10).
-    mutating func campaignForTransfer() {
-        if role == .follower { startCampaign(.transfer) }
+    mutating func campaignForTransfer(from leader: ReplicaID) {
+        guard role == .follower else { return }
+        note { .campaignsForTransfer(from: leader, $0.term) }
+        startCampaign(.transfer)
     }
 
     // MARK: Rules
@@ -87,9 +102,20 @@ extension Raft {
     // MARK: Campaigns
 
     private mutating func startCampaign(_ kind: Campaign) {
-        if role == .leader || !isPromotable { return }
+        if role == .leader {
+            note { _ in .alreadyLeads }
+            return
+        }
+        if !isPromotable {
+            note { _ in .cannotCampaign }
+            return
+        }
         // The change that is not applied yet decides whose votes count.
-        if log.hasUnappliedConfiguration { return }
+        if log.hasUnappliedConfiguration {
+            note { .campaignWaitsForChange($0.term) }
+            return
+        }
+        if role != .preCandidate || kind == .preVote { note { .startedElection($0.term) } }
         runCampaign(kind)
     }
 
@@ -98,9 +124,17 @@ extension Raft {
         if isPreVote { becomePreCandidate() } else { becomeCandidate() }
         let request = Message.VoteRequest(
             lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: kind == .transfer)
-        // The own vote counts when it is durable, together with the log that it speaks for.
-        outbox.needsReceipt = true
-        for member in progress where member.replica != options.replica && isVoter(member.replica) {
+        for member in progress where isVoter(member.replica) {
+            if member.replica == options.replica {
+                // The own vote counts when it is durable, together with the log that it speaks for.
+                outbox.answer(isPreVote ? .preVote : .vote, term: term)
+                continue
+            }
+            note {
+                .requestedVote(
+                    of: member.replica, isPreVote: isPreVote, lastIndex: $0.log.lastIndex, lastTerm: $0.log.lastTerm,
+                    term: $0.term)
+            }
             if isPreVote {
                 outbox.messages.append(
                     Message(
@@ -117,8 +151,13 @@ extension Raft {
 
     mutating func recordVote(of voter: ReplicaID, isGranted: Bool) {
         // The vote of a removed replica counts for nothing.
-        if !isVoter(voter) || votes.contains(where: { $0.voter == voter }) { return }
-        votes.append(Vote(voter: voter, isGranted: isGranted))
+        if !isVoter(voter) { return }
+        if !votes.contains(where: { $0.voter == voter }) { votes.append(Vote(voter: voter, isGranted: isGranted)) }
+        note {
+            .countedVote(
+                of: voter, isPreVote: $0.role == .preCandidate, isGranted: isGranted, term: $0.term,
+                granted: $0.votes.count { $0.isGranted }, refused: $0.votes.count { !$0.isGranted })
+        }
         let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
             voter in
             votes.first { $0.voter == voter }?.isGranted
@@ -147,8 +186,9 @@ extension Raft {
             vote == message.from || (vote == nil && leader == nil)
             || (isPreVote && message.term > term)
         let isGranted =
-            mayVote && !isRecovering && isComplete(request)
+            mayVote && !isRecovering && isComplete(request) && (request.isTransfer || !keepsLeasePromise)
         let promised = isGranted ? message.term : term
+        note { isGranted ? .votedFor(message, $0.voterState) : .refusedVote(message, $0.voterState) }
         if isPreVote {
             sendWhenDurable(.preVoteResponse(granted: isGranted), to: message.from, term: promised)
             return
@@ -187,6 +227,7 @@ extension Raft {
         resetRole(newTerm)
         role = .follower
         setLeader(newLeader)
+        note { .becameFollower($0.term) }
     }
 
     private mutating func becomePreCandidate() {
@@ -194,6 +235,7 @@ extension Raft {
         votes.removeAll(keepingCapacity: true)
         role = .preCandidate
         setLeader(nil)
+        note { .becamePreCandidate($0.term) }
     }
 
     private mutating func becomeCandidate() {
@@ -201,6 +243,7 @@ extension Raft {
         resetRole(term.next)
         vote = options.replica
         role = .candidate
+        note { .becameCandidate($0.term) }
     }
 
     private mutating func becomeLeader() {
@@ -219,6 +262,8 @@ extension Raft {
         pendingChangeIndex = log.lastIndex
         firstOwnIndex = log.lastIndex.next
         appendOwn(kind: .empty, payload: [])
+        promiseOwnEntries()
+        note { .becameLeader($0.term) }
     }
 
     private mutating func resetRole(_ newTerm: Term) {
@@ -238,7 +283,6 @@ extension Raft {
         transferee = nil
         pendingChangeIndex = .zero
         unappliedBytes = 0
-        outbox.needsReceipt = false
         isQuiet = false
         idleTicks = 0
     }

@@ -11,7 +11,7 @@ extension Raft {
             reject(append, to: sender)
             return
         }
-        log.merge(append.entries)
+        if let conflict = log.merge(append.entries) { note { _ in conflict } }
         // Only what this append has verified is known to be the leader's.
         let verified = append.previousIndex + append.entries.count
         log.advanceCommit(to: min(append.commit, verified))
@@ -36,6 +36,7 @@ extension Raft {
     }
 
     private mutating func reject(_ append: Message.Append, to sender: ReplicaID) {
+        note { .refusedAppend(append, from: sender, ownTerm: $0.log.term(at: append.previousIndex)) }
         let hint = log.conflictHint(
             from: min(append.previousIndex, log.lastIndex), term: append.previousTerm)
         sendWhenDurable(

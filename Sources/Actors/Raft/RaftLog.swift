@@ -125,12 +125,18 @@ struct RaftLog: Sendable {
 
     /// Takes a leader's entries, which follow a position that matches. What is there already stays, also when
     /// this append was overtaken by a longer one; only a real conflict cuts the tail.
-    mutating func merge(_ incoming: [Entry]) {
+    /// - Returns: what was cut.
+    mutating func merge(_ incoming: [Entry]) -> RaftEvent? {
         for (position, entry) in incoming.enumerated() where !matches(entry.index, entry.term) {
-            if entry.index <= lastIndex { truncate(from: entry.index) }
+            let conflict = self.entry(at: entry.index).map {
+                RaftEvent.replacedTail(
+                    from: entry.index, ownTerm: $0.term, leaderTerm: entry.term, firstNotDurable: durable.next)
+            }
+            if conflict != nil { truncate(from: entry.index) }
             entries.append(contentsOf: incoming[position...])
-            return
+            return conflict
         }
+        return nil
     }
 
     private mutating func truncate(from index: LogIndex) {
@@ -152,18 +158,21 @@ struct RaftLog: Sendable {
     // MARK: Applying
 
     /// The next committed entries, or none while those given before weigh `bytesMax` or a page was cut short.
-    mutating func takeCommitted(bytesMax: Int) -> [Entry] {
-        if !hasCommitted(bytesMax: bytesMax) { return [] }
-        let page = slice(from: handedOut.next, through: commit, bytesMax: bytesMax - applyingBytes)
+    mutating func takeCommitted(bytesMax: Int, onlyDurable: Bool) -> [Entry] {
+        if !hasCommitted(onlyDurable: onlyDurable) { return [] }
+        let end = applicable(onlyDurable: onlyDurable)
+        let page = slice(from: handedOut.next, through: end, bytesMax: bytesMax - applyingBytes)
         for entry in page { applyingBytes += entry.logBytes }
         handedOut = handedOut + page.count
-        isApplyingPaused = applyingBytes >= bytesMax || handedOut < commit
+        isApplyingPaused = applyingBytes >= bytesMax || handedOut < end
         return page
     }
 
-    func hasCommitted(bytesMax: Int) -> Bool {
-        handedOut < commit && installing == nil && !isApplyingPaused
+    func hasCommitted(onlyDurable: Bool) -> Bool {
+        handedOut < applicable(onlyDurable: onlyDurable) && installing == nil && !isApplyingPaused
     }
+
+    private func applicable(onlyDurable: Bool) -> LogIndex { onlyDurable ? min(commit, durable) : commit }
 
     mutating func advanceApplied(to index: LogIndex, bytesMax: Int) {
         precondition(
@@ -193,8 +202,11 @@ struct RaftLog: Sendable {
     }
 
     /// A write of this term is on disk, and with it everything up to `index`, if that is still what stands there.
-    mutating func becameDurable(through index: LogIndex, term: Term) {
-        if index > durable, index <= written, matches(index, term) { durable = index }
+    /// - Returns: whether that was news.
+    mutating func becameDurable(through index: LogIndex, term: Term) -> Bool {
+        guard index > durable, index <= written, matches(index, term) else { return false }
+        durable = index
+        return true
     }
 
     mutating func snapshotBecameDurable(_ index: LogIndex) {
@@ -235,6 +247,10 @@ struct RaftLog: Sendable {
         snapshot = metadata
         let wanted = LogIndex(
             metadata.index.rawValue - min(UInt64(max(0, kept)), metadata.index.rawValue))
+        drop(through: wanted)
+    }
+
+    mutating func drop(through wanted: LogIndex) {
         let target = min(wanted, durable, applied)
         if target <= offset { return }
         guard let targetTerm = term(at: target) else { return }

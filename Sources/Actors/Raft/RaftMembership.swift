@@ -4,28 +4,37 @@
 extension Raft {
     // MARK: Inputs
 
-    /// Proposes a membership change, which the shell has encoded as the entry's payload. Only a leader takes it, one
-    /// at a time.
+    /// Proposes a membership change, which the shell has encoded as the entry's payload: no bytes for a change without
+    /// operations. A leader takes one at a time; a follower passes it on, without any promise.
     public mutating func proposeChange(
         _ change: ConfigurationChange, encoded: [UInt8]
+    ) -> ProposalOutcome {
+        proposeChange(isLeave: change.operations.isEmpty, encoded: encoded) {
+            (next: inout ConfigurationChanger) throws(ConfigurationChanger.Problem) in try next.apply(change)
+        }
+    }
+
+    /// - Parameter apply: what the change does to the present configuration.
+    mutating func proposeChange(
+        isLeave: Bool, encoded: [UInt8],
+        apply: (inout ConfigurationChanger) throws(ConfigurationChanger.Problem) -> Void
     ) -> ProposalOutcome {
         if isFenced { return .refused(.fenced) }
         wake()
         defer { checkInvariants() }
         guard role == .leader else {
-            if let leader { return .refused(.notLeader(leader)) }
-            return .refused(.noLeader)
+            guard let leader else { return refuse(.noLeader) }
+            let entry = Entry(index: .zero, term: .zero, kind: .configuration, payload: encoded)
+            send(.forwardedProposal([entry]), to: leader)
+            return .forwarded(to: leader)
         }
-        if let refusal = refusal(ofBytes: encoded.count) { return .refused(refusal) }
+        if let refusal = refusal(ofBytes: encoded.count) ?? refusal(ofChangeThatLeaves: isLeave) {
+            return refuse(refusal)
+        }
         if options.validatesChanges {
-            if pendingChangeIndex > log.applied { return .refused(.changePending) }
-            if configuration.isJoint && !change.operations.isEmpty {
-                return .refused(
-                    .invalidChange(ConfigurationChanger.Problem.alreadyJoint.explanation))
-            }
             do throws(ConfigurationChanger.Problem) {
                 var trial = changer
-                try trial.apply(change)
+                try apply(&trial)
             } catch {
                 return .refused(.invalidChange(error.explanation))
             }
@@ -34,22 +43,49 @@ extension Raft {
         return .appended(first: log.lastIndex, last: log.lastIndex)
     }
 
+    /// A change that a follower passed on. It cannot be tried here, because the core does not read payloads; one that
+    /// does not fit does nothing when it is applied.
+    mutating func handleForwardedChange(_ encoded: [UInt8]) {
+        if refusal(ofChangeThatLeaves: encoded.isEmpty) == nil { appendChange(encoded) }
+    }
+
+    private mutating func refusal(ofChangeThatLeaves isLeave: Bool) -> ProposalRefusal? {
+        if !options.validatesChanges { return nil }
+        if pendingChangeIndex > log.applied {
+            note { .changeRefused(.pending($0.pendingChangeIndex, applied: $0.log.applied), $0.configuration) }
+            return .changePending
+        }
+        if configuration.isJoint == isLeave { return nil }
+        note { .changeRefused(isLeave ? .notJoint : .alreadyJoint, $0.configuration) }
+        let problem: ConfigurationChanger.Problem = isLeave ? .notJoint : .alreadyJoint
+        return .invalidChange(problem.explanation)
+    }
+
     /// The shell applies a `.configuration` entry: the change takes effect here. An entry without payload means a
     /// change without operations, which leaves the joint configuration.
     /// - Parameter change: nil where the entry cannot be read; it then changes nothing, on any replica.
     /// - Returns: the configuration that is in force now. A change that does not fit changes nothing.
     public mutating func applyConfiguration(_ change: ConfigurationChange?) -> Configuration {
-        if isFenced { return configuration }
         guard let change else { return configuration }
+        return applyConfiguration {
+            (next: inout ConfigurationChanger) throws(ConfigurationChanger.Problem) in try next.apply(change)
+        }
+    }
+
+    mutating func applyConfiguration(
+        _ apply: (inout ConfigurationChanger) throws(ConfigurationChanger.Problem) -> Void
+    ) -> Configuration {
+        if isFenced { return configuration }
         do throws(ConfigurationChanger.Problem) {
             var next = changer
-            try next.apply(change)
+            try apply(&next)
             noteLostVote(from: configuration, to: next.configuration)
             configuration = next.configuration
             progress = next.progress
         } catch {
             return configuration
         }
+        note { .switchedConfiguration($0.configuration) }
         configurationChanged()
         checkInvariants()
         return configuration
@@ -65,6 +101,7 @@ extension Raft {
 
     private mutating func appendChange(_ payload: [UInt8]) {
         appendOwn(kind: .configuration, payload: payload)
+        promiseOwnEntries()
         pendingChangeIndex = log.lastIndex
         broadcastAppend()
     }
@@ -92,8 +129,14 @@ extension Raft {
             return
         case .leader: break
         }
-        if !options.stepsDownWhenRemoved && (position(of: options.replica) == nil || isLearner) {
-            return
+        if position(of: options.replica) == nil || isLearner {
+            switch options.removedLeader {
+            case .stays: return
+            case .stepsDownAtOnce:
+                becomeFollower(term, leader: nil)
+                return
+            case .stepsDownWhenReplaceable: break
+            }
         }
         if advanceCommit() {
             broadcastAppend()
@@ -104,6 +147,7 @@ extension Raft {
             }
         }
         if let transferee, !isVoter(transferee) { self.transferee = nil }
+        suspendLease()
         confirmReads()
         stepDownIfReplaced()
     }
@@ -113,9 +157,9 @@ extension Raft {
     /// not know that the change is committed and needs the vote of 1, which refuses because its log is longer, and may
     /// not campaign itself because it knows that it was removed.
     mutating func stepDownIfReplaced() {
-        guard role == .leader, options.stepsDownWhenRemoved, !isVoter(options.replica) else {
-            return
-        }
+        guard role == .leader, options.removedLeader == .stepsDownWhenReplaceable,
+            !isVoter(options.replica)
+        else { return }
         let hasSuccessor = progress.contains {
             configuration.voters.contains($0.replica) && $0.match == log.lastIndex
                 && !$0.isRecovering
@@ -130,6 +174,7 @@ extension Raft {
         guard role == .leader, configuration.isJoint, configuration.leavesAutomatically,
             log.applied >= pendingChangeIndex, refusal(ofBytes: 0) == nil
         else { return }
+        note { .leavesJointConfiguration($0.configuration) }
         appendChange([])
     }
 }

@@ -25,8 +25,17 @@ public struct RaftOptions: Sendable {
     public var quietAfterTicks = 3
     /// One seed, one history of election timeouts. The replica's id is mixed in.
     public var randomSeed: UInt64
-    /// Whether a leader that a change removed or demoted steps down as soon as it applied the change.
-    public var stepsDownWhenRemoved = true
+    /// What becomes of a leader that a change removed or demoted, once it applied the change.
+    public var removedLeader = RemovedLeader.stepsDownWhenReplaceable
+    /// A leader announces a pending snapshot again after this many ticks without an answer; 0 never. The
+    /// announcement, or the report of its failure, may have been lost.
+    public var snapshotAnnouncementTicks = 40
+    /// Whether committed entries are held back until this replica's own disk has them. A state machine with a disk
+    /// of its own wants that: otherwise a crash could leave it ahead of its log.
+    public var appliesOnlyDurable = false
+    public var reads = ReadConsistency.quorum
+    /// Whether `takeEvents()` tells of every decision. Costs nothing where it is off.
+    public var recordsEvents = false
     /// Whether membership changes are checked against the present configuration when they are proposed. An
     /// unsuitable change is harmless without it as well: it does nothing when it is applied.
     public var validatesChanges = true
@@ -35,6 +44,26 @@ public struct RaftOptions: Sendable {
         self.replica = replica
         self.randomSeed = randomSeed
     }
+}
+
+/// What becomes of a leader that is no voter any more.
+public enum RemovedLeader: Sendable {
+    /// It goes on leading, without counting itself, until something else ends its reign.
+    case stays
+    /// It steps down as soon as it applied the change, whatever the others have of its log.
+    case stepsDownAtOnce
+    /// It steps down as soon as one of the voters has all of its log, so that this one can follow it at once.
+    case stepsDownWhenReplaceable
+}
+
+/// How a leader makes sure that nobody else leads when it answers a read.
+public enum ReadConsistency: Sendable {
+    /// By a round of heartbeats that a quorum answers. Needs no clock.
+    case quorum
+    /// By its lease: a quorum answered heartbeats that were sent within the last `electionTicks`. Rests on all
+    /// members' ticks being equally long, and on `checksQuorum`; a paused process or a slow clock can make such a read
+    /// stale. Where the lease has run out, the read takes a round of heartbeats.
+    case lease
 }
 
 /// What a replica starts with. A new group starts with its founding configuration, which is either the snapshot's
@@ -72,8 +101,6 @@ public enum ProposalOutcome: Hashable, Sendable {
 public enum ProposalRefusal: Hashable, Sendable {
     /// No leader is known. Ask again after an election.
     case noLeader
-    /// Only the leader takes this proposal.
-    case notLeader(ReplicaID)
     /// Leadership is being handed over; ask again.
     case transferring
     /// `maxUncommittedBytes` are waiting to be applied; ask again later.

@@ -28,6 +28,7 @@ extension Raft {
         idleTicks += count
         if idleTicks < options.quietAfterTicks { return }
         isQuiet = true
+        suspendLease()
         let quiesce = Message.Quiesce(commit: log.commit, livenessEpoch: livenessEpoch)
         for member in progress where member.replica != options.replica {
             send(.quiesce(quiesce), to: member.replica)

@@ -36,6 +36,18 @@ struct ReadQueue: Sendable {
     var requestCount = 0
     var forwarded: [Forwarded] = []
 
+    /// Rounds that may still start a lease, oldest first: their numbers, and the leader's tick at which each left.
+    var beats: [Beat] = []
+    /// The leader's tick at which the newest round left that a quorum answered.
+    var leaseStart: UInt64?
+    /// Somebody was told to campaign without regard to leases, and may do so at any time.
+    var isLeaseForfeited = false
+
+    struct Beat: Sendable {
+        var round: UInt64
+        var tick: UInt64
+    }
+
     var isEmpty: Bool { requestCount == 0 && forwarded.isEmpty }
     var hasForwarded: Bool { !forwarded.isEmpty }
 }
@@ -70,6 +82,10 @@ extension Raft {
     }
 
     private mutating func enqueueRead(_ request: ReadQueue.Request) {
+        if hasLease && hasCommittedInTerm {
+            answer(request, at: log.commit)
+            return
+        }
         if reads.requestCount >= ReadQueue.requestsMax {
             if request.from == options.replica { outbox.failedReads.append(request.context) }
             return
@@ -86,7 +102,7 @@ extension Raft {
 
     mutating func startReadRoundIfDue() {
         if !canStartReadRound { return }
-        reads.startedRound += 1
+        if options.reads == .quorum { reads.startedRound += 1 } else { openLeaseRound() }
         var round = ReadQueue.Round(number: reads.startedRound, index: log.commit, requests: [])
         swap(&round.requests, &reads.waiting)
         reads.rounds.append(round)
@@ -96,25 +112,28 @@ extension Raft {
 
     /// Answers the rounds that a quorum has confirmed.
     mutating func confirmReads() {
-        if reads.rounds.isEmpty { return }
+        if reads.rounds.isEmpty && reads.beats.isEmpty { return }
         let confirmed = Quorum.reached(by: configuration.voters, and: configuration.outgoingVoters) { voter in
             if voter == options.replica { return reads.startedRound }
             return progress.first { $0.replica == voter }?.confirmedReadRound
         }
+        extendLease(throughRound: confirmed)
         let count = reads.rounds.prefix { $0.number <= confirmed }.count
         if count == 0 { return }
         for round in reads.rounds[..<count] {
             reads.requestCount -= round.requests.count
-            for request in round.requests {
-                let state = ReadState(context: request.context, index: round.index)
-                if request.from == options.replica {
-                    outbox.readStates.append(state)
-                } else {
-                    send(.readIndexResponse(state), to: request.from)
-                }
-            }
+            for request in round.requests { answer(request, at: round.index) }
         }
         reads.rounds.removeFirst(count)
+    }
+
+    private mutating func answer(_ request: ReadQueue.Request, at index: LogIndex) {
+        let state = ReadState(context: request.context, index: index)
+        if request.from == options.replica {
+            outbox.readStates.append(state)
+        } else {
+            send(.readIndexResponse(state), to: request.from)
+        }
     }
 
     /// Leadership is gone, or new: whoever asked has to ask again.
@@ -131,6 +150,8 @@ extension Raft {
         reads.rounds = []
         reads.startedRound = 0
         reads.requestCount = 0
+        reads.isLeaseForfeited = false
+        suspendLease()
     }
 
     // MARK: Follower

@@ -11,40 +11,58 @@ extension Raft {
         defer { checkInvariants() }
         if role == .leader {
             if let refusal = refusal(ofBytes: payloads.reduce(0) { $0 + $1.count }) {
-                return .refused(refusal)
+                return refuse(refusal)
             }
             let first = log.lastIndex.next
             for payload in payloads { appendOwn(kind: .command, payload: payload) }
+            promiseOwnEntries()
             broadcastAppend()
             return .appended(first: first, last: log.lastIndex)
         }
-        guard let leader else { return .refused(.noLeader) }
+        guard let leader else {
+            return refuse(.noLeader)
+        }
         let entries = payloads.map { Entry(index: .zero, term: .zero, kind: .command, payload: $0) }
         send(.forwardedProposal(entries), to: leader)
         return .forwarded(to: leader)
     }
 
     /// Proposals of a follower. They are never passed on once more, so they cannot run in circles; what is dropped
-    /// here is asked again by whoever waits for it. Membership changes are not taken this way.
+    /// here is asked again by whoever waits for it. A membership change comes alone.
     mutating func handleForwarded(_ entries: [Entry]) {
-        guard role == .leader, !entries.isEmpty, entries.allSatisfy({ $0.kind == .command }) else {
+        guard role == .leader, let first = entries.first else {
+            if leader == nil { _ = refuse(.noLeader) }
             return
         }
-        if refusal(ofBytes: entries.reduce(0) { $0 + $1.payload.count }) != nil { return }
-        for entry in entries { appendOwn(kind: .command, payload: entry.payload) }
-        broadcastAppend()
+        if let refusal = refusal(ofBytes: entries.reduce(0) { $0 + $1.payload.count }) {
+            _ = refuse(refusal)
+            return
+        }
+        if first.kind == .configuration, entries.count == 1 {
+            handleForwardedChange(first.payload)
+        } else if entries.allSatisfy({ $0.kind == .command }) {
+            for entry in entries { appendOwn(kind: .command, payload: entry.payload) }
+            promiseOwnEntries()
+            broadcastAppend()
+        }
     }
 
     /// The transport could not reach a member: what is in flight to it is probably lost.
     public mutating func reportUnreachable(_ replica: ReplicaID) {
         guard !isFenced, role == .leader, let member = position(of: replica) else { return }
         if progress[member].state == .replicate { progress[member].becomeProbe() }
+        note { .unreachable($0.memberProgress(member)) }
         checkInvariants()
+    }
+
+    mutating func refuse(_ refusal: ProposalRefusal) -> ProposalOutcome {
+        note { .proposalRefused(refusal, transferee: $0.transferee, $0.term) }
+        return .refused(refusal)
     }
 
     func refusal(ofBytes bytes: Int) -> ProposalRefusal? {
         if position(of: options.replica) == nil { return .notMember }
-        if options.stepsDownWhenRemoved && !isVoter(options.replica) { return .notMember }
+        if options.removedLeader != .stays && !isVoter(options.replica) { return .notMember }
         if transferee != nil { return .transferring }
         // One proposal is taken however large it is, and one without payload always.
         if bytes > 0, unappliedBytes > 0, unappliedBytes + bytes > options.maxUncommittedBytes {
@@ -57,6 +75,9 @@ extension Raft {
         unappliedBytes += payload.count
         log.append(Entry(index: log.lastIndex.next, term: term, kind: kind, payload: payload))
     }
+
+    /// What was appended will count as this replica's own once its disk has it.
+    mutating func promiseOwnEntries() { outbox.answer(.entries(through: log.lastIndex), term: term) }
 
     mutating func releaseUnappliedBytes(through index: LogIndex) {
         var next = max(log.applied.next, firstOwnIndex)
@@ -118,7 +139,10 @@ extension Raft {
     // MARK: Answers
 
     mutating func handle(_ response: Message.AppendResponse, from replica: ReplicaID) {
-        guard let member = position(of: replica) else { return }
+        guard let member = position(of: replica) else {
+            note { _ in .ignoredStranger(replica) }
+            return
+        }
         noteActive(member)
         let countsAgain = progress[member].isRecovering && !response.isRecovering
         progress[member].isRecovering = response.isRecovering
@@ -133,6 +157,7 @@ extension Raft {
     }
 
     private mutating func handleRejection(_ response: Message.AppendResponse, from member: Int) {
+        note { .appendWasRefused(response, by: $0.progress[member].replica) }
         var hint = response.hintIndex
         if response.hintTerm > .zero {
             // Skip whole terms, not single entries (Raft paper 5.3, in both directions as etcd does).
@@ -144,6 +169,7 @@ extension Raft {
             progress[member].lostTail(after: min(hint, response.hintIndex))
             sendAppend(to: member, evenIfEmpty: true)
         } else if progress[member].refused(response.index, hint: hint) {
+            note { .movedBack($0.memberProgress(member)) }
             if progress[member].state == .replicate { progress[member].becomeProbe() }
             sendAppend(to: member, evenIfEmpty: true)
         }
@@ -160,6 +186,7 @@ extension Raft {
         case .snapshot:
             // However it got there: what it lacks now is in the log.
             if progress[member].match.next >= log.firstIndex {
+                note { .caughtUpAfterSnapshot($0.memberProgress(member)) }
                 progress[member].becomeProbe()
                 progress[member].becomeReplicate()
             }
@@ -175,7 +202,10 @@ extension Raft {
     }
 
     mutating func handle(_ response: Message.HeartbeatResponse, from replica: ReplicaID) {
-        guard let member = position(of: replica) else { return }
+        guard let member = position(of: replica) else {
+            note { _ in .ignoredStranger(replica) }
+            return
+        }
         noteActive(member)
         progress[member].isPaused = false
         // A member in the probe state, or one that claims to be recovering, has to answer an append to leave it.
@@ -198,10 +228,12 @@ extension Raft {
 
     // MARK: Commit
 
-    /// The leader's own disk counts like any other, and no earlier (thesis 10.2.1).
-    mutating func acknowledgeOwnDisk() {
-        guard let own = position(of: options.replica) else { return }
-        if progress[own].acknowledged(log.durable), advanceCommit() { broadcastAppend() }
+    mutating func acknowledgeOwnDisk(through index: LogIndex) {
+        guard let own = position(of: options.replica) else {
+            note { .ignoredStranger($0.options.replica) }
+            return
+        }
+        if progress[own].acknowledged(index), advanceCommit() { broadcastAppend() }
     }
 
     /// The highest index that a quorum's disks hold. A recovering member does not count.
@@ -245,6 +277,7 @@ extension Raft {
         if isQuiet { return }
         if heartbeatElapsed >= options.heartbeatTicks {
             heartbeatElapsed = 0
+            openLeaseRound()
             broadcastHeartbeat()
         }
         announceSnapshotsAgain()
@@ -257,6 +290,7 @@ extension Raft {
                 || progress.contains { $0.replica == voter && $0.isRecentlyActive }
         }
         if verdict != .won {
+            note { _ in .lostQuorum }
             becomeFollower(term, leader: nil)
             return
         }
@@ -269,9 +303,12 @@ extension Raft {
 
     /// What this leader knows of a member; nil on others, and for strangers.
     public func progress(of replica: ReplicaID) -> MemberProgress? {
-        guard role == .leader, let member = progress.first(where: { $0.replica == replica }) else {
-            return nil
-        }
+        guard role == .leader, let member = position(of: replica) else { return nil }
+        return memberProgress(member)
+    }
+
+    func memberProgress(_ position: Int) -> MemberProgress {
+        let member = progress[position]
         let state: MemberProgress.State =
             switch member.state {
             case .probe: .probe
@@ -279,9 +316,11 @@ extension Raft {
             case .snapshot: .snapshot
             }
         return MemberProgress(
-            replica: replica, match: member.match, next: member.next, state: state,
+            replica: member.replica, match: member.match, next: member.next, state: state,
             isActive: wasHeardRecently(member), isLearner: member.isLearner,
-            isRecovering: member.isRecovering, inFlight: member.inflights.count)
+            isRecovering: member.isRecovering, isPaused: member.isThrottled,
+            pendingSnapshot: member.pendingSnapshot, inFlight: member.inflights.count,
+            isWindowFull: member.inflights.isFull)
     }
 
     func wasHeardRecently(_ member: Progress) -> Bool {

@@ -1,10 +1,6 @@
 // Snapshots: compaction, sending one to a member that lags too far, receiving one.
 
 extension Raft {
-    /// A leader announces a pending snapshot again after this many election timeouts without an answer: the
-    /// announcement, or the report of its failure, may have been lost.
-    private static let electionsUntilNextAnnouncement: UInt64 = 4
-
     // MARK: Inputs
 
     /// This replica's own snapshot at `metadata.index`, which was applied, is stored. The log drops what the snapshot
@@ -31,17 +27,23 @@ extension Raft {
     mutating func sendSnapshot(to member: Int) -> Bool {
         // A member that is away would only see its announcement lost.
         guard progress[member].isRecentlyActive, let snapshot = log.snapshot else { return false }
+        let before = memberProgress(member)
         progress[member].becomeSnapshot(snapshot.index)
         progress[member].announcedAtTick = leaderTick
+        note {
+            .sentSnapshot(
+                snapshot, firstIndex: $0.log.firstIndex, commit: $0.log.commit, before: before,
+                after: $0.memberProgress(member))
+        }
         send(.snapshot(snapshot), to: progress[member].replica)
         return true
     }
 
     mutating func announceSnapshotsAgain() {
-        let patience = UInt64(options.electionTicks) * Self.electionsUntilNextAnnouncement
+        if options.snapshotAnnouncementTicks == 0 { return }
         for member in progress.indices {
             guard case .snapshot = progress[member].state,
-                leaderTick - progress[member].announcedAtTick >= patience
+                leaderTick - progress[member].announcedAtTick >= UInt64(options.snapshotAnnouncementTicks)
             else { continue }
             _ = sendSnapshot(to: member)
         }
@@ -64,14 +66,21 @@ extension Raft {
         if metadata.index > log.commit {
             if log.matches(metadata.index, metadata.term) {
                 // The log holds all of it: nothing has to be replaced.
+                note {
+                    .fastForwarded(
+                        to: metadata, commit: $0.log.commit, lastIndex: $0.log.lastIndex, lastTerm: $0.log.lastTerm)
+                }
                 log.advanceCommit(to: metadata.index)
             } else {
+                note { .restoring(metadata, $0.restoredLog) }
                 log.restore(metadata)
+                note { .restored(metadata, commit: $0.log.commit) }
                 outbox.restore = metadata
                 acknowledge(log.lastIndex, to: sender)
                 return
             }
         }
+        note { .snapshotNotNeeded(metadata, commit: $0.log.commit) }
         endRecoveryIfDone()
         acknowledge(log.commit, to: sender)
     }

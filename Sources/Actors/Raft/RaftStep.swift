@@ -7,7 +7,9 @@ extension Raft {
             return
         }
         if isQuiet && breaksQuiet(message) { wake() }
-        if message.term > term {
+        if message.isOfAnyTerm {
+            // Whoever leads now may take it.
+        } else if message.term > term {
             if !accept(laterTermOf: message) { return }
         } else if message.term < term {
             answer(earlierTermOf: message)
@@ -39,7 +41,7 @@ extension Raft {
         case .forwardedProposal(let entries): handleForwarded(entries)
         case .readIndex(let request): handle(request, from: message.from)
         case .readIndexResponse(let state): finishForwardedRead(state)
-        case .timeoutNow: campaignForTransfer()
+        case .timeoutNow: campaignForTransfer(from: message.from)
         case .forwardedTransfer(let target):
             if role == .leader { transferLeadership(to: target) }
         }
@@ -63,20 +65,35 @@ extension Raft {
         switch message.body {
         case .preVote(let request):
             // Never changes a term: the sender has not got this one yet either.
-            return request.isTransfer || !isInLease
+            return request.isTransfer || !withholdsVote(message)
         case .vote(let request):
             // A removed or cut-off replica must not disrupt a leader that others hear (thesis 4.2.3).
-            if !request.isTransfer && isInLease { return false }
-            becomeFollower(message.term, leader: nil)
+            if !request.isTransfer && withholdsVote(message) { return false }
+            follow(laterTermOf: message, leader: nil)
         case .preVoteResponse(let isGranted):
             // A grant bears the term that was asked for; a refusal bears the one that the other is in.
-            if !isGranted { becomeFollower(message.term, leader: nil) }
+            if !isGranted { follow(laterTermOf: message, leader: nil) }
         case .append, .heartbeat, .snapshot, .quiesce:
-            becomeFollower(message.term, leader: message.from)
+            follow(laterTermOf: message, leader: message.from)
         case .voteResponse, .appendResponse, .heartbeatResponse, .forwardedProposal, .readIndex,
             .readIndexResponse,
             .timeoutNow, .forwardedTransfer:
-            becomeFollower(message.term, leader: nil)
+            follow(laterTermOf: message, leader: nil)
+        }
+        return true
+    }
+
+    private mutating func follow(laterTermOf message: Message, leader: ReplicaID?) {
+        note { .receivedLaterTerm(message, own: $0.term) }
+        becomeFollower(message.term, leader: leader)
+    }
+
+    private mutating func withholdsVote(_ message: Message) -> Bool {
+        if !isInLease && !keepsLeasePromise { return false }
+        note {
+            .withheldVote(
+                message, $0.voterState,
+                ticksLeft: max($0.options.electionTicks - $0.electionElapsed, $0.leasePromiseTicks))
         }
         return true
     }
@@ -91,13 +108,16 @@ extension Raft {
                 sendWhenDurable(
                     .appendResponse(.init(index: .zero, isRecovering: isRecovering)),
                     to: message.from)
+            } else {
+                note { .ignoredEarlierTerm(message, own: $0.term) }
             }
         case .preVote:
             // Answered, lest a replica with a longer log but an earlier term ask for ever.
+            note { .refusedVote(message, $0.voterState) }
             sendWhenDurable(.preVoteResponse(granted: false), to: message.from)
         case .vote, .preVoteResponse, .voteResponse, .appendResponse, .snapshot, .heartbeatResponse,
             .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer:
-            break
+            note { .ignoredEarlierTerm(message, own: $0.term) }
         }
     }
 
@@ -109,6 +129,7 @@ extension Raft {
         )
         if role != .follower { becomeFollower(term, leader: sender) }
         setLeader(sender)
+        promiseLease()
         electionElapsed = 0
         ticksUntilCampaign = nil
     }
@@ -125,5 +146,17 @@ extension Raft {
             entryTerm = entry.term
         }
         return entryTerm <= term
+    }
+}
+
+extension Message {
+    /// Asks a leader for something and states nothing that a term would qualify.
+    fileprivate var isOfAnyTerm: Bool {
+        switch body {
+        case .forwardedProposal, .readIndex: true
+        case .preVote, .preVoteResponse, .vote, .voteResponse, .append, .appendResponse, .heartbeat,
+            .heartbeatResponse, .snapshot, .readIndexResponse, .timeoutNow, .forwardedTransfer, .quiesce:
+            false
+        }
     }
 }

@@ -8,17 +8,38 @@ extension Raft {
         wake()
         defer { checkInvariants() }
         if role != .leader {
-            if let leader { send(.forwardedTransfer(to: target), to: leader) }
+            if let leader {
+                send(.forwardedTransfer(to: target), to: leader)
+            } else {
+                note { .transferIgnored(to: target, $0.term, .noLeader) }
+            }
             return
         }
-        guard target != options.replica, isVoter(target), let member = position(of: target),
-            !progress[member].isLearner, !progress[member].isRecovering
-        else { return }
-        if transferee == target { return }
+        guard let member = position(of: target) else {
+            note { .transferIgnored(to: target, $0.term, .isStranger) }
+            return
+        }
+        if progress[member].isLearner {
+            note { .transferIgnored(to: target, $0.term, .isLearner) }
+            return
+        }
+        guard isVoter(target), !progress[member].isRecovering else { return }
+        if transferee == target {
+            note { .transferIgnored(to: target, $0.term, .isUnderWay) }
+            return
+        }
+        if let transferee { note { .transferReplaced(transferee, $0.term) } }
+        if target == options.replica {
+            abortTransfer()
+            note { .transferIgnored(to: target, $0.term, .isLeader) }
+            return
+        }
+        note { .transferStarted(to: target, $0.term) }
         transferee = target
         electionElapsed = 0
         if progress[member].match == log.lastIndex {
-            send(.timeoutNow, to: target)
+            tellToCampaign(target)
+            note { _ in .toldToCampaign(target, isAtOnce: true) }
         } else {
             sendAppend(to: member, evenIfEmpty: true)
         }
@@ -26,8 +47,14 @@ extension Raft {
 
     mutating func completeTransferIfCaughtUp(_ member: Int) {
         if progress[member].match == log.lastIndex {
-            send(.timeoutNow, to: progress[member].replica)
+            note { .toldToCampaign($0.progress[member].replica, isAtOnce: false) }
+            tellToCampaign(progress[member].replica)
         }
+    }
+
+    private mutating func tellToCampaign(_ target: ReplicaID) {
+        reads.isLeaseForfeited = true
+        send(.timeoutNow, to: target)
     }
 
     mutating func abortTransfer() {
