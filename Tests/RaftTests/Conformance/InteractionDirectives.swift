@@ -81,7 +81,7 @@ extension InteractionScenario {
             nextReplica: ReplicaID((all.last?.rawValue ?? 0) + 1))
     }
 
-    private mutating func printStart(_ raft: Raft) {
+    private mutating func printStart(_ raft: borrowing Raft) {
         let me = raft.options.replica.hex
         let peers = raft.configuration.voters.map(\.hex).joined(separator: ",")
         output.log(.init(.info, "\(me) switched to configuration \(raft.configuration.scenarioText)"))
@@ -160,17 +160,16 @@ extension InteractionScenario {
 
     mutating func printStates() {
         for node in nodes {
-            let raft = node.raft
             output.print(
-                "\(raft.options.replica.rawValue): \(raft.role.scenarioText) "
-                    + "\(raft.isVoter(raft.options.replica) ? "(Voter)" : "(Non-Voter)") Term:\(raft.term) "
-                    + "Lead:\(raft.leader?.rawValue ?? 0)\n")
+                "\(node.id.rawValue): \(node.raft.role.scenarioText) "
+                    + "\(node.raft.isVoter(node.id) ? "(Voter)" : "(Non-Voter)") Term:\(node.raft.term) "
+                    + "Lead:\(node.raft.leader?.rawValue ?? 0)\n")
         }
     }
 
     mutating func printStatus(_ position: Int) {
-        let raft = nodes[position].raft
-        if raft.role != .leader { return }
-        for member in raft.progress { output.print("\(member.replica.rawValue): \(member.scenarioText)\n") }
+        let node = nodes[position]
+        if node.raft.role != .leader { return }
+        for member in node.raft.progress { output.print("\(member.replica.rawValue): \(member.scenarioText)\n") }
     }
 }

@@ -1,7 +1,7 @@
 @testable import FlotillaRaft
 
 /// A replica with what surrounds it in a scenario: a disk, the work of its two storage threads, and what it told last.
-struct InteractionNode {
+final class InteractionNode {
     var raft: Raft
     let isAsync: Bool
     /// What is on disk, as the directive `raft-log` shows it.
@@ -75,7 +75,7 @@ struct InteractionNode {
         var mustSync: Bool
     }
 
-    mutating func takeReady() -> Ready {
+    func takeReady() -> Ready {
         let unstable = hasUnstableEntries
         let answers = raft.outbox.waitingAnswers
         let effects = raft.takeEffects()
@@ -128,7 +128,7 @@ struct InteractionNode {
 
     // MARK: Storage
 
-    mutating func write(_ hardState: HardState?, _ entries: [Entry], _ received: SnapshotMetadata?) {
+    func write(_ hardState: HardState?, _ entries: [Entry], _ received: SnapshotMetadata?) {
         if let received {
             disk = []
             diskOffset = received.index
@@ -140,7 +140,7 @@ struct InteractionNode {
         }
     }
 
-    mutating func apply(_ entries: [Entry]) {
+    func apply(_ entries: [Entry]) {
         for entry in entries {
             var configuration = snapshot?.configuration ?? Configuration()
             switch entry.kind {
@@ -160,14 +160,14 @@ struct InteractionNode {
     }
 
     /// Both threads at once: the write is durable, then everything that was committed is applied.
-    mutating func finish(_ ready: Ready) {
+    func finish(_ ready: Ready) {
         if let receipt = ready.receipt { raft.persisted(receipt) }
         if let snapshot = ready.snapshot { raft.applied(through: snapshot.index) }
         if let last = ready.committed.last { raft.applied(through: last.index) }
     }
 
     /// The append thread's answer to the core. What the replica promised itself comes on its own.
-    mutating func finish(_ stored: InteractionMessage.Stored) {
+    func finish(_ stored: InteractionMessage.Stored) {
         finishWrite(stored.receipt)
         if stored.hasEntries {
             raft.becameDurable(stored.receipt)
@@ -177,17 +177,17 @@ struct InteractionNode {
         if let snapshot = stored.snapshot { finishApplying(through: snapshot.index) }
     }
 
-    mutating func finishWrite(_ receipt: Persist.Receipt) {
+    func finishWrite(_ receipt: Persist.Receipt) {
         if let count = raft.outbox.completed(receipt) { raft.outbox.dropOwnAnswers(count) }
     }
 
-    mutating func finishApplying(through index: LogIndex) {
+    func finishApplying(through index: LogIndex) {
         if index > raft.appliedIndex { raft.applied(through: index) }
     }
 
     /// Drops the entries up to `index`. There is a snapshot at the last entry that was applied.
     /// - Returns: false if they are gone already.
-    mutating func compact(through index: LogIndex) -> Bool {
+    func compact(through index: LogIndex) -> Bool {
         if index <= diskOffset { return false }
         raft.log.drop(through: index)
         disk.removeAll { $0.index <= index }

@@ -12,7 +12,6 @@
 #define IN_PLACE_OF_DISPATCH __attribute__((weak, visibility("default")))
 
 typedef void (*dispatch_work)(void *);
-extern char _dispatch_main_q;
 static csimulation_leave leave_world;
 
 void csimulation_install_leave(csimulation_leave leave) { leave_world = leave; }
@@ -30,7 +29,9 @@ static void *original(void **known, const char *name) {
 IN_PLACE_OF_DISPATCH void dispatch_async_f(void *queue, void *context, dispatch_work work) {
   void *world = csimulation_current();
   if (world != NULL) {
-    leave_world(world, queue == &_dispatch_main_q ? csimulation_main_actor : csimulation_yield, context, work);
+    // By name: the executable need not have been linked with libdispatch itself.
+    int is_main = queue == dlsym(RTLD_DEFAULT, "_dispatch_main_q");
+    leave_world(world, is_main ? csimulation_main_actor : csimulation_yield, context, work);
     return;
   }
   static void *known;

@@ -96,7 +96,7 @@ extension SimulatedCluster {
     /// copy of it back.
     /// - Throws: `SimulationError` (`misuse`) where no node has the number.
     public func disk(_ number: Int) throws -> SimulatedDisk {
-        guard nodes.contains(number) else { throw misuse("there is no node \(number); the nodes are \(nodes)") }
+        guard nodes.contains(number) else { throw misuse(unknown(number)) }
         return world.disk(of: id(number))
     }
 

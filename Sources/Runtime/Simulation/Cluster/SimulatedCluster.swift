@@ -252,7 +252,7 @@ public final class SimulatedCluster: @unchecked Sendable {
         return nil
     }
 
-    private func unknown(_ number: Int) -> String {
+    func unknown(_ number: Int) -> String {
         guard let last = nodes.last else { return "there is no node \(number); there are none yet" }
         return "there is no node \(number); the nodes are 1 to \(last)"
     }
