@@ -12,13 +12,21 @@ SECONDS ?= 60
 CONFIGURATION ?= release
 # More options for the soak, such as SOAK="--seed 17".
 SOAK ?=
+# Of 'make simulate': how many seeds, from which on, and of which scenario (all).
+SEEDS ?= 1000
+START ?= 1
+SCENARIO ?=
+# To replay one: its load in seconds, its faults, and TRACE=1 for what happens in it.
+LOAD ?=
+FAULTS ?=
+TRACE ?=
 
 RUN = .build/$(CONFIGURATION)
 
-.PHONY: help setup demo test verify fix bench soak trace sanitize mutants executables clean
+.PHONY: help setup demo test verify fix bench soak trace simulate simulate-hashes sanitize mutants executables simulator clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install the Debian packages that are missing
 	@scripts/setup
@@ -51,6 +59,17 @@ soak: setup executables ## random kills under load; SECONDS=60, SOAK="--seed N" 
 
 trace: setup executables ## system calls of three nodes: is every start fsynced by a majority before the answer?
 	@$(RUN)/flotilla-bench trace
+
+simulate: setup simulator ## look for failing seeds: SEEDS=1000, START=1, SCENARIO=name
+	@$(if $(TRACE)$(FAULTS),,.build/release/flotilla-simulate --check-hashes)
+	@.build/release/flotilla-simulate --seeds $(SEEDS) --start $(START) $(if $(SCENARIO),--scenario $(SCENARIO)) \
+	    $(if $(LOAD),--load $(LOAD)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(TRACE),--trace)
+
+simulate-hashes: setup simulator ## record the trace hashes anew, after a change that makes other histories
+	@.build/release/flotilla-simulate --record-hashes
+
+simulator:
+	@swift build --configuration release --product flotilla-simulate
 
 sanitize: setup ## all tests under the thread sanitizer, then under the address sanitizer
 	swift test --sanitize=thread --scratch-path .build/thread

@@ -23,6 +23,7 @@ let package = Package(
         .library(name: "FlotillaSimulation", targets: ["FlotillaSimulation"]),
         .executable(name: "flotilla", targets: ["FlotillaExecutable"]),
         .executable(name: "flotilla-bench", targets: ["FlotillaBenchmarks"]),
+        .executable(name: "flotilla-simulate", targets: ["FlotillaExplorer"]),
     ],
     targets: [
         // MARK: IO: everything that touches a C library or a file descriptor
@@ -54,7 +55,9 @@ let package = Package(
             name: "Flotilla", dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors"],
             path: "Sources/Runtime", exclude: ["Simulation", "Executable"],
             swiftSettings: settings),
-        .target(name: "CSimulationHook", path: "Sources/Runtime/Simulation/CSimulationHook"),
+        .target(
+            name: "CSimulationHook", path: "Sources/Runtime/Simulation/CSimulationHook",
+            linkerSettings: [.linkedLibrary("dispatch")]),
         .target(
             name: "FlotillaSimulation",
             dependencies: [
@@ -72,6 +75,17 @@ let package = Package(
             name: "FlotillaBenchmarks", dependencies: ["FlotillaIO", "FlotillaRaft", "CAllocations"],
             path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations"], swiftSettings: settings),
 
+        // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds
+        .target(
+            name: "FlotillaScenarios",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
+            ],
+            path: "Tests/Scenarios", exclude: ["regressions.txt", "hashes.txt"], swiftSettings: settings),
+        .executableTarget(
+            name: "FlotillaExplorer", dependencies: ["FlotillaIO", "FlotillaScenarios", "FlotillaSimulation"],
+            path: "Tests/Explorer", swiftSettings: settings),
+
         // MARK: Tests mirror the sources
         .testTarget(
             name: "RaftTests", dependencies: ["FlotillaRaft"], path: "Tests/RaftTests",
@@ -82,7 +96,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "ActorsTests",
-            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation"],
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+            ],
             path: "Tests/ActorsTests", swiftSettings: settings),
         .testTarget(
             name: "RuntimeTests",
@@ -90,6 +106,13 @@ let package = Package(
                 "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
             ],
             path: "Tests/RuntimeTests", swiftSettings: settings),
+        .testTarget(
+            name: "ScenarioTests",
+            dependencies: [
+                "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+                "FlotillaExplorer",
+            ],
+            path: "Tests/ScenarioTests", swiftSettings: settings),
         .testTarget(
             name: "BenchmarkTests", dependencies: ["FlotillaBenchmarks", "FlotillaIO"],
             path: "Tests/BenchmarkTests", swiftSettings: settings),

@@ -35,6 +35,26 @@ import Testing
         }
     }
 
+    @Test("a learner that took the leader of a quiet group for dead finds it again, though it cannot campaign")
+    func learnerFindsLeader() {
+        let cluster = quiet(learners: 1)
+        cluster.replicas[replica(4)]!.raft.leaderLost()
+        #expect(cluster[4].status.leader == nil)
+        for _ in 0..<40 where cluster[4].status.leader == nil {
+            cluster.replicas[replica(4)]!.raft.tick()
+            cluster.settle()
+            // The others are ticked only where they are awake.
+            for id in cluster.ids where !cluster.replicas[id]!.raft.isQuiet && id != replica(4) {
+                cluster.replicas[id]!.raft.tick()
+            }
+            cluster.settle()
+        }
+        #expect(cluster[4].status.leader == replica(1))
+        #expect(cluster[1].status.term == cluster[4].status.term)
+        cluster.tickAll(6)
+        #expect(cluster.ids.allSatisfy { cluster.replicas[$0]!.raft.isQuiet })
+    }
+
     @Test("a read wakes the group and is answered")
     func readWakes() {
         let cluster = quiet()

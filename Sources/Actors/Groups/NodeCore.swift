@@ -15,6 +15,7 @@ public final class NodeCore: Sendable {
     private let registry: StateMachineRegistry
     private let seed: UInt64
     private let logger: FlotillaLogger
+    private let observer: (any GroupObserver)?
 
     /// What a core is made of.
     public struct Parts: Sendable {
@@ -32,6 +33,8 @@ public final class NodeCore: Sendable {
         public var capabilities: [String]
         public var seed: UInt64
         public var logger: FlotillaLogger
+        /// Set by simulations, to compare replicas.
+        package var observer: (any GroupObserver)?
         public init(
             identity: NodeIdentity, boot: UInt64, address: String, loop: any Loop, network: any Network,
             store: any LogStore, logWorker: any Worker, bulkWorker: any Worker, settings: GroupSettings,
@@ -64,6 +67,7 @@ public final class NodeCore: Sendable {
         featureLevel = parts.featureLevel
         seed = parts.seed
         logger = parts.logger
+        observer = parts.observer
         scheduler = GroupScheduler(
             node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
             logWorker: parts.logWorker, snapshotWorker: parts.bulkWorker, logger: parts.logger)
@@ -156,7 +160,7 @@ public final class NodeCore: Sendable {
             identity: identity, node: node, boot: boot, loop: loop, settings: settings, recovered: recovered,
             stateMachine: machine, featureLevel: featureLevel,
             randomSeed: seed ^ (identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15) ^ boot, logger: logger,
-            wake: wake, wakeFromOutside: { [loop] in loop.execute(wake) })
+            wake: wake, wakeFromOutside: { [loop] in loop.execute(wake) }, observer: observer)
         box.set(group)
         return group
     }
@@ -326,14 +330,19 @@ public final class NodeCore: Sendable {
 
     /// Gives leadership of every group to another voter, and waits until it is gone or `deadline` has passed.
     public func handOver(until deadline: MonotonicTime) async {
-        await poll(until: deadline) { [scheduler] in
-            let groups = scheduler.assumeIsolated { $0.groupsInOrder }
-            var isDone = true
-            for group in groups where group.assumeIsolated({ $0.stopReason == nil && $0.transferLeadership() }) {
-                isDone = false
-                scheduler.assumeIsolated { $0.markDirty(group) }
-            }
-            return isDone
+        await poll(until: deadline) { [self] in !handOverNow() }
+    }
+
+    /// Asks other voters to take over what this node leads. Loop only.
+    /// - Returns: whether there was anything to hand over, and somebody to take it.
+    @discardableResult
+    package func handOverNow() -> Bool {
+        let groups = scheduler.assumeIsolated { $0.groupsInOrder }
+        var isHandingOver = false
+        for group in groups where group.assumeIsolated({ $0.stopReason == nil && $0.transferLeadership() }) {
+            isHandingOver = true
+            scheduler.assumeIsolated { $0.markDirty(group) }
         }
+        return isHandingOver
     }
 }

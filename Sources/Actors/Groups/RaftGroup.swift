@@ -47,12 +47,13 @@ public actor RaftGroup {
     /// Kept by the scheduler: whether the group stands in its dirty list.
     var isDirty = false
     let metrics = GroupMetrics()
+    private nonisolated let observer: (any GroupObserver)?
 
     init(
         identity: ReplicaIdentity, node: NodeID, boot: UInt64, loop: any Loop, settings: GroupSettings,
         recovered: RecoveredLog.Group?, stateMachine: sending any StateMachine, featureLevel: FeatureLevel,
         randomSeed: UInt64, logger: FlotillaLogger, wake: @escaping @Sendable () -> Void,
-        wakeFromOutside: @escaping @Sendable () -> Void
+        wakeFromOutside: @escaping @Sendable () -> Void, observer: (any GroupObserver)?
     ) {
         self.identity = identity
         self.node = node
@@ -62,6 +63,7 @@ public actor RaftGroup {
         self.stateMachine = stateMachine
         self.featureLevel = featureLevel
         self.logger = logger
+        self.observer = observer
         client = RequestID.Client(replica: identity.replica, boot: boot)
         inbox = GroupInbox(wake: wakeFromOutside)
         self.wake = wake
@@ -118,6 +120,7 @@ public actor RaftGroup {
     func collect() -> GroupOutput {
         guard stopReason == nil else { return GroupOutput() }
         var effects = core.takeEffects()
+        observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
         var output = GroupOutput()
         output.messages = route(effects.messages)
         // Before what the core asks for, which may be a newer snapshot than the one that is recorded here.

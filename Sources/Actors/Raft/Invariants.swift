@@ -76,7 +76,7 @@ extension Raft {
             case .replicate: break
             }
             if member.replica == options.replica {
-                require(member.match <= log.durable, "counts before its disk")
+                require(member.match <= log.written, "counts what its disk was never given")
             }
         }
         if !configuration.voters.isEmpty {

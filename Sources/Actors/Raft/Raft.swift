@@ -88,7 +88,9 @@ public struct Raft: ~Copyable, Sendable {
             "electionTicks (\(options.electionTicks)) must exceed heartbeatTicks (\(options.heartbeatTicks))"
         )
         self.options = options
-        log = RaftLog(restoring: restored)
+        // A local: an optimised build crashed where `&&` deferred a look at a part of `self` that is not whole yet.
+        let log = RaftLog(restoring: restored)
+        self.log = log
         // A log whose end is damaged may have lost the newest hard state as well. A group's founding snapshot was
         // written without any reign, and says so by a commit index without a term.
         let isFounding =
@@ -140,6 +142,9 @@ public struct Raft: ~Copyable, Sendable {
         becameDurable(receipt)
         for position in 0..<answerCount { handle(outbox.ownAnswers[position]) }
         outbox.dropOwnAnswers(answerCount)
+        if role == .leader, let own = position(of: options.replica) {
+            precondition(progress[own].match <= log.durable, "counts before its disk: \(summary)")
+        }
         endRecoveryIfDone()
         checkInvariants()
     }

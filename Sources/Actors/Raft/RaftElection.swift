@@ -56,11 +56,23 @@ extension Raft {
         if let remaining = ticksUntilCampaign {
             ticksUntilCampaign = max(0, remaining - count)
         }
-        if !isPromotable { return }
+        if !isPromotable { return askForLeader() }
         if electionElapsed >= randomizedElectionTicks || ticksUntilCampaign == 0 {
             electionElapsed = 0
             ticksUntilCampaign = nil
             startCampaign(options.usesPreVote ? .preVote : .vote)
+        }
+    }
+
+    /// A replica that may not campaign, such as a learner, has no other way to hear of the leader of a quiet group that
+    /// it took for dead: the others know nothing of that, and stay quiet. As after a message of quiescence that it
+    /// cannot agree to, what it sends acknowledges nothing, but wakes the leader.
+    private mutating func askForLeader() {
+        guard options.quietAfterTicks > 0, electionElapsed >= randomizedElectionTicks else { return }
+        electionElapsed = 0
+        for member in configuration.members where member.replica != options.replica && isVoter(member.replica) {
+            sendWhenDurable(
+                .appendResponse(.init(index: .zero, isRecovering: isRecovering)), to: member.replica)
         }
     }
 

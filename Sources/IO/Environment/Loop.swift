@@ -1,5 +1,5 @@
 /// Nanoseconds since some fixed moment before this process; never goes back, not even over a change of the wall clock.
-public struct MonotonicTime: Hashable, Comparable, Sendable {
+public struct MonotonicTime: Hashable, Comparable, Sendable, InstantProtocol {
     public let nanoseconds: UInt64
     public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
     public static func < (a: MonotonicTime, b: MonotonicTime) -> Bool { a.nanoseconds < b.nanoseconds }

@@ -82,6 +82,9 @@ public final class Node: Sendable {
 
     /// What the node offers once it has started; waits for that.
     func running() async throws -> NodeServices { try await services.value() }
+
+    /// The same if it is there now.
+    var current: NodeServices? { services.current }
 }
 
 /// Runs a node for as long as `body` does, and returns what `body` returns. The node is ready when `body` begins, and

@@ -1,4 +1,4 @@
-import FlotillaActors
+package import FlotillaActors
 public import FlotillaIO
 
 /// Everything outside a node that it depends on: its loop with clock and timers, network, disk, blocking workers, and
@@ -17,6 +17,8 @@ public struct NodeEnvironment: Sendable {
     public var random: @Sendable () -> UInt64
     /// Ends loop and workers, as the last thing.
     public var shutdown: @Sendable () async -> Void
+    /// Set by simulations, to compare replicas.
+    package var observer: (any GroupObserver)?
 
     public init(
         loop: any Loop, network: any Network, fileSystem: any FileSystem, logWorker: any Worker,

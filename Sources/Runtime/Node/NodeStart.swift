@@ -30,14 +30,15 @@ struct NodeStart {
         }
         let level = FeatureLevel()
         let machines = NodeMachines(level: level)
-        let core = NodeCore(
-            .init(
-                identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
-                loop: environment.loop, network: environment.network, store: store.store,
-                logWorker: environment.logWorker, bulkWorker: environment.bulkWorker, settings: configuration.groups,
-                registry: machines.registry, featureLevel: level,
-                capabilities: workflows.map { "\($0.definition.name)/\($0.definition.version)" }, seed: random.next(),
-                logger: configuration.logger))
+        var parts = NodeCore.Parts(
+            identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
+            loop: environment.loop, network: environment.network, store: store.store,
+            logWorker: environment.logWorker, bulkWorker: environment.bulkWorker, settings: configuration.groups,
+            registry: machines.registry, featureLevel: level,
+            capabilities: workflows.map { "\($0.definition.name)/\($0.definition.version)" }, seed: random.next(),
+            logger: configuration.logger)
+        parts.observer = environment.observer
+        let core = NodeCore(parts)
         self.core = core
         machines.attach(core)
         let address: String

@@ -18,7 +18,7 @@ import Testing
                 Result {
                     try HTTPClient.send(
                         method: "PUT", url: "http://\(server.address)/x", body: body,
-                        headers: [("X-Key", "v")], timeout: .seconds(20))
+                        headers: [("X-Key", "v")], timeout: .seconds(300))
                 }
             }.get()
             #expect(answer.status == 201)
@@ -31,12 +31,12 @@ import Testing
         try await withServer(handler: echo) { server in
             let url = "http://\(server.address)/p?q=1"
             let get = try await offPool {
-                Result { try HTTPClient.send(method: "GET", url: url, timeout: .seconds(20)) }
+                Result { try HTTPClient.send(method: "GET", url: url, timeout: .seconds(300)) }
             }.get()
             #expect(get.status == 200)
             #expect(get.body == Array("GET /p q=1 \n".utf8))
             let head = try await offPool {
-                Result { try HTTPClient.send(method: "HEAD", url: url, timeout: .seconds(20)) }
+                Result { try HTTPClient.send(method: "HEAD", url: url, timeout: .seconds(300)) }
             }.get()
             #expect(head.status == 200)
             #expect(head.body.isEmpty)
@@ -47,7 +47,7 @@ import Testing
     func errors() async throws {
         func code(
             _ url: String, headers: [(name: String, value: String)] = [],
-            timeout: Duration = .seconds(20)
+            timeout: Duration = .seconds(300)
         ) async -> HTTPClientError.Code? {
             await offPool {
                 do throws(HTTPClientError) {

@@ -3,7 +3,8 @@ import Testing
 
 @testable import FlotillaRaft
 
-/// Runs the scenario files of a folder, and those of this project. `FLOTILLA_CONFORMANCE` names the folder.
+/// Runs the scenario files of a folder, and those of this project. `FLOTILLA_CONFORMANCE` names the folder;
+/// `FLOTILLA_CONFORMANCE_LETTER` shows differences in log lines as well, which fail no test.
 @Suite struct ConformanceTests {
     private static let package = {
         let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)

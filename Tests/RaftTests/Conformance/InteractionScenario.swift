@@ -2,9 +2,10 @@
 
 /// Several replicas in one process, whose messages wait in one queue until a directive delivers them.
 ///
-/// It drives the core as a shell would, and writes down what the core hands out. It adds two customs of the scenarios to
-/// that: a membership change that the leader refuses becomes an empty command, so that its proposer's index is taken;
-/// and an answer from somebody who is no member is turned away before it reaches the core.
+/// It drives the core as a shell would, and writes down what the core hands out. It adds three customs of the scenarios
+/// to that: a membership change that the leader refuses becomes an empty command, so that its proposer's index is taken;
+/// an answer from somebody who is no member is turned away before it reaches the core; and requests for votes leave
+/// before the write that they wait for elsewhere, which makes no difference where nobody crashes.
 struct InteractionScenario: Scenario {
     var nodes: [InteractionNode] = []
     var messages: [InteractionMessage] = []

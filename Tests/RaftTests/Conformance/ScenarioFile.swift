@@ -174,7 +174,7 @@ private struct DirectiveParser {
 extension String {
     var trimmed: String { String(drop { $0 == " " || $0 == "\t" }).withoutTrailingSpace }
 
-    fileprivate var withoutTrailingSpace: String {
+    var withoutTrailingSpace: String {
         var text = self[...]
         while let last = text.last, last == " " || last == "\t" || last == "\r" { text.removeLast() }
         return String(text)

@@ -25,7 +25,7 @@ struct ScenarioRunner {
             do throws(ScenarioError) {
                 actual = try scenario.run(directive).split(
                     separator: "\n", omittingEmptySubsequences: false
-                ).map(String.init).withoutTrailingEmpty
+                ).map { String($0).withoutTrailingSpace }.withoutTrailingEmpty
             } catch {
                 actual = [error.description]
             }

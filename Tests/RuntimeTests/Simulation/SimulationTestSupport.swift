@@ -84,6 +84,10 @@ func withSimulations(
 ) async throws {
     for seed in Simulation.seeds(count) {
         try await withSimulation(
-            seed: seed, nodes: nodes, workflows: workflows, configure: { $0.groups.snapshotThreshold = 200 }, body)
+            seed: seed, nodes: nodes, workflows: workflows, configure: snapshotOften, body)
     }
+}
+
+@Sendable func snapshotOften(_ configuration: inout NodeConfiguration) {
+    configuration.groups.snapshotThreshold = 200
 }

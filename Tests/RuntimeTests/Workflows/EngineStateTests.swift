@@ -5,7 +5,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("What the engine remembers", .timeLimit(.minutes(1)))
+@Suite("What the engine remembers", .timeLimit(.minutes(5)))
 struct EngineStateTests {
     @Test("an inbox that is full is emptied, and all assignments are read from the state instead")
     func overflow() {

@@ -1,7 +1,7 @@
 import FlotillaIO
 import Testing
 
-@Suite("Promises and sleeps", .timeLimit(.minutes(1)))
+@Suite("Promises and sleeps", .timeLimit(.minutes(5)))
 struct PromiseTests {
     @Test("a value that came first is found, and the first value wins")
     func early() async throws {

@@ -6,7 +6,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("Replaying commands", .timeLimit(.minutes(2)))
+@Suite("Replaying commands", .timeLimit(.minutes(5)))
 struct WorkflowReplayTests {
     @Test(
         "TT-12: commands replayed from the log or from a snapshot and the log's rest give the same state"

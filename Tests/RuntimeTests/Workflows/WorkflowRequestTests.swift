@@ -5,7 +5,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("Requests about workflows", .timeLimit(.minutes(1)))
+@Suite("Requests about workflows", .timeLimit(.minutes(5)))
 struct WorkflowRequestTests {
     /// Ends when it is told to.
     static func held(_ gate: Gate) -> Workflow<Int, Int> {

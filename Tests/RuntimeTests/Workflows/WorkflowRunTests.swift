@@ -13,7 +13,7 @@ struct PaymentDeclined: Error, CustomStringConvertible {
     var description: String { "no money" }
 }
 
-@Suite("Running workflows", .timeLimit(.minutes(1)))
+@Suite("Running workflows", .timeLimit(.minutes(5)))
 struct WorkflowRunTests {
     @Test("a workflow runs its steps in order and gives its result on every node")
     func completes() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("The replicated state of workflows", .timeLimit(.minutes(2)))
+@Suite("The replicated state of workflows", .timeLimit(.minutes(5)))
 struct WorkflowStateTests {
     @Test("a stale owner is refused, whatever it wants to record, also while the run is parked")
     func staleOwner() throws {

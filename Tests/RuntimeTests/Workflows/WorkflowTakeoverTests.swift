@@ -5,7 +5,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("Taking over", .timeLimit(.minutes(1)))
+@Suite("Taking over", .timeLimit(.minutes(5)))
 struct WorkflowTakeoverTests {
     static let stepCount = 5
     static let names = (0..<stepCount).map { "step-\($0)" }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Flotilla
 
-@Suite("Versions side by side", .timeLimit(.minutes(1)))
+@Suite("Versions side by side", .timeLimit(.minutes(5)))
 struct WorkflowVersionTests {
     @Test("TT-55: a run of version 1 finishes on version 1 after version 2 was registered")
     func versions() async throws {

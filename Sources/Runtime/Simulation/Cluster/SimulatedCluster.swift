@@ -1,4 +1,5 @@
 public import Flotilla
+package import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import Glibc
@@ -18,6 +19,8 @@ public final class SimulatedCluster: @unchecked Sendable {
     public let world: SimulationWorld
     /// Changes the configuration of every node that starts from now on: thresholds, time limits and the like.
     public var configure: (@Sendable (inout NodeConfiguration) -> Void)?
+    /// Sees every step of every group of the nodes that start from now on.
+    package var observer: (any GroupObserver)?
 
     /// What each node runs, at its next start.
     private var workflows: [Int: [any RegisterableWorkflow]] = [:]
@@ -179,10 +182,12 @@ public final class SimulatedCluster: @unchecked Sendable {
 
     private func environment(of process: SimulatedProcess) -> NodeEnvironment {
         let random = Lock(SeededGenerator(seed: world.nextSeed()))
-        return NodeEnvironment(
+        var environment = NodeEnvironment(
             loop: process.loop, network: process.network, fileSystem: process.fileSystem,
             logWorker: process.makeWorker(), bulkWorker: process.makeWorker(), seed: world.nextSeed(),
             random: { random.withLock { $0.next() } }, shutdown: {})
+        environment.observer = observer
+        return environment
     }
 
     func endAll() {

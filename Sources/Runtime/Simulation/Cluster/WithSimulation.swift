@@ -49,7 +49,7 @@ public func withSimulation<Value: Sendable>(
 }
 
 /// Gives nodes a scope: when this returns, all of them have ended.
-private func withCluster<Value: Sendable>(
+package func withCluster<Value: Sendable>(
     in world: SimulationWorld, _ body: (SimulatedCluster) async throws -> Value
 ) async throws -> Value {
     // Unbounded, but the scenario takes starts out as fast as it makes them: both are on one thread.

@@ -68,10 +68,10 @@ public final class SimulatedDisk: @unchecked Sendable {
     }
 
     /// Lets the power fail in the middle of the `operations`-th write, truncation, sync or change of a directory from
-    /// now on: between the calls of one piece of work.
-    public func losePower(afterChanges operations: Int, _ fate: UnsyncedFate) {
-        precondition(operations > 0, "the power fails at the first change at the earliest")
-        plannedPowerLoss = (operations, fate)
+    /// now on: between the calls of one piece of work. Nil takes that back.
+    public func losePower(afterChanges operations: Int?, _ fate: UnsyncedFate = .dropped) {
+        precondition(operations.map { $0 > 0 } ?? true, "the power fails at the first change at the earliest")
+        plannedPowerLoss = operations.map { ($0, fate) }
     }
 
     /// Turns one bit over, in the synced and in the cached bytes.

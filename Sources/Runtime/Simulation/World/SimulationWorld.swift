@@ -147,8 +147,8 @@ public final class SimulationWorld: @unchecked Sendable {
         clock(of: node).wallOffset += offset
     }
 
-    /// Lets a node's clocks, the monotonic one and the wall clock, run at `rate` seconds per second of virtual time from
-    /// now on. Timers that are set already fire when its monotonic clock says so.
+    /// Lets a node's clocks, the monotonic one and the wall clock, run at `rate` seconds per second of virtual time,
+    /// from now on. Timers that are set already fire when its monotonic clock says so.
     public func setClockRate(of node: NodeID, to rate: Double) {
         preconditionOnThread()
         let clock = clock(of: node)

@@ -1,7 +1,5 @@
-import FlotillaIO
-
 /// What a person sees while something runs: one line that changes on a terminal, plain lines elsewhere.
-final class Progress: Sendable {
+package final class Progress: Sendable {
     /// How often a changing line is repeated where it cannot be overwritten.
     private static let plainInterval: Duration = .seconds(2)
 
@@ -14,8 +12,10 @@ final class Progress: Sendable {
     private let isLive = Terminal.isInteractive(.output)
     private let start = ContinuousClock.now
 
+    package init() {}
+
     /// A line that stays.
-    func line(_ text: String) {
+    package func line(_ text: String) {
         state.withLock { state in
             let clear = state.hasLiveLine ? "\r\u{1B}[2K" : ""
             state.hasLiveLine = false
@@ -24,17 +24,16 @@ final class Progress: Sendable {
     }
 
     /// What has happened, with the time since the start.
-    func event(_ text: String) {
-        let elapsed = (ContinuousClock.now - start).milliseconds / 1_000
-        let tenths = rounded(elapsed, 1)
-        let time = tenths.contains(".") ? tenths : tenths + ".0"
+    package func event(_ text: String) {
+        let (seconds, attoseconds) = (ContinuousClock.now - start).components
+        let time = "\(seconds).\(attoseconds / 100_000_000_000_000_000)"
         line(
             Style.dim("[" + String(repeating: " ", count: max(0, 5 - time.count)) + time + " s]")
                 + " " + text)
     }
 
     /// The line that the next call replaces.
-    func update(_ text: @autoclosure () -> String) {
+    package func update(_ text: @autoclosure () -> String) {
         state.withLock { state in
             if isLive {
                 let text = text().prefix(max(20, Terminal.width(.output) - 1))
@@ -51,7 +50,7 @@ final class Progress: Sendable {
     }
 
     /// Removes the changing line.
-    func clear() {
+    package func clear() {
         state.withLock { state in
             if state.hasLiveLine { Terminal.write("\r\u{1B}[2K") }
             state.hasLiveLine = false
@@ -60,13 +59,13 @@ final class Progress: Sendable {
 }
 
 /// Colours, where the reader wants them.
-enum Style {
+package enum Style {
     private static let isOn = Terminal.usesColor(.output)
-    static func bold(_ text: String) -> String { wrap(text, "1") }
-    static func dim(_ text: String) -> String { wrap(text, "2") }
-    static func red(_ text: String) -> String { wrap(text, "31") }
-    static func green(_ text: String) -> String { wrap(text, "32") }
-    static func yellow(_ text: String) -> String { wrap(text, "33") }
+    package static func bold(_ text: String) -> String { wrap(text, "1") }
+    package static func dim(_ text: String) -> String { wrap(text, "2") }
+    package static func red(_ text: String) -> String { wrap(text, "31") }
+    package static func green(_ text: String) -> String { wrap(text, "32") }
+    package static func yellow(_ text: String) -> String { wrap(text, "33") }
     private static func wrap(_ text: String, _ code: String) -> String {
         isOn ? "\u{1B}[\(code)m\(text)\u{1B}[0m" : text
     }

@@ -1,0 +1,23 @@
+import FlotillaActors
+import FlotillaIO
+package import FlotillaRaft
+
+// What simulations do to a node, and see of it, that its users have no need of.
+
+extension Node {
+    /// Asks other voters to take over what this node leads, as soon as its loop runs. Nothing where it has not started.
+    package func handOverLeadership() {
+        guard let core = current?.core else { return }
+        core.loop.execute { core.handOverNow() }
+    }
+
+    /// The hash of the state of each group that is hosted here, and the index that it stands for.
+    package func stateHashes() async throws -> [(group: GroupID, index: LogIndex, hash: UInt64)] {
+        var hashes: [(group: GroupID, index: LogIndex, hash: UInt64)] = []
+        for group in current?.core.hosted.all ?? [] {
+            let (index, hash) = try await group.stateHash()
+            hashes.append((group.identity.group, index, hash))
+        }
+        return hashes
+    }
+}
