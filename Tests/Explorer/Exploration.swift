@@ -89,14 +89,12 @@ struct Exploration {
         var message = message
         if plan.shrinks, let scenario = Scenario.named(instance.scenario) {
             var tried = 0
-            shortest = try Shrinking.shortest(
-                of: instance,
-                faults: { load in
-                    var whole = instance
-                    whole.load = load
-                    return scenario.schedule(of: whole).items.map(\.number)
-                }, runs: Self.shrinkingRuns
-            ) { candidate in
+            let faults = { (load: Int) in
+                var whole = instance
+                whole.load = load
+                return scenario.schedule(of: whole).items.map(\.number)
+            }
+            shortest = try Shrinking.shortest(of: instance, faults: faults, runs: Self.shrinkingRuns) { candidate in
                 tried += 1
                 progress.update("\(tried) shorter schedules tried")
                 guard case .failed(let other) = try pool.run(candidate) else { return false }

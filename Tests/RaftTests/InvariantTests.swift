@@ -37,7 +37,7 @@ import Testing
         "half joint": { $0[1].raft.configuration.leavesAutomatically = true },
         "the count of unapplied bytes leaks": { $0[1].raft.unappliedBytes += 1 },
         "a member acknowledged what does not exist": doctor(1) { _ = $0.acknowledged(index(99)) },
-        "counts before its disk": { cluster in
+        "counts what its disk was never given": { cluster in
             cluster.propose(1, "not on disk")
             _ = cluster[1].raft.progress[0].acknowledged(cluster[1].lastIndex)
         },

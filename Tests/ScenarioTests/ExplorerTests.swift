@@ -24,7 +24,9 @@ import Testing
         #expect(Array(plan.cases) == [instance])
         #expect(
             Plan.replay(instance) == "make simulate SCENARIO=registers START=7 SEEDS=1 LOAD=20 FAULTS=3,9 TRACE=1")
-        #expect(Plan.replay(ScenarioCase("workflows", seed: 1)) == "make simulate SCENARIO=workflows START=1 SEEDS=1 TRACE=1")
+        #expect(
+            Plan.replay(ScenarioCase("workflows", seed: 1))
+                == "make simulate SCENARIO=workflows START=1 SEEDS=1 TRACE=1")
     }
 
     @Test(

@@ -109,7 +109,8 @@ import Testing
             let isCut = world.links.isCut(from: NodeID(1), to: NodeID(2))
             cuts.withLock { $0[moment] = isCut }
         }
-        #expect(cuts.withLock { $0 } == [500: false, 1_500: true, 2_500: true, 3_500: true, 5_500: false, 10_000: false])
+        #expect(
+            cuts.withLock { $0 } == [500: false, 1_500: true, 2_500: true, 3_500: true, 5_500: false, 10_000: false])
     }
 
     @Test("a node is down for as long as a fault keeps it down, and then runs again")
@@ -131,7 +132,8 @@ import Testing
         try await play(
             [
                 item(0, 1_000, 4_000, .loss(permille: 100)), item(1, 2_000, 1_000, .loss(permille: 300)),
-                item(2, 2_000, 9_000, .slowDisk(two, milliseconds: 80)), item(3, 2_000, 20_000, .clockRate(one, percent: 90)),
+                item(2, 2_000, 9_000, .slowDisk(two, milliseconds: 80)),
+                item(3, 2_000, 20_000, .clockRate(one, percent: 90)),
             ], lookingAt: [1_500, 2_500, 3_500]
         ) { moment, world in
             let latency = world.disk(of: NodeID(2)).latency.upperBound == .milliseconds(80) ? 1.0 : 0

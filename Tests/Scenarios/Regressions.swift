@@ -14,7 +14,8 @@ package struct Regression: Hashable, Sendable {
                 parts.count == 2
             else {
                 throw ScenarioFailure(
-                    "line \(number + 1) of the regressions is none: '\(line)'; write 'SCENARIO SEED LOAD FAULTS # what it was'")
+                    "line \(number + 1) of the regressions is none: '\(line)'; write 'SCENARIO SEED LOAD FAULTS # what it was'"
+                )
             }
             list.append(Regression(instance: instance, reason: String(parts[1].drop(while: \.isWhitespace))))
         }

@@ -1,5 +1,6 @@
 import FlotillaIO
 import FlotillaRaft
+import FlotillaScenarios
 import FlotillaSimulation
 import Testing
 

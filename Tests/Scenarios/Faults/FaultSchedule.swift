@@ -19,7 +19,8 @@ package struct FaultSchedule: Hashable, Sendable {
         }
 
         private static func text(_ duration: Duration) -> String {
-            let milliseconds = duration.components.seconds * 1_000 + duration.components.attoseconds / 1_000_000_000_000_000
+            let milliseconds =
+                duration.components.seconds * 1_000 + duration.components.attoseconds / 1_000_000_000_000_000
             let rest = "\(milliseconds % 1_000)"
             return "\(milliseconds / 1_000)." + String(repeating: "0", count: 3 - rest.count) + rest + " s"
         }
@@ -65,10 +66,12 @@ extension FaultSchedule {
             let isLeftOut = own.below(5) < 2
             let rate = isLeftOut ? 0 : (rates.perMinute[kind] ?? 0) * intensity
             let expected = rate * Double(milliseconds) / 60_000
-            let count = Int(expected) + (Double(own.below(1_000)) < (expected - expected.rounded(.down)) * 1_000 ? 1 : 0)
+            let count =
+                Int(expected) + (Double(own.below(1_000)) < (expected - expected.rounded(.down)) * 1_000 ? 1 : 0)
             for _ in 0..<count {
                 guard let (fault, duration) = own.make(kind) else { continue }
-                items.append(Item(start: .milliseconds(own.below(milliseconds)), duration: duration, fault: fault, number: 0))
+                items.append(
+                    Item(start: .milliseconds(own.below(milliseconds)), duration: duration, fault: fault, number: 0))
             }
         }
         // Stable, so that the order of faults at one moment is the seed's.
@@ -117,7 +120,9 @@ private struct FaultGenerator {
             guard nodes.count > 1 else { return nil }
             let order = shuffled()
             let size = 1 + Int(below(UInt64(nodes.count - 1)))
-            return (.partition([order.prefix(size).sorted(), order.dropFirst(size).sorted()]), milliseconds(200...6_000))
+            return (
+                .partition([order.prefix(size).sorted(), order.dropFirst(size).sorted()]), milliseconds(200...6_000)
+            )
         case .cut:
             guard let (from, to) = twoNodes() else { return nil }
             return (.cut(from: from, to: to), milliseconds(200...6_000))
