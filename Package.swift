@@ -39,9 +39,12 @@ let package = Package(
         .systemLibrary(
             name: "CCurl", path: "Sources/IO/CCurl", pkgConfig: "libcurl",
             providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(
+            name: "CZstd", path: "Sources/IO/CZstd", pkgConfig: "libzstd",
+            providers: [.apt(["libzstd-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state
