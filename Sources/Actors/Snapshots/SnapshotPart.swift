@@ -35,11 +35,12 @@ struct SnapshotPart {
         return chunk.count == size && found.starts(with: record.header) ? record : nil
     }
 
-    /// Not synced: what a crash leaves of it verifies, or is fetched again.
+    /// Synced piece by piece: what had to be written at once at the end would hold up the log's own writes.
     mutating func write(_ chunk: [UInt8], number: Int, checksum: UInt32) throws(FileError) {
         let record = SnapshotRecord(
             offset: header.plainOffset(of: number), storedBytes: chunk.count, encoding: .plain, checksum: checksum)
         try file.write(record.header + chunk, at: record.offset)
+        try file.sync()
         records[number] = record
     }
 

@@ -47,6 +47,7 @@ public actor SnapshotStore {
     /// What is being fetched, by group: one at a time of each.
     var parts: [GroupID: SnapshotPart] = [:]
 
+    private static let chunksPerSync = 4
     private static let temporarySuffix = ".tmp"
     /// More open files than followers commonly fetch from at once are not kept.
     private static let readersMax = 16
@@ -127,6 +128,8 @@ public actor SnapshotStore {
                     offset: end, storedBytes: compressed?.count ?? chunk.count,
                     encoding: compressed == nil ? .plain : .zstd, checksum: header.checksum(ofChunk: number, chunk))
                 try file.write(record.header + (compressed ?? chunk), at: end)
+                // A large state all at once would hold up the log's own writes.
+                if number % Self.chunksPerSync == Self.chunksPerSync - 1 { try file.sync() }
                 end = record.end
                 records.append(record)
             }
