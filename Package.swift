@@ -39,9 +39,12 @@ let package = Package(
         .systemLibrary(
             name: "CCurl", path: "Sources/IO/CCurl", pkgConfig: "libcurl",
             providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(
+            name: "CZstd", path: "Sources/IO/CZstd", pkgConfig: "libzstd",
+            providers: [.apt(["libzstd-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state
@@ -72,7 +75,8 @@ let package = Package(
         // MARK: Benchmarks: node processes seen from outside, and the core alone
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
-            name: "FlotillaBenchmarks", dependencies: ["FlotillaIO", "FlotillaRaft", "CAllocations"],
+            name: "FlotillaBenchmarks",
+            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "CAllocations"],
             path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations"], swiftSettings: settings),
 
         // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds

@@ -25,6 +25,10 @@ public struct GroupReport: Sendable {
     public var snapshotIndex: LogIndex
     public var snapshotsTaken: UInt64
     public var snapshotsInstalled: UInt64
+    /// Parts of snapshots that other members handed to this one.
+    public var snapshotChunksFetched: UInt64
+    /// What the last snapshot that was taken here cost.
+    public var lastSnapshot: SnapshotStore.SaveReport?
 }
 
 extension RaftGroup {
@@ -48,7 +52,8 @@ extension RaftGroup {
             outgoingVoters: nodes(configuration.outgoingVoters), learners: nodes(configuration.learners),
             stopReason: stopReason, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
-            snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled)
+            snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
+            snapshotChunksFetched: metrics.snapshotChunksFetched, lastSnapshot: metrics.lastSnapshot)
     }
 
     /// A hash of everything that is replicated, and the index that it stands for. Equal on all replicas at equal index.

@@ -22,10 +22,8 @@ final class DiskLog {
     /// What the last segment's checkpoint and copies take, which does not count against the limit.
     var preludeEnd: UInt64 = 0
     var nextSequence: UInt64 = 1
-    var snapshots: Set<SnapshotName> = []
 
     var logDirectory: String { "\(directory)/log" }
-    var snapshotDirectory: String { "\(directory)/snapshots" }
 
     /// Creates the directory if need be, and locks it.
     init(
@@ -38,7 +36,6 @@ final class DiskLog {
         self.makeSegmentID = makeSegmentID
         do {
             try files.createDirectory("\(directory)/log")
-            try files.createDirectory("\(directory)/snapshots")
             lock = try files.lock("\(directory)/\(Self.lockName)")
         } catch {
             guard error.isLockConflict else { throw .io(error) }
@@ -77,7 +74,6 @@ extension DiskLog {
         table = recovery.table
         segments = recovery.segments
         nextSequence = recovery.nextSequence
-        try findSnapshots()
 
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {

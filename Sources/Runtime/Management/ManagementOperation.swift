@@ -7,7 +7,8 @@ enum ManagementOperation: Hashable, Sendable {
     /// Adds a node, or changes what is known of it. Refused for a known id with another instance.
     case registerNode(ManagementStateMachine.Node)
     /// Its replicas are removed from all groups; it may come back as a new node.
-    case removeNode(NodeID)
+    /// - instance: only the node with these data; nil for whichever it is.
+    case removeNode(NodeID, instance: UInt64?)
     case createGroup(ManagementStateMachine.Group)
     /// Refused while a node does not support it.
     case raiseFeatureLevel(UInt32)
@@ -21,9 +22,10 @@ enum ManagementOperation: Hashable, Sendable {
         case .registerNode(let node):
             type = 1
             Self.encode(node, into: &writer)
-        case .removeNode(let node):
+        case .removeNode(let node, let instance):
             type = 2
             writer.varint(1, node.rawValue)
+            writer.fixed64(2, instance ?? 0)
         case .createGroup(let group):
             type = 3
             Self.encode(group, into: &writer)
@@ -42,7 +44,7 @@ enum ManagementOperation: Hashable, Sendable {
             var reader = ProtobufReader(operation.body)
             switch operation.type {
             case 1: self = .registerNode(try Self.node(&reader))
-            case 2: self = .removeNode(NodeID(try Self.number(&reader)))
+            case 2: self = try Self.removal(&reader)
             case 3: self = .createGroup(try Self.group(&reader))
             case 4: self = .raiseFeatureLevel(UInt32(clamping: try Self.number(&reader)))
             default: throw WireError(.invalidTag, "")
@@ -102,6 +104,19 @@ enum ManagementOperation: Hashable, Sendable {
             }
         }
         return group
+    }
+
+    private static func removal(_ reader: inout ProtobufReader) throws(WireError) -> ManagementOperation {
+        var node = NodeID(0)
+        var instance: UInt64?
+        while let field = try reader.next() {
+            switch field {
+            case 1: node = NodeID(try reader.varint())
+            case 2: instance = try reader.fixed64()
+            default: throw reader.unknownField(in: "a management operation")
+            }
+        }
+        return .removeNode(node, instance: instance)
     }
 
     private static func number(_ reader: inout ProtobufReader) throws(WireError) -> UInt64 {

@@ -109,8 +109,8 @@ public struct ManagementView: Hashable, Sendable, SnapshotView {
             guard node.featureLevel >= featureLevel else { return .featureLevelUnsupported }
             node.joinedAt = nodes[node.node]?.joinedAt ?? time
             nodes[node.node] = node
-        case .removeNode(let node):
-            guard nodes[node] != nil else { return .unknownNode }
+        case .removeNode(let node, let instance):
+            guard let known = nodes[node], instance ?? known.instance == known.instance else { return .unknownNode }
             guard nodes.count > 1 else { return .lastNode }
             nodes[node] = nil
         case .createGroup(var group):

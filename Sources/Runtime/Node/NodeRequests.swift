@@ -79,7 +79,8 @@ extension Node {
     /// - Throws: `NodeError` for the last node, or one that is unknown.
     public func removeNode(_ node: NodeID) async throws {
         let group = try await running().managementGroup
-        let answer = try await group.propose([ManagementOperation.removeNode(node).encoded], ownerEpoch: 0)
+        let answer = try await group.propose(
+            [ManagementOperation.removeNode(node, instance: nil).encoded], ownerEpoch: 0)
         switch ManagementStateMachine.Refusal(rawValue: answer.code) {
         case nil: return
         case .unknownNode: throw NodeError(.unknownNode, "\(node) is no member of this cluster")

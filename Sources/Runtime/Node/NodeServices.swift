@@ -25,6 +25,8 @@ final class NodeServices: Sendable {
 
     /// Join requests that may wait; the oldest are dropped, and their nodes ask again.
     static let joinInboxLimit = 64
+    /// A member that was silent for this long makes room for its namesake without data.
+    static let replacementSilence: Duration = .seconds(5)
 
     init(
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
@@ -123,7 +125,7 @@ final class NodeServices: Sendable {
             return question.replyNotReady("\(identity.node) has no place in its cluster itself yet; try again")
         }
         do {
-            if let reason = try await reasonToWait(question.node) { return question.replyNotReady(reason) }
+            if let reason = try await reasonToWait(question) { return question.replyNotReady(reason) }
             let group = try await managementGroup
             let answer = try await group.propose([ManagementOperation.registerNode(node).encoded], ownerEpoch: 0)
             question.reply(cluster: identity.cluster, refusal: Self.reason(answer, question))
@@ -132,16 +134,37 @@ final class NodeServices: Sendable {
         }
     }
 
-    /// A node that was removed and comes back with empty data must not find a group that still counts on what it held:
-    /// it would be taken for the replica that it was, and vote without the entries which that one had acknowledged.
-    private func reasonToWait(_ node: NodeID) async throws -> String? {
+    /// A node that comes back with empty data must not find a group that still counts on what it held: it would be
+    /// taken for the replica that it was, and vote without the entries which that one had acknowledged. So its old
+    /// replicas are removed first, which needs the others' majority, and it is added as a new one.
+    private func reasonToWait(_ question: NodeCore.JoinQuestion) async throws -> String? {
+        let node = question.node
         let groups = [try await managementGroup, try await executionGroup]
         for group in groups { try await group.barrier() }
-        guard machines.management.withLock({ $0.nodes[node] == nil }) else { return nil }
+        if let known = machines.management.withLock({ $0.nodes[node] }) {
+            return known.instance == question.instance ? nil : try await replace(known)
+        }
         for group in groups where try await group.hasMember(on: node) {
             return "\(group.identity.group) still has a replica of the \(node) that was removed; try again"
         }
         return nil
+    }
+
+    /// Removes a member whose place another instance wants, if it has been silent: then it is the same machine, which
+    /// has lost its data. One that is heard of is a machine of its own.
+    /// - Returns: what the other is told.
+    private func replace(_ known: ManagementStateMachine.Node) async throws -> String {
+        let core = core
+        let silence = await core.onLoop { core.silence(of: known.node) }
+        guard let silence, silence >= Self.replacementSilence else {
+            return "\(known.node) is a member with another data directory, and was heard of less than "
+                + "\(Self.replacementSilence) ago; remove it (flotilla node remove \(known.node.rawValue)), "
+                + "or choose another id"
+        }
+        logger.warning("\(known.node) has lost its data: it is removed, to join anew", ["address": known.address])
+        _ = try await managementGroup.propose(
+            [ManagementOperation.removeNode(known.node, instance: known.instance).encoded], ownerEpoch: 0)
+        return "the replicas of the \(known.node) that lost its data are being removed; try again"
     }
 
     private static func reason(_ answer: Answer, _ question: NodeCore.JoinQuestion) -> String? {

@@ -5,32 +5,34 @@ import FlotillaRaft
 /// A node's log store, opened, with what it held.
 struct NodeStore: Sendable {
     let store: any LogStore
+    let snapshotStore: SnapshotStore
     let recovered: RecoveredLog
+    /// The state that each group starts from.
     let snapshots: [GroupID: [UInt8]]
     /// Tells one boot of this node from the next, and rises.
     let boot: UInt64
 
     static func open(_ configuration: NodeConfiguration, _ environment: NodeEnvironment) async throws -> NodeStore {
         let store: any LogStore
+        let place: (directory: String, files: any FileSystem)
         if let directory = configuration.dataDirectory {
             store = DiskLogStore(directory: directory, fileSystem: environment.fileSystem)
+            place = ("\(directory)/snapshots", environment.fileSystem)
         } else {
             store = MemoryLogStore()
+            place = ("snapshots", MemoryFileSystem())
             configuration.logger.warning("this node keeps its data in memory: what it holds is lost when it ends")
         }
+        let snapshotStore = SnapshotStore(
+            directory: place.directory, files: place.files,
+            executor: WorkerExecutor(environment.bulkWorker, loop: environment.loop),
+            options: configuration.groups.snapshotFiles)
         do {
-            return try await environment.logWorker.call(on: environment.loop) {
-                let recovered = try store.open()
-                var snapshots: [GroupID: [UInt8]] = [:]
-                for group in recovered.groups {
-                    guard let snapshot = group.snapshot else { continue }
-                    snapshots[group.replica.group] = try store.loadSnapshot(
-                        of: group.replica.group, incarnation: group.replica.incarnation, at: snapshot.index,
-                        term: snapshot.term)
-                }
-                return NodeStore(
-                    store: store, recovered: recovered, snapshots: snapshots, boot: recovered.bootCounter)
-            }
+            let recovered = try await environment.logWorker.call(on: environment.loop) { try store.open() }
+            let snapshots = try await snapshotStore.open(for: recovered)
+            return NodeStore(
+                store: store, snapshotStore: snapshotStore, recovered: recovered, snapshots: snapshots,
+                boot: recovered.bootCounter)
         } catch let error as LogError {
             throw NodeError(.dataUnusable, error.description)
         }

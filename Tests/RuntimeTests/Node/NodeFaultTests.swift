@@ -96,6 +96,32 @@ import Testing
         }
     }
 
+    @Test("TT-41: a node that lost its data comes back by itself, as a new replica of each group, learner first")
+    func comesBackByItself() async throws {
+        try await withSimulations(seeds: 8, nodes: 3, workflows: [Self.waiting]) { simulation in
+            for number in 1...6 { _ = try await simulation.submit(Self.waiting, id: "run-\(number)", input: number) }
+            // Not the first: with empty data it would found a cluster of its own.
+            let wiped = simulation.nodes[1 + Int(simulation.world.random(below: 2))]
+            let others = simulation.nodes.filter { $0 != wiped }
+            simulation.crash(wiped, unsynced: .dropped)
+            try simulation.disk(wiped).wipe()
+            simulation.restart(wiped)
+            let wasLearner = Lock(false)
+            try await simulation.wait(until: "the node is back with replicas of its own") {
+                let seen = try await simulation.node(others[0]).status().groups
+                if seen.contains(where: { $0.learners.contains(UInt64(wiped)) }) { wasLearner.withLock { $0 = true } }
+                guard let groups = try? await simulation.node(wiped).status().groups else { return false }
+                return groups.count == NodeStart.groupCount
+            }
+            try await simulation.untilFormed()
+            #expect(wasLearner.withLock { $0 }, "seed \(simulation.world.seed)")
+            let replicas = try await simulation.node(wiped).status().groups.map(\.replica)
+            #expect(replicas.allSatisfy { $0 > 3 }, "a replica id is used once: \(replicas)")
+            try await simulation.runUntilComplete()
+            try await simulation.untilConverged()
+        }
+    }
+
     @Test("nothing of a node is left in memory after it has ended")
     func nothingIsLeft() async throws {
         try await withSimulations(seeds: 1, nodes: 3, workflows: [Self.waiting]) { simulation in

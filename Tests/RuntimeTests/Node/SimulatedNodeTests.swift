@@ -224,18 +224,16 @@ final class Effects: Sendable {
         }
     }
 
-    @Test("a second node under a known id is refused by name")
+    @Test("a second node under the id of one that is heard of is refused by name")
     func duplicateNode() async throws {
         try await withSimulations(seeds: 1, nodes: 2, workflows: []) { simulation in
-            simulation.crash(2)
-            try simulation.disk(2).wipe()
-            let process = simulation.world.start(NodeID(2))
+            let process = simulation.world.start(NodeID(9))
             let environment = NodeEnvironment(
                 loop: process.loop, network: process.network, fileSystem: process.fileSystem,
                 logWorker: process.makeWorker(), bulkWorker: process.makeWorker(), seed: 77, random: { 4 },
                 shutdown: {})
             let node = Node(
-                .init(id: 2, listen: "sim-2:7000", data: .directory("/data"), join: ["sim-1:7000"]), workflows: [],
+                .init(id: 2, listen: "sim-9:7000", data: .directory("/data"), join: ["sim-1:7000"]), workflows: [],
                 environment: environment)
             let error = await #expect(throws: NodeError.self) { try await node.run() }
             #expect(error?.code == .joinRefused)

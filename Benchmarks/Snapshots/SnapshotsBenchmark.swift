@@ -1,0 +1,235 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// `flotilla-bench snapshots`: how fast snapshots are stored and handed on, and what commits notice of it.
+enum SnapshotsBenchmark {
+    static let command = CommandDescription(
+        "flotilla-bench snapshots",
+        summary: "Measures snapshots: storing, fetching, and the latency of commits meanwhile.",
+        options: [
+            .value("runs", "N", "how often each figure is taken (default: 3)"),
+            .value("mebibytes", "N", "size of the state (default: 100)"),
+            .value("limit", "N", "what a node hands out at most, in MiB/s (default: the product's)"),
+        ])
+
+    static func run(_ options: ParsedOptions) async throws {
+        let runs = try options.number("runs", in: 1...100) ?? 3
+        let mebibytes = try options.number("mebibytes", in: 2...1_024) ?? 100
+        var settings = GroupSettings()
+        if let limit = try options.number("limit", in: 1...10_000) { settings.snapshotBytesPerSecond = limit << 20 }
+        let state = Ballast.text(bytes: mebibytes << 20)
+        let progress = Progress()
+        var table = TextTable(["figure", "median", "least", "most"], rightAligned: [1, 2, 3])
+        for isCompressed in [false, true] {
+            var reports: [SnapshotStore.SaveReport] = []
+            for run in 1...runs {
+                progress.update("storing, run \(run) of \(runs)")
+                reports.append(try await store(state, isCompressed: isCompressed))
+            }
+            let name = isCompressed ? "stored by zstd" : "stored plain"
+            add("\(name): MiB/s", reports.map { Double(mebibytes) / ($0.duration / .seconds(1)) }, to: &table)
+            add("\(name): MiB on disk", reports.map { Double($0.storedBytes) / 1_048_576 }, to: &table)
+        }
+        var fetches: [Fetch] = []
+        for run in 1...runs {
+            progress.update("one follower, no limit, run \(run) of \(runs)")
+            fetches.append(try await fetchOnce(state))
+        }
+        add("fetched by one follower, no limit: MiB/s", fetches.map { Double(mebibytes) / $0.transfer }, to: &table)
+        add("until it was durable and installed: MiB/s", fetches.map { Double(mebibytes) / $0.installed }, to: &table)
+        var latencies: [Latencies] = []
+        for run in 1...runs {
+            progress.update("three followers, run \(run) of \(runs)")
+            latencies.append(try await commitsMeanwhile(state, settings))
+        }
+        add("p99 of commits before, ms", latencies.map(\.before), to: &table)
+        add("p99 while three followers fetch, ms", latencies.map(\.meanwhile), to: &table)
+        add("rise of p99, %", latencies.map { ($0.meanwhile / $0.before - 1) * 100 }, to: &table)
+        add("the three had fetched it after, s", latencies.map(\.seconds), to: &table)
+        progress.clear()
+        let limit = settings.snapshotBytesPerSecond.map { "\($0 >> 20) MiB/s" } ?? "none"
+        progress.line(
+            "A state of \(mebibytes) MiB, nodes of one process on one disk, loopback; a node's limit where there is one: "
+                + "\(limit); \(runs) runs:\n\n" + table.text)
+    }
+
+    private static func add(_ name: String, _ values: [Double], to table: inout TextTable) {
+        let figures = [Statistics.median(values), values.min(), values.max()].map { rounded($0 ?? 0, 2) }
+        table.add([name] + figures)
+    }
+
+    // MARK: Storing
+
+    private static func store(_ state: [UInt8], isCompressed: Bool) async throws -> SnapshotStore.SaveReport {
+        try await withScratch { path in
+            let loop = EventLoop(name: "bench")
+            try loop.start()
+            let worker = try ThreadWorker(name: "bulk")
+            var options = SnapshotStore.Options()
+            options.isCompressed = isCompressed
+            let store = SnapshotStore(
+                directory: path, files: PosixFileSystem(), executor: WorkerExecutor(worker, loop: loop),
+                options: options)
+            let id = SnapshotID(group: GroupFleet.group, incarnation: 1, index: LogIndex(1), term: Term(1))
+            _ = try await store.open(for: RecoveredLog())
+            let report = try await store.save(state, as: id)
+            await worker.shutdown()
+            await loop.shutdown()
+            return report
+        }
+    }
+
+    // MARK: Fetching
+
+    /// In seconds since the first chunk arrived.
+    private struct Fetch {
+        var transfer: Double
+        var installed: Double
+    }
+
+    private static let threshold = 4_000
+
+    private static func withFleet<Value>(
+        _ settings: GroupSettings, _ state: [UInt8], _ body: (GroupFleet) async throws -> Value
+    ) async throws -> Value {
+        var settings = settings
+        settings.snapshotThreshold = threshold
+        settings.entriesKeptBehindSnapshot = 0
+        return try await withScratch { path in
+            let fleet = GroupFleet(directory: path, settings: settings, state: state)
+            do {
+                let value = try await body(fleet)
+                await fleet.stop()
+                return value
+            } catch {
+                await fleet.stop()
+                throw error
+            }
+        }
+    }
+
+    /// Proposes until `nodes` have a snapshot, and their logs no beginning.
+    private static func compact(_ fleet: GroupFleet, _ nodes: ClosedRange<UInt64>) async throws {
+        let group = try await fleet.group(1)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for _ in 0..<64 {
+                tasks.addTask {
+                    while try await group.report().appliedIndex.rawValue < UInt64(threshold) {
+                        _ = try await group.propose([operation], ownerEpoch: 0)
+                    }
+                }
+            }
+            try await tasks.waitForAll()
+        }
+        try await fleet.wait("snapshots") {
+            for node in nodes where try await fleet.report(node)?.snapshotIndex == .zero { return false }
+            return true
+        }
+    }
+
+    private static let operation = Operation(type: 1, version: 1, body: Array(repeating: 7, count: 128))
+
+    private static func fetchOnce(_ state: [UInt8]) async throws -> Fetch {
+        var settings = GroupSettings()
+        settings.snapshotBytesPerSecond = nil
+        return try await withFleet(settings, state) { fleet in
+            try await fleet.start(1...1)
+            try await compact(fleet, 1...1)
+            let clock = ContinuousClock()
+            try await fleet.start(2...2)
+            let chunks = UInt64(state.count / settings.snapshotFiles.chunkBytes)
+            try await fleet.wait("first chunk") { try await fleet.report(2)?.snapshotChunksFetched ?? 0 > 0 }
+            let start = clock.now
+            try await fleet.wait("last chunk") { try await fleet.report(2)?.snapshotChunksFetched ?? 0 >= chunks }
+            let transfer = start.duration(to: clock.now)
+            try await fleet.wait("installation") { try await fleet.report(2)?.snapshotsInstalled == 1 }
+            return Fetch(
+                transfer: transfer / .seconds(1), installed: start.duration(to: clock.now) / .seconds(1))
+        }
+    }
+
+    // MARK: Latency
+
+    private struct Latencies {
+        /// In milliseconds.
+        var before: Double
+        var meanwhile: Double
+        /// From the first chunk of the first of the three until the last chunk of the last.
+        var seconds: Double
+    }
+
+    private static func commitsMeanwhile(_ state: [UInt8], _ settings: GroupSettings) async throws -> Latencies {
+        try await withFleet(settings, state) { fleet in
+            try await fleet.start(1...3)
+            try await fleet.wait("voters") {
+                let report = try await fleet.report(1)
+                return report?.voters.count == 3 && report?.outgoingVoters == []
+            }
+            try await compact(fleet, 1...3)
+            // What storing the snapshots has left to the disk is not to be measured.
+            try await Task.sleep(for: .seconds(3))
+            let group = try await fleet.group(1)
+            let samples = Lock<[Duration]>([])
+            let isDone = Lock(false)
+            return try await withThrowingTaskGroup(of: Void.self) { tasks in
+                for _ in 0..<4 {
+                    tasks.addTask {
+                        let clock = ContinuousClock()
+                        while !isDone.withLock({ $0 }) {
+                            let start = clock.now
+                            _ = try await group.propose([operation], ownerEpoch: 0)
+                            let taken = start.duration(to: clock.now)
+                            samples.withLock { $0.append(taken) }
+                            try await Task.sleep(for: .milliseconds(20))
+                        }
+                    }
+                }
+                defer { isDone.withLock { $0 = true } }
+                try await Task.sleep(for: .seconds(8))
+                let before = try p99(samples)
+                try await fleet.start(4...6)
+                try await fleet.wait("first chunk") {
+                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotChunksFetched ?? 0 > 0 {
+                        return true
+                    }
+                    return false
+                }
+                let clock = ContinuousClock()
+                let start = clock.now
+                samples.withLock { $0 = [] }
+                let chunks = UInt64(state.count / settings.snapshotFiles.chunkBytes)
+                try await fleet.wait("three followers with the snapshot") {
+                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotChunksFetched ?? 0 < chunks {
+                        return false
+                    }
+                    return true
+                }
+                let taken = start.duration(to: clock.now)
+                let meanwhile = try p99(samples)
+                try await fleet.wait("installation") {
+                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotsInstalled != 1 {
+                        return false
+                    }
+                    return true
+                }
+                isDone.withLock { $0 = true }
+                try await tasks.waitForAll()
+                return Latencies(before: before, meanwhile: meanwhile, seconds: taken / .seconds(1))
+            }
+        }
+    }
+
+    private static func p99(_ samples: Lock<[Duration]>) throws -> Double {
+        guard let value = Statistics.percentile(99, of: samples.withLock { $0 }) else {
+            throw BenchError("nothing was committed meanwhile")
+        }
+        return value.milliseconds
+    }
+
+    private static func withScratch<Value>(_ body: (String) async throws -> Value) async throws -> Value {
+        let scratch = try Scratch("flotilla-snapshots")
+        defer { scratch.remove() }
+        return try await body(scratch.path)
+    }
+}
