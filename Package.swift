@@ -39,9 +39,13 @@ let package = Package(
         .systemLibrary(
             name: "CCurl", path: "Sources/IO/CCurl", pkgConfig: "libcurl",
             providers: [.apt(["libcurl4-openssl-dev"])]),
+        // Without pkgConfig, which would link the library: shim.h says why it is opened when it is needed.
+        .systemLibrary(
+            name: "CRocksDB", path: "Sources/IO/CRocksDB",
+            providers: [.apt(["librocksdb-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl"],
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state

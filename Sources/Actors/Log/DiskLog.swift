@@ -3,7 +3,6 @@ import FlotillaRaft
 
 /// An open log directory: what `DiskLogStore` keeps behind its lock. Not thread-safe.
 final class DiskLog {
-    static let lockName = "LOCK"
     static let identityName = "identity"
     static let bootName = "boot"
 
@@ -36,16 +35,13 @@ final class DiskLog {
         self.files = files
         self.segmentSizeLimit = segmentSizeLimit
         self.makeSegmentID = makeSegmentID
+        lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
             try files.createDirectory("\(directory)/log")
             try files.createDirectory("\(directory)/snapshots")
-            lock = try files.lock("\(directory)/\(Self.lockName)")
         } catch {
-            guard error.isLockConflict else { throw .io(error) }
-            throw LogError(
-                .inUse,
-                "\(directory) is in use by another node: stop that one first, or give this one a directory of its own"
-            )
+            lock.unlock()
+            throw .io(error)
         }
     }
 

@@ -159,7 +159,7 @@ extension SnapshotName {
 }
 
 extension NodeIdentity {
-    fileprivate var encoded: [UInt8] {
+    var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.varint(1, cluster)
         writer.varint(2, node.rawValue)
@@ -167,7 +167,7 @@ extension NodeIdentity {
         return writer.bytes
     }
 
-    fileprivate init(_ bytes: [UInt8]) throws(WireError) {
+    init(_ bytes: [UInt8]) throws(WireError) {
         self.init(cluster: 0, node: NodeID(0), instance: 0)
         var reader = ProtobufReader(bytes)
         while let field = try reader.next() {

@@ -7,6 +7,7 @@ struct SealedFile {
     static let identity = SealedFile(magic: "FLOTIDEN")
     static let boot = SealedFile(magic: "FLOTBOOT")
     static let clean = SealedFile(magic: "FLOTCLEN")
+    static let moved = SealedFile(magic: "FLOTMOVD")
     /// The checksum is seeded with the snapshot's name, so that one cannot pass for another.
     static func snapshot(_ name: SnapshotName) -> SealedFile {
         SealedFile(magic: "FLOTSNAP", seed: CRC32C.checksum(Array(name.fileName.utf8)))
