@@ -4,12 +4,15 @@ import FlotillaRaft
 /// An open log directory: what `DiskLogStore` keeps behind its lock. Not thread-safe.
 final class DiskLog {
     static let identityName = "identity"
+    static let segmentDirectoryName = "log"
     static let bootName = "boot"
 
     let files: any FileSystem
     let directory: String
     let segmentSizeLimit: UInt64
     let makeSegmentID: @Sendable () -> UInt64
+    /// What the count of boots begins with.
+    let firstBoot: UInt64
     private let lock: any FileLock
 
     var identity: NodeIdentity?
@@ -23,26 +26,37 @@ final class DiskLog {
     var nextSequence: UInt64 = 1
     var snapshots: Set<SnapshotName> = []
 
-    var logDirectory: String { "\(directory)/log" }
+    var logDirectory: String { "\(directory)/\(Self.segmentDirectoryName)" }
     var snapshotDirectory: String { "\(directory)/snapshots" }
 
     /// Creates the directory if need be, and locks it.
     init(
         directory: String, files: any FileSystem, segmentSizeLimit: UInt64,
-        makeSegmentID: @escaping @Sendable () -> UInt64
+        makeSegmentID: @escaping @Sendable () -> UInt64, firstBoot: UInt64
     ) throws(LogError) {
         self.directory = directory
         self.files = files
         self.segmentSizeLimit = segmentSizeLimit
         self.makeSegmentID = makeSegmentID
+        self.firstBoot = firstBoot
         lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
-            try files.createDirectory("\(directory)/log")
-            try files.createDirectory("\(directory)/snapshots")
+            try files.createDirectory(logDirectory)
+            try files.createDirectory(snapshotDirectory)
         } catch {
             lock.unlock()
             throw .io(error)
         }
+    }
+
+    /// An existing directory, to be read and nothing else.
+    init(reading directory: String, files: any FileSystem, lock: any FileLock) {
+        self.directory = directory
+        self.files = files
+        self.lock = lock
+        segmentSizeLimit = 0
+        makeSegmentID = { preconditionFailure("a log that is only read begins no segment") }
+        firstBoot = 1
     }
 
     func unlock() { lock.unlock() }
@@ -58,6 +72,26 @@ final class DiskLog {
 extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
+        let (recovery, boot, marker) = try read()
+        try io { () throws(FileError) in
+            if files.exists("\(directory)/\(CleanMarker.fileName)") {
+                try files.remove("\(directory)/\(CleanMarker.fileName)")
+                try files.syncDirectory(directory)
+            }
+            try removeLeftovers()
+            try writeBoot(boot + 1)
+        }
+        try repair(recovery, wasClosed: marker != nil)
+        let groups = table.recoveredGroups
+        table.dropEntries()
+        return RecoveredLog(
+            identity: identity, bootCounter: boot + 1, groups: groups,
+            removedReplicas: table.removed,
+            tornBytes: recovery.tornBytes)
+    }
+
+    /// Changes nothing on disk.
+    func read() throws(LogError) -> (recovery: LogRecovery, boot: UInt64, marker: CleanMarker?) {
         identity = try readIdentity()
         let boot = try readBoot()
         let marker = try readMarker()
@@ -74,22 +108,7 @@ extension DiskLog {
         segments = recovery.segments
         nextSequence = recovery.nextSequence
         try findSnapshots()
-
-        try io { () throws(FileError) in
-            if files.exists("\(directory)/\(CleanMarker.fileName)") {
-                try files.remove("\(directory)/\(CleanMarker.fileName)")
-                try files.syncDirectory(directory)
-            }
-            try removeLeftovers()
-            try writeBoot(boot + 1)
-        }
-        try repair(recovery, wasClosed: marker != nil)
-        let groups = table.recoveredGroups
-        table.dropEntries()
-        return RecoveredLog(
-            identity: identity, bootCounter: boot + 1, groups: groups,
-            removedReplicas: table.removed,
-            tornBytes: recovery.tornBytes)
+        return (recovery, boot, marker)
     }
 
     private func repair(_ recovery: LogRecovery, wasClosed: Bool) throws(LogError) {

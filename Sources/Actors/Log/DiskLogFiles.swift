@@ -30,7 +30,7 @@ extension DiskLog {
         let path = "\(directory)/\(Self.bootName)"
         guard files.exists(path) else {
             guard identity == nil else { throw .missing(path, "the directory has an identity") }
-            return 0
+            return firstBoot - 1
         }
         let bytes = try SealedFile.boot.read(path, files: files)
         return try decoding(path) { () throws(WireError) in

@@ -13,7 +13,13 @@ struct NodeStore: Sendable {
     static func open(_ configuration: NodeConfiguration, _ environment: NodeEnvironment) async throws -> NodeStore {
         let store: any LogStore
         if let directory = configuration.dataDirectory {
-            store = DiskLogStore(directory: directory, fileSystem: environment.fileSystem)
+            let found = DataDirectory.format(of: directory, files: environment.fileSystem)
+            let format = configuration.storage ?? found ?? .log
+            guard format != .rocksDB || environment.fileSystem is PosixFileSystem else {
+                throw NodeError(
+                    .invalidConfiguration, "RocksDB cannot be simulated: it reaches the machine's own disk by itself")
+            }
+            store = format.store(in: directory, files: environment.fileSystem)
         } else {
             store = MemoryLogStore()
             configuration.logger.warning("this node keeps its data in memory: what it holds is lost when it ends")

@@ -9,10 +9,21 @@ public enum StorageFormat: String, Hashable, Sendable, CaseIterable, CustomStrin
 
     public var description: String { rawValue }
 
+    /// A store of this format, not opened yet.
+    /// - Parameters:
+    ///   - files: RocksDB takes the machine's own in any case.
+    ///   - firstBoot: what the count of boots begins with in a new directory.
+    public func store(in directory: String, files: any FileSystem, firstBoot: UInt64 = 1) -> any LogStore {
+        switch self {
+        case .log: DiskLogStore(directory: directory, fileSystem: files, firstBoot: firstBoot)
+        case .rocksDB: RocksDBLogStore(directory: directory, firstBoot: firstBoot)
+        }
+    }
+
     /// What a data directory of this format contains, and one of another format does not.
     fileprivate var mark: String {
         switch self {
-        case .log: DiskLog.identityName
+        case .log: DiskLog.segmentDirectoryName
         case .rocksDB: RocksDBLog.directoryName
         }
     }
@@ -28,6 +39,13 @@ public enum DataDirectory {
     /// The format of the data in a directory; nil if there is none.
     public static func format(of directory: String, files: any FileSystem) -> StorageFormat? {
         StorageFormat.allCases.first { files.exists("\(directory)/\($0.mark)") }
+    }
+
+    static func existingFormat(of directory: String, files: any FileSystem) throws(LogError) -> StorageFormat {
+        guard let format = format(of: directory, files: files) else {
+            throw LogError(.missing, "\(directory) holds no node's data: name a directory that a node was run with")
+        }
+        return format
     }
 
     /// Creates the directory if need be, and locks it for a node that keeps its data in `format`.
@@ -51,6 +69,7 @@ public enum DataDirectory {
         return lock
     }
 
+    /// Locks a directory whatever it holds.
     static func lockExisting(_ directory: String, files: any FileSystem) throws(LogError) -> any FileLock {
         do {
             return try files.lock("\(directory)/\(lockName)")
@@ -58,7 +77,7 @@ public enum DataDirectory {
             guard error.isLockConflict else { throw .io(error) }
             throw LogError(
                 .inUse,
-                "\(directory) is in use by another node: stop that one first, or give this one a directory of its own"
+                "\(directory) is in use by a running node: stop that one first, or name a directory of its own"
             )
         }
     }

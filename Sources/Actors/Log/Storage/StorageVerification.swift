@@ -1,0 +1,105 @@
+public import FlotillaIO
+import FlotillaRaft
+
+/// What a data directory holds, and what is wrong with it.
+public struct StorageReport: Sendable {
+    public var directory: String
+    public var format: StorageFormat
+    /// Nil where it cannot be read, or was never given.
+    public var identity: NodeIdentity?
+    /// How often the data was opened.
+    public var boots: UInt64 = 0
+    public var groups: [RecoveredLog.Group] = []
+    public var removedReplicas: [ReplicaIdentity] = []
+    public var snapshots = 0
+    /// What a start of the node repairs by itself, in words.
+    public var notes: [String] = []
+    /// What it does not: file, place, group and what can be done.
+    public var problems: [LogError] = []
+
+    public var entries: Int { groups.reduce(0) { $0 + $1.entries.count } }
+}
+
+/// Reads all of a data directory and checks every checksum. Changes nothing but the lock, which it holds meanwhile.
+public enum StorageVerification {
+    /// Blocks.
+    /// - Throws: `missing` where no node's data is, `inUse`, `ioFailed`. What is wrong with the data itself is in the
+    ///   report.
+    public static func run(on directory: String, files: any FileSystem) throws(LogError) -> StorageReport {
+        let format = try DataDirectory.existingFormat(of: directory, files: files)
+        let lock = try DataDirectory.lockExisting(directory, files: files)
+        defer { lock.unlock() }
+        var report = StorageReport(directory: directory, format: format)
+        if let place = try DataDirectory.movedTo(directory, files: files) {
+            report.notes.append("the data was moved to \(place); no node starts on this copy, and it can be deleted")
+        }
+        do throws(LogError) {
+            switch format {
+            case .log: try readLog(DiskLog(reading: directory, files: files, lock: lock), &report)
+            case .rocksDB: try readDatabase("\(directory)/\(RocksDBLog.directoryName)", &report)
+            }
+        } catch {
+            report.problems.append(error)
+        }
+        return report
+    }
+
+    private static func readLog(_ log: DiskLog, _ report: inout StorageReport) throws(LogError) {
+        let (recovery, boot, marker) = try log.read()
+        report.fill(log.identity, boot, log.table)
+        if recovery.isAmbiguous {
+            let groups = report.groups.filter { $0.recoveringUntil != nil }.map { "\($0.replica.group)" }
+            report.notes.append(
+                "the log ends in a batch of \(recovery.tornBytes) bytes that does not match its checksum: a write that "
+                    + "never completed, or one that was acknowledged and rotted. The node starts without a vote in "
+                    + "\(groups.joined(separator: ", ")) until a leader has brought it past")
+        } else if recovery.tornBytes > 0 {
+            report.notes.append(
+                "the log ends in \(recovery.tornBytes) bytes of a write that never completed and was never "
+                    + "acknowledged; the next start cuts them off")
+        }
+        if marker == nil, !report.groups.isEmpty { report.notes.append("the node did not end in order") }
+        for name in log.snapshots.sorted(by: { $0.fileName < $1.fileName }) {
+            report.check { () throws(LogError) in _ = try log.load(name) }
+        }
+    }
+
+    private static func readDatabase(_ path: String, _ report: inout StorageReport) throws(LogError) {
+        let database: RocksDatabase
+        do {
+            database = try RocksDBLog.openDatabase(path, isReadOnly: true)
+        } catch {
+            throw .database(error, path: path)
+        }
+        defer { database.close() }
+        let contents = try RocksDBLogContents(of: database, path: path)
+        report.fill(contents.identity, contents.boot, contents.table)
+        for name in contents.snapshots {
+            report.check { () throws(LogError) in
+                do throws(RocksDBError) {
+                    _ = try database.value(of: RocksKey.snapshot(name), in: RocksFamily.snapshots.rawValue)
+                } catch {
+                    throw .database(error, path: path)
+                }
+            }
+        }
+    }
+}
+
+extension StorageReport {
+    fileprivate mutating func fill(_ identity: NodeIdentity?, _ boot: UInt64, _ table: LogTable) {
+        self.identity = identity
+        boots = boot
+        groups = table.recoveredGroups
+        removedReplicas = table.removed
+    }
+
+    fileprivate mutating func check(_ snapshot: () throws(LogError) -> Void) {
+        do {
+            try snapshot()
+            snapshots += 1
+        } catch {
+            problems.append(error)
+        }
+    }
+}
