@@ -157,6 +157,6 @@ private func entries(_ directory: String) -> Int {
     (try? PosixFileSystem().list(directory).count) ?? -1
 }
 
-private func temporaryPath() -> String { "/tmp/flotilla-test-\(UInt64.random(in: .min ... .max))" }
+func temporaryPath() -> String { "/tmp/flotilla-test-\(UInt64.random(in: .min ... .max))" }
 
-private func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
