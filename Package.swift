@@ -43,9 +43,12 @@ let package = Package(
         .systemLibrary(
             name: "CRocksDB", path: "Sources/IO/CRocksDB",
             providers: [.apt(["librocksdb-dev"])]),
+        .systemLibrary(
+            name: "CZstd", path: "Sources/IO/CZstd", pkgConfig: "libzstd",
+            providers: [.apt(["libzstd-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB"],
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state

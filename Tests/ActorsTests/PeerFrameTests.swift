@@ -57,7 +57,10 @@ import Testing
         var message = RoutedMessage(
             group: GroupID(2), incarnation: 1, kind: .workflow,
             message: Message(from: ReplicaID(1), to: ReplicaID(2), term: Term(5), body: body))
-        if case .snapshot = body { message.snapshot = SnapshotOffer(size: 4096, checksum: 0xFFFF_FFFF) }
+        if case .snapshot = body {
+            message.snapshot = SnapshotOffer(
+                size: 4096, checksum: 0xFFFF_FFFF, chunkBytes: 1 << 20, bytes: [])
+        }
         return message
     }
 
@@ -85,11 +88,10 @@ import Testing
             cluster: 0xABCD, node: NodeID(3), instance: .max, boot: 9, featureLevel: 1, address: "127.0.0.1:7001",
             purpose: .bulk, capabilities: ["order_processing/1", "x/2"])
         let refusal = Refusal(code: .duplicateNode, message: "node 3 is a member")
-        let request = SnapshotRequest(
-            group: GroupID(2), incarnation: 1, index: LogIndex(100), term: Term(4), offset: 1 << 20)
-        let chunk = SnapshotChunk(
-            group: GroupID(2), index: LogIndex(100), term: Term(4), offset: 0, data: [1, 2, 3], isFinal: true,
-            isGone: false)
+        let id = SnapshotID(group: GroupID(2), incarnation: 1, index: LogIndex(100), term: Term(4))
+        let request = SnapshotRequest(id: id, checksum: 9, offset: 1 << 20)
+        let piece = SnapshotPiece(offset: 1 << 20, bytes: [1, 2, 3], checksum: 7, isFinal: true)
+        let chunk = SnapshotChunk(id: id, piece: piece, isGone: false)
         var writer = PeerFrameWriter()
         writer.add(.hello(hello))
         writer.add(.refusal(refusal))

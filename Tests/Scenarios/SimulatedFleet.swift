@@ -49,14 +49,10 @@ package final class SimulatedFleet: @unchecked Sendable {
         let logWorker = process.makeWorker()
         let store = DiskLogStore(directory: "/data", fileSystem: process.fileSystem)
         var recovered = try await call(logWorker, loop) { try store.open() }
-        let snapshots = try await call(logWorker, loop) { [recovered] in
-            try recovered.groups.reduce(into: [GroupID: [UInt8]]()) { loaded, group in
-                guard let snapshot = group.snapshot else { return }
-                loaded[group.replica.group] = try store.loadSnapshot(
-                    of: group.replica.group, incarnation: group.replica.incarnation, at: snapshot.index,
-                    term: snapshot.term)
-            }
-        }
+        let snapshotStore = SnapshotStore(
+            directory: "/data/snapshots", files: process.fileSystem,
+            executor: WorkerExecutor(process.makeWorker(), loop: loop), options: settings.snapshotFiles)
+        let snapshots = try await snapshotStore.open(for: recovered)
         let identity =
             recovered.identity ?? NodeIdentity(cluster: 1, node: node, instance: node.rawValue + 100)
         if recovered.identity == nil {
@@ -70,7 +66,7 @@ package final class SimulatedFleet: @unchecked Sendable {
         registry.register(.benchmark) { [makeMachine] _ in makeMachine(node) }
         var parts = NodeCore.Parts(
             identity: identity, boot: recovered.bootCounter, address: address(node), loop: loop,
-            network: process.network, store: store, logWorker: logWorker, bulkWorker: process.makeWorker(),
+            network: process.network, store: store, logWorker: logWorker, snapshots: snapshotStore,
             settings: settings, registry: registry, featureLevel: FeatureLevel(), capabilities: [],
             seed: world.nextSeed(), logger: logger(node))
         parts.observer = observer
@@ -142,7 +138,7 @@ package final class SimulatedFleet: @unchecked Sendable {
     package func waitForVoters(_ count: Int) async throws {
         try await wait("group of \(count) voters") { reports in
             reports.count == cores.count
-                && reports.values.allSatisfy { $0.voters.count == count && $0.leader != nil }
+                && reports.values.allSatisfy { $0.voters.count == count && !$0.isJoint && $0.leader != nil }
         }
     }
 

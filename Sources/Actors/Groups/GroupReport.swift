@@ -16,6 +16,8 @@ public struct GroupReport: Sendable {
     public var isRecovering: Bool
     public var voters: [NodeID]
     public var learners: [NodeID]
+    /// Whether the group is on its way from one set of voters to another, and needs a majority of both.
+    public var isJoint: Bool
     /// Why the group stopped on this node; nil while it runs.
     public var stopReason: GroupError?
     public var appliedEntries: UInt64
@@ -23,6 +25,10 @@ public struct GroupReport: Sendable {
     public var snapshotIndex: LogIndex
     public var snapshotsTaken: UInt64
     public var snapshotsInstalled: UInt64
+    /// Parts of snapshots that other members handed to this one.
+    public var snapshotChunksFetched: UInt64
+    /// What the last snapshot that was taken here cost.
+    public var lastSnapshot: SnapshotStore.SaveReport?
 }
 
 extension RaftGroup {
@@ -43,9 +49,11 @@ extension RaftGroup {
             replica: identity.replica, status: core.status, leader: core.status.leader.flatMap { routes[$0] },
             commitIndex: core.commitIndex, appliedIndex: core.appliedIndex, lastIndex: core.lastIndex,
             isQuiet: core.isQuiet, isRecovering: core.isRecovering, voters: nodes(configuration.voters),
-            learners: nodes(configuration.learners), stopReason: stopReason, appliedEntries: metrics.applied,
+            learners: nodes(configuration.learners), isJoint: configuration.isJoint, stopReason: stopReason,
+            appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
-            snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled)
+            snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
+            snapshotChunksFetched: metrics.snapshotChunksFetched, lastSnapshot: metrics.lastSnapshot)
     }
 
     /// A hash of everything that is replicated, and the index that it stands for. Equal on all replicas at equal index.

@@ -11,7 +11,8 @@ public actor GroupScheduler {
     public nonisolated let node: NodeID
     nonisolated let settings: GroupSettings
     nonisolated let logger: FlotillaLogger
-    nonisolated let snapshotStorage: SnapshotStorage
+    nonisolated let snapshotStore: SnapshotStore
+    var serving: SnapshotQueue
 
     private var groups: [GroupID: RaftGroup] = [:]
     /// Groups that see the ticks.
@@ -40,7 +41,7 @@ public actor GroupScheduler {
 
     public init(
         node: NodeID, loop: any Loop, settings: GroupSettings, store: any LogStore, logWorker: any Worker,
-        snapshotWorker: any Worker, logger: FlotillaLogger
+        snapshots: SnapshotStore, logger: FlotillaLogger
     ) {
         self.node = node
         self.loop = loop
@@ -48,7 +49,8 @@ public actor GroupScheduler {
         self.settings = settings
         self.logger = logger
         logWriter = LogWriter(store: store, worker: logWorker, loop: loop)
-        snapshotStorage = SnapshotStorage(store: store, worker: snapshotWorker)
+        snapshotStore = snapshots
+        serving = SnapshotQueue(bytesPerSecond: settings.snapshotBytesPerSecond, now: loop.now)
     }
 
     // MARK: Life
@@ -79,6 +81,7 @@ public actor GroupScheduler {
     func stop(_ reason: GroupError) {
         if let tickTimer { loop.cancel(tickTimer) }
         tickTimer = nil
+        stopServing()
         for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
         active = [:]
         dirty = []
@@ -124,20 +127,6 @@ public actor GroupScheduler {
                 group.receive(message, from: node)
             }
         }
-        markDirty(group)
-    }
-
-    func receive(_ request: SnapshotRequest, from node: NodeID) {
-        guard let group = groups[request.group], group.identity.incarnation == request.incarnation else { return }
-        let storage = snapshotStorage
-        group.assumeIsolated { $0.serve(request, to: node, storage) }
-        markDirty(group)
-    }
-
-    func receive(_ chunk: SnapshotChunk, from node: NodeID) {
-        guard let group = groups[chunk.group] else { return }
-        let storage = snapshotStorage
-        group.assumeIsolated { $0.receiveChunk(chunk, from: node, storage) }
         markDirty(group)
     }
 
@@ -220,7 +209,7 @@ public actor GroupScheduler {
                     return group.collect()
                 }
                 for send in output.messages { post(send, of: group) }
-                for (node, item) in output.bulkItems { transport?.assumeIsolated { $0.sendBulk(item, to: node) } }
+                for (node, item) in output.bulkItems { _ = sendBulk(item, to: node) }
                 logWriter.add(output.writes)
                 if mutated(.sendsPromisesWithTheWrite) {
                     for send in output.writes.flatMap(\.messagesWhenDurable) { post(send, of: group) }
@@ -236,10 +225,8 @@ public actor GroupScheduler {
     }
 
     private func apply(_ group: RaftGroup) {
-        let storage = snapshotStorage
         let hasMore = group.assumeIsolated { group in
             group.applyCommitted()
-            group.takeSnapshotIfDue(storage)
             return group.core.hasEffects
         }
         if hasMore { markDirty(group) }
@@ -310,6 +297,11 @@ public actor GroupScheduler {
         let payload = writer.take()
         guard let transport else { return }
         if !transport.assumeIsolated({ $0.send(payload, to: node) }) { metrics.framesDropped += 1 }
+    }
+
+    /// - Returns: false if it was not taken, and may be later.
+    func sendBulk(_ item: PeerFrameItem, to node: NodeID) -> Bool {
+        transport?.assumeIsolated { $0.sendBulk(item, to: node) } ?? true
     }
 
     func countUnknownGroupAnswer() { metrics.unknownGroupAnswers += 1 }

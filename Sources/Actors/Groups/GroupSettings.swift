@@ -10,8 +10,16 @@ public struct GroupSettings: Sendable {
     public var failureTimeout: Duration = .milliseconds(300)
     /// Ticks without work after which a group goes quiet. 0: never.
     public var quietAfterTicks = 3
-    /// Entries applied between two snapshots of a group.
+    /// Entries applied between two snapshots of a group. All members take theirs at the same entries, other groups at
+    /// others.
     public var snapshotThreshold = 10_000
+    /// A state of fewer bytes travels inside the message that announces its snapshot; others are fetched.
+    public var snapshotEmbedLimit = 1 << 20
+    /// How fast this node hands out snapshots, all of them together, so that commits keep their latency. Nil: as fast
+    /// as it can.
+    public var snapshotBytesPerSecond: Int? = 64 << 20
+    /// How snapshots are cut and stored.
+    public var snapshotFiles = SnapshotStore.Options()
     /// Entries kept in memory behind a snapshot, for followers that lag a little.
     public var entriesKeptBehindSnapshot = 1_000
     /// A proposal whose fate is unknown is sent again after this long, and after each change of leader.

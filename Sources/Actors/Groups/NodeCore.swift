@@ -12,6 +12,7 @@ public final class NodeCore: Sendable {
     let transport: Transport
     private let boot: UInt64
     private let settings: GroupSettings
+    private let snapshotStore: SnapshotStore
     private let registry: StateMachineRegistry
     private let seed: UInt64
     private let logger: FlotillaLogger
@@ -26,7 +27,7 @@ public final class NodeCore: Sendable {
         public var network: any Network
         public var store: any LogStore
         public var logWorker: any Worker
-        public var bulkWorker: any Worker
+        public var snapshots: SnapshotStore
         public var settings: GroupSettings
         public var registry: StateMachineRegistry
         public var featureLevel: FeatureLevel
@@ -37,7 +38,7 @@ public final class NodeCore: Sendable {
         package var observer: (any GroupObserver)?
         public init(
             identity: NodeIdentity, boot: UInt64, address: String, loop: any Loop, network: any Network,
-            store: any LogStore, logWorker: any Worker, bulkWorker: any Worker, settings: GroupSettings,
+            store: any LogStore, logWorker: any Worker, snapshots: SnapshotStore, settings: GroupSettings,
             registry: StateMachineRegistry, featureLevel: FeatureLevel, capabilities: [String], seed: UInt64,
             logger: FlotillaLogger
         ) {
@@ -48,7 +49,7 @@ public final class NodeCore: Sendable {
             self.network = network
             self.store = store
             self.logWorker = logWorker
-            self.bulkWorker = bulkWorker
+            self.snapshots = snapshots
             self.settings = settings
             self.registry = registry
             self.featureLevel = featureLevel
@@ -63,6 +64,7 @@ public final class NodeCore: Sendable {
         loop = parts.loop
         boot = parts.boot
         settings = parts.settings
+        snapshotStore = parts.snapshots
         registry = parts.registry
         featureLevel = parts.featureLevel
         seed = parts.seed
@@ -70,7 +72,7 @@ public final class NodeCore: Sendable {
         observer = parts.observer
         scheduler = GroupScheduler(
             node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
-            logWorker: parts.logWorker, snapshotWorker: parts.bulkWorker, logger: parts.logger)
+            logWorker: parts.logWorker, snapshots: parts.snapshots, logger: parts.logger)
         transport = Transport(
             loop: parts.loop, network: parts.network,
             hello: Hello(
@@ -157,7 +159,8 @@ public final class NodeCore: Sendable {
             scheduler.assumeIsolated { $0.markDirty(group) }
         }
         let group = RaftGroup(
-            identity: identity, node: node, boot: boot, loop: loop, settings: settings, recovered: recovered,
+            identity: identity, node: node, boot: boot, loop: loop, settings: settings, snapshotStore: snapshotStore,
+            recovered: recovered,
             stateMachine: machine, featureLevel: featureLevel,
             randomSeed: seed ^ (identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15) ^ boot, logger: logger,
             wake: wake, wakeFromOutside: { [loop] in loop.execute(wake) }, observer: observer)

@@ -13,6 +13,7 @@ public actor RaftGroup {
     nonisolated let inbox: GroupInbox
     nonisolated let settings: GroupSettings
     nonisolated let logger: FlotillaLogger
+    nonisolated let snapshotStore: SnapshotStore
 
     var core: Raft
     let stateMachine: any StateMachine
@@ -51,7 +52,8 @@ public actor RaftGroup {
 
     init(
         identity: ReplicaIdentity, node: NodeID, boot: UInt64, loop: any Loop, settings: GroupSettings,
-        recovered: RecoveredLog.Group?, stateMachine: sending any StateMachine, featureLevel: FeatureLevel,
+        snapshotStore: SnapshotStore, recovered: RecoveredLog.Group?, stateMachine: sending any StateMachine,
+        featureLevel: FeatureLevel,
         randomSeed: UInt64, logger: FlotillaLogger, wake: @escaping @Sendable () -> Void,
         wakeFromOutside: @escaping @Sendable () -> Void, observer: (any GroupObserver)?
     ) {
@@ -60,6 +62,7 @@ public actor RaftGroup {
         self.loop = loop
         unownedExecutor = loop.asUnownedSerialExecutor()
         self.settings = settings
+        self.snapshotStore = snapshotStore
         self.stateMachine = stateMachine
         self.featureLevel = featureLevel
         self.logger = logger
@@ -123,6 +126,8 @@ public actor RaftGroup {
         observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
         var output = GroupOutput()
         output.messages = route(effects.messages)
+        output.messages += snapshots.announcements
+        snapshots.announcements = []
         // Before what the core asks for, which may be a newer snapshot than the one that is recorded here.
         for record in recordsToWrite { output.writes.append(.init(record: record)) }
         recordsToWrite = []
@@ -150,6 +155,7 @@ public actor RaftGroup {
     func writeDidComplete(_ write: GroupOutput.Write) -> [GroupOutput.Send] {
         guard stopReason == nil else { return [] }
         if let receipt = write.receipt { core.persisted(receipt) }
+        if let snapshot = write.record.snapshot { compactSnapshots(snapshot) }
         return write.messagesWhenDurable
     }
 
@@ -190,8 +196,8 @@ public actor RaftGroup {
             guard case .snapshot(let metadata) = message.body else {
                 return GroupOutput.Send(node: node, message: message)
             }
-            // Nothing to offer: a newer one has come in between, which the core will announce.
-            return offer(metadata, to: message.to).map { GroupOutput.Send(node: node, message: message, offer: $0) }
+            announce(message, metadata, to: node)
+            return nil
         }
     }
 

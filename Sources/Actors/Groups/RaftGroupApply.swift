@@ -22,6 +22,7 @@ extension RaftGroup {
                 logger.error("the group stops on this node", ["reason": message])
                 return stop(GroupError(.stopped, message))
             }
+            if isSnapshotDue(behind: entry.index) { takeSnapshot(behind: entry) }
         }
         if let last = entries.last {
             metrics.applied += UInt64(entries.count)
@@ -122,4 +123,6 @@ final class GroupMetrics {
     var applied: UInt64 = 0
     var snapshotsTaken: UInt64 = 0
     var snapshotsInstalled: UInt64 = 0
+    var snapshotChunksFetched: UInt64 = 0
+    var lastSnapshot: SnapshotStore.SaveReport?
 }

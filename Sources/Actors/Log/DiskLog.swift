@@ -24,10 +24,8 @@ final class DiskLog {
     /// What the last segment's checkpoint and copies take, which does not count against the limit.
     var preludeEnd: UInt64 = 0
     var nextSequence: UInt64 = 1
-    var snapshots: Set<SnapshotName> = []
 
     var logDirectory: String { "\(directory)/\(Self.segmentDirectoryName)" }
-    var snapshotDirectory: String { "\(directory)/snapshots" }
 
     /// Creates the directory if need be, and locks it.
     init(
@@ -42,7 +40,6 @@ final class DiskLog {
         lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
             try files.createDirectory(logDirectory)
-            try files.createDirectory(snapshotDirectory)
         } catch {
             lock.unlock()
             throw .io(error)
@@ -107,7 +104,6 @@ extension DiskLog {
         table = recovery.table
         segments = recovery.segments
         nextSequence = recovery.nextSequence
-        try findSnapshots()
         return (recovery, boot, marker)
     }
 

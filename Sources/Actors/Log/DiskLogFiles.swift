@@ -71,57 +71,12 @@ extension DiskLog {
         }
     }
 
-    // MARK: Snapshots
-
-    func save(_ bytes: [UInt8], as name: SnapshotName) throws(LogError) {
-        try io { () throws(FileError) in
-            try SealedFile.snapshot(name).write(
-                bytes, to: name.fileName, in: snapshotDirectory, files: files)
-        }
-        snapshots.insert(name)
-    }
-
-    func load(_ name: SnapshotName) throws(LogError) -> [UInt8] {
-        let path = "\(snapshotDirectory)/\(name.fileName)"
-        guard snapshots.contains(name) else {
-            throw LogError(
-                .missing,
-                "\(path) does not exist: no such snapshot was saved, or a newer one replaced it")
-        }
-        return try SealedFile.snapshot(name).read(path, files: files)
-    }
-
-    /// Notes which snapshots there are. Those that the log names must be among them.
-    func findSnapshots() throws(LogError) {
-        let names = try io { () throws(FileError) in try files.list(snapshotDirectory) }
-        snapshots = Set(names.compactMap { SnapshotName(fileName: $0) })
-        for name in table.snapshotNames where !snapshots.contains(name) {
-            throw .missing("\(snapshotDirectory)/\(name.fileName)", "the log names it")
-        }
-    }
-
-    /// Removes what a crash left behind: unfinished files, and snapshots that the log does not name.
+    /// Removes the unfinished files that a crash left behind.
     func removeLeftovers() throws(FileError) {
-        for place in [directory, logDirectory, snapshotDirectory] {
+        for place in [directory, logDirectory] {
             for name in try files.list(place) where name.hasSuffix(SealedFile.temporarySuffix) {
                 try files.remove("\(place)/\(name)")
             }
-        }
-        try remove(snapshots.subtracting(table.snapshotNames))
-    }
-
-    /// Removes what a snapshot that is durably named, or the end of a replica, has made obsolete.
-    func removeSnapshots(replacedBy batch: LogBatch) throws(LogError) {
-        let ending = batch.writes.filter { $0.isRemoved || $0.snapshot != nil }
-        let obsolete = snapshots.filter { name in ending.contains { name.isObsolete(after: $0) } }
-        try io { () throws(FileError) in try remove(obsolete) }
-    }
-
-    /// Not synced: what comes back after a crash is removed again.
-    private func remove(_ names: Set<SnapshotName>) throws(FileError) {
-        for name in names.sorted(by: { $0.fileName < $1.fileName }) {
-            try files.remove("\(snapshotDirectory)/\(name.fileName)")
-            snapshots.remove(name)
         }
     }
 }
@@ -133,28 +88,6 @@ extension LogTable {
                 replica: replica.identity, hardState: replica.hardState, snapshot: replica.snapshot,
                 entries: replica.entries, recoveringUntil: replica.recoveringUntil)
         }
-    }
-
-    /// The snapshots that the replicas start from.
-    var snapshotNames: Set<SnapshotName> {
-        Set(
-            replicas.compactMap { key, replica in
-                replica.snapshot.map { SnapshotName(key, $0) }
-            })
-    }
-}
-
-extension SnapshotName {
-    init(_ key: LogKey, _ snapshot: SnapshotMetadata) {
-        self.init(
-            group: key.group, incarnation: key.incarnation, index: snapshot.index,
-            term: snapshot.term)
-    }
-
-    /// Whether nobody needs this snapshot once `write` is durable.
-    func isObsolete(after write: LogBatch.Write) -> Bool {
-        guard group == write.group, incarnation == write.incarnation else { return false }
-        return write.isRemoved || write.snapshot.map { index < $0.index } ?? false
     }
 }
 

@@ -1,5 +1,5 @@
 public import FlotillaIO
-public import FlotillaRaft
+import FlotillaRaft
 
 /// One log per node on its disk, shared by all its groups. LogFormat.swift describes the files.
 ///
@@ -74,21 +74,6 @@ public final class DiskLogStore: LogStore {
 
     public func write(_ batch: LogBatch) throws(LogError) {
         try changing { log throws(LogError) in try log.write(batch) }
-    }
-
-    public func saveSnapshot(
-        _ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        try changing { log throws(LogError) in try log.save(bytes, as: name) }
-    }
-
-    /// A failure to read leaves the store usable.
-    public func loadSnapshot(
-        of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) -> [UInt8] {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        return try locked { state throws(LogError) in try self.openLog(state).load(name) }
     }
 
     /// Releases the directory in any case; throws if the log is not marked as closed in order. Idempotent.

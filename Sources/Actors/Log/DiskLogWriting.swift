@@ -22,14 +22,13 @@ extension DiskLog {
         var body = ProtobufWriter(reservingCapacity: batch.bodyCapacity)
         var changesSpace = false
         for write in batch.writes {
-            let head = table.checkAndApply(write, segment: segment, savedSnapshots: snapshots)
+            let head = table.checkAndApply(write, segment: segment)
             LogHeads.encode(head, into: &heads)
             LogHeads.encode(write.entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
         }
         try append(.writes, heads: heads.bytes, body: body.bytes)
         guard changesSpace else { return }
-        try removeSnapshots(replacedBy: batch)
         try removeDeadSegments()
     }
 
@@ -205,17 +204,10 @@ extension LogBatch {
 extension LogTable {
     /// Applies a write of this process; one that cannot stand in the log is a mistake of the caller.
     @discardableResult
-    mutating func checkAndApply(
-        _ write: LogBatch.Write, segment: UInt64, savedSnapshots: Set<SnapshotName>
-    ) -> LogHeads.Write {
+    mutating func checkAndApply(_ write: LogBatch.Write, segment: UInt64) -> LogHeads.Write {
         let head = head(of: write)
         let problem = problem(with: head) ?? Self.problem(with: write.entries)
         precondition(problem == nil, "a write that cannot stand in the log: \(problem ?? "")")
-        if let snapshot = write.snapshot {
-            let name = SnapshotName(head.key, snapshot)
-            precondition(
-                savedSnapshots.contains(name), "\(name) must be saved before the log names it")
-        }
         apply(head, entries: write.entries, segment: segment)
         return head
     }

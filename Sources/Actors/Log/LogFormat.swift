@@ -7,7 +7,7 @@ import FlotillaIO
 //   boot                        how often the directory was opened    } written aside, synced, renamed, and the
 //   clean                       where the log ended at a clean close  } directory synced
 //   log/00000001.seg ...        segments, numbered without gaps; the oldest are deleted
-//   snapshots/G-I-X-T.snap      of group G, incarnation I, at index X, term T; a container as well
+//   snapshots/                  SnapshotLayout.swift describes them
 //   *.tmp                       unfinished, removed at the next open
 //
 // Numbers are little-endian. Checksums are CRC-32C.

@@ -13,13 +13,6 @@ public protocol LogStore: AnyObject, Sendable {
     /// After an error nothing more may be written: the node fences its groups.
     func write(_ batch: LogBatch) throws(LogError)
 
-    /// Stores a snapshot's bytes, durable on return; a `LogBatch` may then name it.
-    func saveSnapshot(_ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term)
-        throws(LogError)
-    /// Reads a snapshot back and verifies its checksum.
-    func loadSnapshot(of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term)
-        throws(LogError) -> [UInt8]
-
     /// Leaves the marker of a clean shutdown and releases the directory. Nothing may be written afterwards.
     func close() throws(LogError)
 }
@@ -67,8 +60,8 @@ public struct LogBatch: Sendable {
         public var hardState: HardState?
         /// Replace the log from the first of these on.
         public var entries: [Entry]
-        /// A snapshot (saved before) that replaces the log up to its index. Entries behind it stay if the log holds
-        /// the snapshot's last entry, and are dropped otherwise.
+        /// A snapshot that replaces the log up to its index; the snapshot store holds its bytes before the log names
+        /// it. Entries behind it stay if the log holds the snapshot's last entry, and are dropped otherwise.
         public var snapshot: SnapshotMetadata?
         /// The replica is gone from this node; its id stays known so that it is not taken up again.
         public var isRemoved: Bool

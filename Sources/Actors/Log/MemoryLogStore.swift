@@ -1,5 +1,5 @@
 import FlotillaIO
-public import FlotillaRaft
+import FlotillaRaft
 
 /// A log that lasts as long as this object: for nodes that were given no path. A node that restarts with it is a new
 /// one. It checks what it is given as the one on disk does. Any thread.
@@ -9,7 +9,6 @@ public final class MemoryLogStore: LogStore {
         var isClosed = false
         var identity: NodeIdentity?
         var table = LogTable(keepingEntries: true)
-        var snapshots: [SnapshotName: [UInt8]] = [:]
     }
 
     private let state = Lock(State())
@@ -49,34 +48,7 @@ public final class MemoryLogStore: LogStore {
         try whileOpen { state in
             precondition(
                 state.identity != nil, "the log has no identity yet; persist one before writing")
-            let saved = Set(state.snapshots.keys)
-            for write in batch.writes {
-                state.table.checkAndApply(write, segment: 1, savedSnapshots: saved)
-                guard write.isRemoved || write.snapshot != nil else { continue }
-                state.snapshots = state.snapshots.filter { !$0.key.isObsolete(after: write) }
-            }
-        }
-    }
-
-    public func saveSnapshot(
-        _ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        try whileOpen { state in state.snapshots[name] = bytes }
-    }
-
-    public func loadSnapshot(
-        of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) -> [UInt8] {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        return try whileOpen { state throws(LogError) in
-            guard let bytes = state.snapshots[name] else {
-                throw LogError(
-                    .missing,
-                    "\(name.fileName) does not exist: no such snapshot was saved, or a newer one replaced it"
-                )
-            }
-            return bytes
+            for write in batch.writes { state.table.checkAndApply(write, segment: 1) }
         }
     }
 

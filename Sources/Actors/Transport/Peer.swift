@@ -80,8 +80,10 @@ final class LinkDelegate: FrameConnectionDelegate {
         transport.assumeIsolated { $0.link(id, didReceive: payload) }
     }
 
-    /// Frames that found the queue full were dropped: Raft sends again what matters.
-    func connectionIsWritable(_ connection: any FrameConnection) {}
+    /// Messages that found the queue full were dropped, and Raft sends again what matters; snapshots wait for this.
+    func connectionIsWritable(_ connection: any FrameConnection) {
+        transport.assumeIsolated { $0.linkIsWritable(id) }
+    }
 
     func connectionDidClose(_ connection: any FrameConnection, error: NetworkError?) {
         transport.assumeIsolated { $0.linkDidClose(id, error) }

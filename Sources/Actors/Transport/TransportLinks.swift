@@ -15,14 +15,16 @@ extension Transport {
         transmit(.hello(hello), over: id)
     }
 
-    func transmit(_ item: PeerFrameItem, over id: LinkID) {
-        guard let link = links[id] else { return }
+    /// - Returns: false if too much waits already.
+    @discardableResult
+    func transmit(_ item: PeerFrameItem, over id: LinkID) -> Bool {
+        guard let link = links[id] else { return true }
         var writer = PeerFrameWriter()
         writer.add(item)
         let payload = writer.take()
         metrics.framesOut += 1
         metrics.bytesOut += UInt64(payload.count)
-        _ = link.connection.send(payload)
+        return link.connection.send(payload)
     }
 
     func link(_ id: LinkID, didReceive payload: [UInt8]) {
@@ -77,14 +79,15 @@ extension Transport {
         switch item {
         case .joinRequest(let request):
             guard let joinHandler else {
-                return transmit(
+                transmit(
                     .joinResponse(
                         JoinResponse(
                             cluster: me.cluster,
                             refusal: Refusal(code: .notReady, message: "this node is not ready yet"))), over: id)
+                return
             }
             joinHandler(request) { response in
-                self.loop.execute { self.assumeIsolated { $0.transmit(.joinResponse(response), over: id) } }
+                self.loop.execute { self.assumeIsolated { _ = $0.transmit(.joinResponse(response), over: id) } }
             }
         case .joinResponse(let response):
             answerJoin(.success(response))
@@ -275,18 +278,25 @@ extension Transport {
     // MARK: Bulk
 
     /// Sends over the second connection to a node; opens it where there is none.
-    func sendBulk(_ item: PeerFrameItem, to node: NodeID) {
-        guard let peer = peers[node] else { return }
+    /// - Returns: false if too much waits for that connection already; `GroupScheduler.bulkIsWritable` follows.
+    func sendBulk(_ item: PeerFrameItem, to node: NodeID) -> Bool {
+        guard let peer = peers[node] else { return true }
         switch peer.bulk {
-        case .open(let id): transmit(item, over: id)
+        case .open(let id): return transmit(item, over: id)
         case .dialing(let id, var waiting):
-            guard waiting.count < Peer.bulkQueueLimit else { return }
+            guard waiting.count < Peer.bulkQueueLimit else { return true }
             waiting.append(item)
             peers[node]!.bulk = .dialing(id, waiting: waiting)
         case .none:
-            guard !peer.address.isEmpty else { return }
+            guard !peer.address.isEmpty else { return true }
             peers[node]!.bulk = .dialing(dial(peer.address, purpose: .bulk), waiting: [item])
         }
+        return true
+    }
+
+    func linkIsWritable(_ id: LinkID) {
+        guard let link = links[id], link.purpose == .bulk, case .ready(let node) = link.state else { return }
+        scheduler?.assumeIsolated { $0.bulkIsWritable(node) }
     }
 
     private func bulkDidOpen(_ id: LinkID, _ node: NodeID) {
@@ -304,9 +314,11 @@ extension Transport {
 
     private func bulkDidClose(_ id: LinkID, _ node: NodeID) {
         switch peers[node]!.bulk {
-        case .open(let mine) where mine == id: peers[node]!.bulk = .none
-        case .dialing(let mine, _) where mine == id: peers[node]!.bulk = .none
-        case .none, .open, .dialing: break
+        case .open(let mine) where mine == id: break
+        case .dialing(let mine, _) where mine == id: break
+        case .none, .open, .dialing: return
         }
+        peers[node]!.bulk = .none
+        scheduler?.assumeIsolated { $0.bulkDidClose(node) }
     }
 }

@@ -88,9 +88,15 @@ struct RoutedMessage: Sendable {
     var snapshot: SnapshotOffer?
 }
 
+/// What a follower needs to fetch a snapshot, or the snapshot itself where it is small.
 struct SnapshotOffer: Hashable, Sendable {
+    /// Of the state, in bytes.
     var size: UInt64
+    /// Of the state.
     var checksum: UInt32
+    var chunkBytes: Int
+    /// The state, where it is embedded.
+    var bytes: [UInt8]?
 }
 
 /// The receiver hosts no such replica.
@@ -114,21 +120,17 @@ struct JoinResponse: Hashable, Sendable {
     var refusal: Refusal?
 }
 
+/// Asks for one chunk of a snapshot.
 struct SnapshotRequest: Hashable, Sendable {
-    var group: GroupID
-    var incarnation: UInt64
-    var index: LogIndex
-    var term: Term
+    var id: SnapshotID
+    /// Of the state that is wanted: one of another history is not the same snapshot.
+    var checksum: UInt32
     var offset: UInt64
 }
 
 struct SnapshotChunk: Hashable, Sendable {
-    var group: GroupID
-    var index: LogIndex
-    var term: Term
-    var offset: UInt64
-    var data: [UInt8]
-    var isFinal: Bool
-    /// The sender no longer has that snapshot.
+    var id: SnapshotID
+    var piece: SnapshotPiece
+    /// The sender does not have that snapshot, or no longer.
     var isGone: Bool
 }

@@ -126,15 +126,15 @@ enum PeerFrameReader {
     }
 
     private static func snapshotRequest(_ reader: inout ProtobufReader) throws(WireError) -> SnapshotRequest {
-        var request = SnapshotRequest(
-            group: GroupID(0), incarnation: 0, index: .zero, term: .zero, offset: 0)
+        var request = SnapshotRequest(id: .none, checksum: 0, offset: 0)
         while let field = try reader.next() {
             switch field {
-            case 1: request.group = GroupID(try reader.varint())
-            case 2: request.incarnation = try reader.varint()
-            case 3: request.index = LogIndex(try reader.varint())
-            case 4: request.term = Term(try reader.varint())
+            case 1: request.id.group = GroupID(try reader.varint())
+            case 2: request.id.incarnation = try reader.varint()
+            case 3: request.id.index = LogIndex(try reader.varint())
+            case 4: request.id.term = Term(try reader.varint())
             case 5: request.offset = try reader.varint()
+            case 6: request.checksum = try reader.uint32()
             default: try reader.skip()
             }
         }
@@ -143,19 +143,25 @@ enum PeerFrameReader {
 
     private static func snapshotChunk(_ reader: inout ProtobufReader) throws(WireError) -> SnapshotChunk {
         var chunk = SnapshotChunk(
-            group: GroupID(0), index: .zero, term: .zero, offset: 0, data: [], isFinal: false, isGone: false)
+            id: .none, piece: SnapshotPiece(offset: 0, bytes: [], checksum: 0, isFinal: false), isGone: false)
         while let field = try reader.next() {
             switch field {
-            case 1: chunk.data = try reader.bytes()
-            case 2: chunk.offset = try reader.varint()
-            case 3: chunk.isFinal = try reader.bool()
-            case 4: chunk.group = GroupID(try reader.varint())
-            case 5: chunk.index = LogIndex(try reader.varint())
-            case 6: chunk.term = Term(try reader.varint())
+            case 1: chunk.piece.bytes = try reader.bytes()
+            case 2: chunk.piece.offset = try reader.varint()
+            case 3: chunk.piece.isFinal = try reader.bool()
+            case 4: chunk.id.group = GroupID(try reader.varint())
+            case 5: chunk.id.index = LogIndex(try reader.varint())
+            case 6: chunk.id.term = Term(try reader.varint())
             case 7: chunk.isGone = try reader.bool()
+            case 8: chunk.id.incarnation = try reader.varint()
+            case 9: chunk.piece.checksum = try reader.uint32()
             default: try reader.skip()
             }
         }
         return chunk
     }
+}
+
+extension SnapshotID {
+    fileprivate static let none = SnapshotID(group: GroupID(0), incarnation: 0, index: .zero, term: .zero)
 }

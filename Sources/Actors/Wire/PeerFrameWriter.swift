@@ -46,21 +46,24 @@ struct PeerFrameWriter {
             }
         case .snapshotRequest(let request):
             writer.message(8) { writer in
-                writer.varint(1, request.group.rawValue)
-                writer.varint(2, request.incarnation)
-                writer.varint(3, request.index.rawValue)
-                writer.varint(4, request.term.rawValue)
+                writer.varint(1, request.id.group.rawValue)
+                writer.varint(2, request.id.incarnation)
+                writer.varint(3, request.id.index.rawValue)
+                writer.varint(4, request.id.term.rawValue)
                 writer.varint(5, request.offset)
+                writer.varint(6, UInt64(request.checksum))
             }
         case .snapshotChunk(let chunk):
             writer.message(9) { writer in
-                writer.bytes(1, chunk.data)
-                writer.varint(2, chunk.offset)
-                writer.bool(3, chunk.isFinal)
-                writer.varint(4, chunk.group.rawValue)
-                writer.varint(5, chunk.index.rawValue)
-                writer.varint(6, chunk.term.rawValue)
+                writer.bytes(1, chunk.piece.bytes)
+                writer.varint(2, chunk.piece.offset)
+                writer.bool(3, chunk.piece.isFinal)
+                writer.varint(4, chunk.id.group.rawValue)
+                writer.varint(5, chunk.id.index.rawValue)
+                writer.varint(6, chunk.id.term.rawValue)
                 writer.bool(7, chunk.isGone)
+                writer.varint(8, chunk.id.incarnation)
+                writer.varint(9, UInt64(chunk.piece.checksum))
             }
         }
     }
@@ -131,6 +134,8 @@ extension ProtobufWriter {
                 writer.message(1) { metadata.encode(into: &$0) }
                 writer.varint(2, offer?.size ?? 0)
                 writer.varint(3, UInt64(offer?.checksum ?? 0))
+                writer.varint(4, UInt64(offer?.chunkBytes ?? 0))
+                if let bytes = offer?.bytes { writer.bytesAlways(5, bytes) }
             }
         case .forwardedProposal(let entries):
             message(19) { writer in

@@ -139,19 +139,23 @@ extension PeerFrameReader {
         _ reader: inout ProtobufReader, _ offer: inout SnapshotOffer?
     ) throws(WireError) -> SnapshotMetadata {
         var metadata = SnapshotMetadata(index: .zero, term: .zero, configuration: .init())
-        var size: UInt64 = 0
-        var checksum: UInt32 = 0
+        var found = SnapshotOffer(size: 0, checksum: 0, chunkBytes: 0)
         while let field = try reader.next() {
             switch field {
             case 1:
                 var inner = try reader.message()
                 metadata = try SnapshotMetadata(from: &inner, unknownFields: .skip)
-            case 2: size = try reader.varint()
-            case 3: checksum = try reader.uint32()
+            case 2: found.size = try reader.varint()
+            case 3: found.checksum = try reader.uint32()
+            case 4: found.chunkBytes = Int(try reader.uint32())
+            case 5: found.bytes = try reader.bytes()
             default: try reader.skip()
             }
         }
-        offer = SnapshotOffer(size: size, checksum: checksum)
+        guard found.chunkBytes > 0 || found.bytes != nil else {
+            throw WireError(.invalidValue, "a snapshot that is neither embedded nor cut into chunks")
+        }
+        offer = found
         return metadata
     }
 }

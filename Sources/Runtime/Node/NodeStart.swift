@@ -33,7 +33,7 @@ struct NodeStart {
         var parts = NodeCore.Parts(
             identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
             loop: environment.loop, network: environment.network, store: store.store,
-            logWorker: environment.logWorker, bulkWorker: environment.bulkWorker, settings: configuration.groups,
+            logWorker: environment.logWorker, snapshots: store.snapshotStore, settings: configuration.groups,
             registry: machines.registry, featureLevel: level,
             capabilities: workflows.map { "\($0.definition.name)/\($0.definition.version)" }, seed: random.next(),
             logger: configuration.logger)

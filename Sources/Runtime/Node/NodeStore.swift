@@ -5,13 +5,16 @@ import FlotillaRaft
 /// A node's log store, opened, with what it held.
 struct NodeStore: Sendable {
     let store: any LogStore
+    let snapshotStore: SnapshotStore
     let recovered: RecoveredLog
+    /// The state that each group starts from.
     let snapshots: [GroupID: [UInt8]]
     /// Tells one boot of this node from the next, and rises.
     let boot: UInt64
 
     static func open(_ configuration: NodeConfiguration, _ environment: NodeEnvironment) async throws -> NodeStore {
         let store: any LogStore
+        let place: (directory: String, files: any FileSystem)
         if let directory = configuration.dataDirectory {
             let found = DataDirectory.format(of: directory, files: environment.fileSystem)
             let format = configuration.storage ?? found ?? .log
@@ -20,23 +23,22 @@ struct NodeStore: Sendable {
                     .invalidConfiguration, "RocksDB cannot be simulated: it reaches the machine's own disk by itself")
             }
             store = format.store(in: directory, files: environment.fileSystem)
+            place = (DataDirectory.snapshotDirectory(of: directory), environment.fileSystem)
         } else {
             store = MemoryLogStore()
+            place = ("snapshots", MemoryFileSystem())
             configuration.logger.warning("this node keeps its data in memory: what it holds is lost when it ends")
         }
+        let snapshotStore = SnapshotStore(
+            directory: place.directory, files: place.files,
+            executor: WorkerExecutor(environment.bulkWorker, loop: environment.loop),
+            options: configuration.groups.snapshotFiles)
         do {
-            return try await environment.logWorker.call(on: environment.loop) {
-                let recovered = try store.open()
-                var snapshots: [GroupID: [UInt8]] = [:]
-                for group in recovered.groups {
-                    guard let snapshot = group.snapshot else { continue }
-                    snapshots[group.replica.group] = try store.loadSnapshot(
-                        of: group.replica.group, incarnation: group.replica.incarnation, at: snapshot.index,
-                        term: snapshot.term)
-                }
-                return NodeStore(
-                    store: store, recovered: recovered, snapshots: snapshots, boot: recovered.bootCounter)
-            }
+            let recovered = try await environment.logWorker.call(on: environment.loop) { try store.open() }
+            let snapshots = try await snapshotStore.open(for: recovered)
+            return NodeStore(
+                store: store, snapshotStore: snapshotStore, recovered: recovered, snapshots: snapshots,
+                boot: recovered.bootCounter)
         } catch let error as LogError {
             throw NodeError(.dataUnusable, error.description)
         }

@@ -103,14 +103,12 @@ import Testing
     }
 
     @Test(
-        "RM-07: persist_conf_state: a snapshot keeps its configuration and its bytes",
+        "RM-07: persist_conf_state: a snapshot keeps its configuration",
         arguments: Kind.allCases)
     func snapshot(_ kind: Kind) throws {
         try with(kind) { subject in
             try subject.store.write(LogBatch(.of(1, create: 1, sampleEntries(1...5))))
-            try subject.store.save("state at 3", of: 1, sampleSnapshot(3))
             try subject.store.write(LogBatch(.of(1, snapshot: sampleSnapshot(3))))
-            #expect(try subject.store.load(of: 1, sampleSnapshot(3)) == "state at 3")
             let group = try #require(try subject.reread().groups.first)
             #expect(group.snapshot == sampleSnapshot(3))
             #expect(group.snapshot?.configuration.isJoint == true)
@@ -132,7 +130,6 @@ import Testing
     func foreignSnapshot(_ kind: Kind) throws {
         try with(kind) { subject in
             try subject.store.write(LogBatch(.of(1, create: 1, sampleEntries(1...9))))
-            try subject.store.save("other history", of: 1, sampleSnapshot(5, term: 2))
             try subject.store.write(LogBatch(.of(1, snapshot: sampleSnapshot(5, term: 2))))
             try subject.store.write(LogBatch(.of(1, sampleEntries(6...7, term: 2))))
             let group = try #require(try subject.reread().groups.first)
@@ -145,7 +142,6 @@ import Testing
     func snapshotWithEntries(_ kind: Kind) throws {
         try with(kind) { subject in
             try subject.store.write(LogBatch(.of(1, create: 1, sampleEntries(1...2))))
-            try subject.store.save("far ahead", of: 1, sampleSnapshot(100, term: 7))
             try subject.store.write(
                 LogBatch(
                     .of(
@@ -154,33 +150,6 @@ import Testing
             let group = try #require(try subject.reread().groups.first)
             #expect(group.snapshot?.index == LogIndex(100))
             #expect(group.entries == sampleEntries(101...103, term: 7))
-        }
-    }
-
-    @Test(
-        "a newer snapshot replaces the older one's bytes once the log names it",
-        arguments: Kind.allCases)
-    func snapshotReplaced(_ kind: Kind) throws {
-        try with(kind) { subject in
-            try subject.store.write(
-                LogBatch(
-                    .of(1, create: 1, sampleEntries(1...9)), .of(2, create: 1, sampleEntries(1...9))
-                ))
-            for group: UInt64 in [1, 2] {
-                try subject.store.save("old", of: group, sampleSnapshot(3))
-                try subject.store.write(LogBatch(.of(group, snapshot: sampleSnapshot(3))))
-            }
-            try subject.store.save("new", of: 1, sampleSnapshot(6))
-            #expect(try subject.store.load(of: 1, sampleSnapshot(3)) == "old")
-            try subject.store.write(LogBatch(.of(1, snapshot: sampleSnapshot(6))))
-            #expect(try subject.store.load(of: 1, sampleSnapshot(6)) == "new")
-            #expect(try subject.store.load(of: 2, sampleSnapshot(3)) == "old")
-            let error = try #require(throws: LogError.self) {
-                try subject.store.load(of: 1, sampleSnapshot(3))
-            }
-            #expect(error.code == .missing)
-            #expect(
-                try subject.reread().groups.map(\.snapshot?.index) == [LogIndex(6), LogIndex(3)])
         }
     }
 
@@ -218,11 +187,9 @@ import Testing
                     .of(
                         1, create: 1, hardState: HardState(term: Term(8), vote: ReplicaID(1)),
                         sampleEntries(1...9))))
-            try subject.store.save("old life", of: 1, sampleSnapshot(4))
             try subject.store.write(LogBatch(.of(1, snapshot: sampleSnapshot(4))))
             try subject.store.write(LogBatch(.of(1, isRemoved: true)))
             try subject.store.write(LogBatch(.of(1, incarnation: 2, create: 1)))
-            #expect(throws: LogError.self) { try subject.store.load(of: 1, sampleSnapshot(4)) }
             let log = try subject.reread()
             #expect(Holdings(log).groups.map(\.replica) == [sampleReplica(1, incarnation: 2)])
             #expect(log.groups[0].entries.isEmpty && log.groups[0].hardState == HardState())
@@ -258,7 +225,6 @@ import Testing
             }
             #expect(error.code == .closed)
             #expect(throws: LogError.self) { try subject.store.persistIdentity(sampleIdentity) }
-            #expect(throws: LogError.self) { try subject.store.save("", of: 1, sampleSnapshot(1)) }
             #expect(throws: LogError.self) { try subject.store.open() }
         }
         #expect(throws: LogError.self) { try MemoryLogStore().write(LogBatch(.of(1))) }

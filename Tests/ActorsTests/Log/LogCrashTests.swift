@@ -223,7 +223,6 @@ import Testing
                 let damaged = store(on: PowerLossFileSystem(contents), limit: 300)
                 let error = #expect(throws: LogError.self, "\(path) byte \(offset)") {
                     _ = try damaged.open()
-                    _ = try damaged.load(of: 1, sampleSnapshot(2))
                 }
                 #expect(
                     error.map { [.damaged, .unknownVersion, .missing].contains($0.code) } == true)
@@ -264,7 +263,6 @@ import Testing
     private func fill(_ store: DiskLogStore) throws {
         try store.write(
             LogBatch(.of(1, create: 1, hardState: HardState(term: Term(1)), sampleEntries(1...4))))
-        try store.save("a snapshot", of: 1, sampleSnapshot(2))
         try store.write(
             LogBatch(.of(1, snapshot: sampleSnapshot(2)), .of(2, create: 1, sampleEntries(1...8))))
         try store.write(

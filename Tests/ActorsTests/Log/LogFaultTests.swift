@@ -11,7 +11,6 @@ import Testing
         _ = try store.open()
         try store.persistIdentity(sampleIdentity)
         try store.write(LogBatch(.of(1, create: 1, sampleEntries(1...3))))
-        try store.save("s", of: 1, sampleSnapshot(2))
         return store
     }
 
@@ -29,8 +28,6 @@ import Testing
         let calls: [() throws -> Void] = [
             { try store.write(LogBatch(.of(1, sampleEntries(4...4)))) },
             { try store.persistIdentity(sampleIdentity) },
-            { try store.save("s", of: 1, sampleSnapshot(3)) },
-            { _ = try store.load(of: 1, sampleSnapshot(2)) },
             { try store.close() },
         ]
         for call in calls {
@@ -44,41 +41,6 @@ import Testing
         files.losePower()
         let next = DiskLogStore(directory: "/data", fileSystem: files)
         #expect(try next.open().groups[0].entries == sampleEntries(1...3))
-    }
-
-    @Test("a failed save of a snapshot fences the log as well")
-    func failedSnapshot() throws {
-        let files = PowerLossFileSystem()
-        let store = try openStore(files)
-        files.state.withLock { $0.changesLeft = 1 }
-        #expect(throws: LogError.self) { try store.save("s", of: 1, sampleSnapshot(3)) }
-        files.state.withLock { $0.changesLeft = nil }
-        let error = try #require(throws: LogError.self) {
-            try store.write(LogBatch(.of(1, sampleEntries(4...4))))
-        }
-        #expect(error.code == .ioFailed)
-    }
-
-    @Test("a snapshot that rotted is not handed out, and the log goes on")
-    func rottenSnapshot() throws {
-        let files = PowerLossFileSystem()
-        let store = try openStore(files)
-        let inode = try #require(
-            files.state.withLock { $0.current["/data/snapshots/1-1-2-1.snap"] })
-        inode.bytes.withLock { $0.current[$0.current.count - 5] ^= 1 }
-        let error = try #require(throws: LogError.self) { try store.load(of: 1, sampleSnapshot(2)) }
-        #expect(error.code == .damaged && error.message.contains("1-1-2-1.snap"))
-        try store.write(LogBatch(.of(1, sampleEntries(4...4))))
-    }
-
-    @Test("a snapshot's file under another name is not handed out")
-    func renamedSnapshot() throws {
-        let files = PowerLossFileSystem()
-        let store = try openStore(files)
-        try store.save("other", of: 1, sampleSnapshot(3))
-        try files.rename("/data/snapshots/1-1-3-1.snap", to: "/data/snapshots/1-1-2-1.snap")
-        let error = try #require(throws: LogError.self) { try store.load(of: 1, sampleSnapshot(2)) }
-        #expect(error.code == .damaged)
     }
 
     @Test("a directory serves one store at a time, and is free again after close")

@@ -16,10 +16,8 @@ import Testing
         private var groups: [Life: Holdings.Group] = [:]
         private var removed: [ReplicaIdentity] = []
 
-        mutating func apply(_ steps: [History.Step]) {
-            for case .write(let batch) in steps {
-                for write in batch.writes { apply(write) }
-            }
+        mutating func apply(_ batch: LogBatch) {
+            for write in batch.writes { apply(write) }
         }
 
         private mutating func apply(_ write: LogBatch.Write) {
@@ -70,14 +68,7 @@ import Testing
 
         init(seed: UInt64) { random = SeededGenerator(seed: seed) }
 
-        enum Step {
-            case write(LogBatch)
-            case snapshot(group: UInt64, incarnation: UInt64, SnapshotMetadata)
-        }
-
-        /// One batch, and before it the snapshots that it names.
-        mutating func next() -> [Step] {
-            var steps: [Step] = []
+        mutating func next() -> LogBatch {
             var batch = LogBatch()
             for _ in 0..<Int.random(in: 1...3, using: &random) {
                 let group = UInt64.random(in: 1...4, using: &random)
@@ -90,13 +81,10 @@ import Testing
                 // The last group is slow.
                 if group == 4, Int.random(in: 0..<20, using: &random) > 0 { continue }
                 let write = draw(group, &life)
-                if let snapshot = write.snapshot {
-                    steps.append(.snapshot(group: group, incarnation: life.incarnation, snapshot))
-                }
                 batch.writes.append(write)
                 lives[group] = write.isRemoved ? nil : life
             }
-            return steps + [.write(batch)]
+            return batch
         }
 
         private mutating func draw(_ group: UInt64, _ life: inout Life) -> LogBatch.Write {
@@ -132,16 +120,6 @@ import Testing
         }
     }
 
-    private func apply(_ steps: [History.Step], to store: some LogStore) throws {
-        for step in steps {
-            switch step {
-            case .write(let batch): try store.write(batch)
-            case .snapshot(let group, let incarnation, let metadata):
-                try store.save("\(metadata.index)", of: group, incarnation: incarnation, metadata)
-            }
-        }
-    }
-
     private func store(on files: PowerLossFileSystem, limit: UInt64) -> DiskLogStore {
         DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit) { 0x5EED }
     }
@@ -166,10 +144,10 @@ import Testing
             #expect(log.bootCounter == UInt64(round))
             try store.persistIdentity(sampleIdentity)
             for _ in 0..<12 {
-                let steps = history.next()
-                model.apply(steps)
-                try apply(steps, to: memory)
-                try apply(steps, to: store)
+                let batch = history.next()
+                model.apply(batch)
+                try memory.write(batch)
+                try store.write(batch)
             }
             if round % 3 == 0 {
                 try store.close()
@@ -198,17 +176,17 @@ import Testing
                 _ = try store.open()
                 try store.persistIdentity(sampleIdentity)
                 for _ in 0..<25 {
-                    let steps = history.next()
-                    model.apply(steps)
+                    let batch = history.next()
+                    model.apply(batch)
                     allowed.append(model.holdings)
-                    try apply(steps, to: store)
+                    try store.write(batch)
                     allowed.removeFirst()
                 }
                 try store.close()
                 break
             } catch {
                 crashes += 1
-                #expect((error as? LogError)?.code == .ioFailed, note)
+                #expect(error.code == .ioFailed, note)
             }
             files.losePower(unsynced: unsynced)
             let second = store(on: files, limit: 250)

@@ -45,13 +45,6 @@ import Testing
         }
     }
 
-    @Test("the log never names a snapshot that was not saved")
-    func unsavedSnapshot() async {
-        await #expect(processExitsWith: .failure) {
-            try Self.opened().write(LogBatch(.of(1, snapshot: sampleSnapshot(2))))
-        }
-    }
-
     @Test("nothing is written without an identity, and it never changes")
     func identity() async {
         await #expect(processExitsWith: .failure) {

@@ -20,7 +20,6 @@ import Testing
         let (store, _) = try open(limit: 400)
         try store.write(LogBatch(.of(1, create: 1)))
         for index: UInt64 in 1...200 { try store.write(LogBatch(.of(1, [sampleEntry(index, "some payload")]))) }
-        try store.save("s", of: 1, sampleSnapshot(200))
         try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(200))))
         files.forgetFirstRemoval()
         files.losePower(unsynced: .kept)

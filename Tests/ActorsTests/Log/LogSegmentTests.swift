@@ -35,7 +35,6 @@ import Testing
             try store.write(LogBatch(.of(1, [sampleEntry(index, "some payload")])))
         }
         #expect(segmentNames.count > 10)
-        try store.save("s", of: 1, sampleSnapshot(200))
         try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(200))))
         #expect(segmentNames.count == 1)
         try store.close()
@@ -75,7 +74,6 @@ import Testing
                 1, [sampleEntry(index, "payload of a group that is busy")])
             try store.write(LogBatch(write))
             if index % 50 == 0 {
-                try store.save("s", of: 1, sampleSnapshot(index))
                 try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(index))))
             }
             largest = max(largest, logBytes)
@@ -163,30 +161,21 @@ import Testing
         #expect(error.code == .unknownVersion && error.message.contains(name))
     }
 
-    @Test("unfinished and obsolete files are removed at open")
+    @Test("unfinished files are removed at open")
     func leftovers() throws {
         let (store, _) = try open()
         try store.write(LogBatch(.of(1, create: 1, sampleEntries(1...9))))
-        try store.save("kept", of: 1, sampleSnapshot(5))
-        try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(5))))
-        try store.save("never named", of: 1, sampleSnapshot(7))
         var contents = files.contents
         for name in [
-            "log/00000002.seg.tmp", "snapshots/1-1-9-1.snap.tmp", "identity.tmp",
-            "snapshots/8-1-1-1.snap",
+            "log/00000002.seg.tmp", "identity.tmp",
         ] {
             contents["/data/" + name] = [1, 2, 3]
         }
         let copy = PowerLossFileSystem(contents)
-        let (next, _) = try open(copy)
-        #expect(try next.load(of: 1, sampleSnapshot(5)) == "kept")
+        _ = try open(copy)
         #expect(
             copy.contents.keys.sorted() == [
                 "/data/boot", "/data/identity", "/data/log/00000001.seg",
-                "/data/snapshots/1-1-5-1.snap",
             ])
-        contents["/data/snapshots/1-1-5-1.snap"] = nil
-        let error = try #require(throws: LogError.self) { try open(PowerLossFileSystem(contents)) }
-        #expect(error.code == .missing && error.message.contains("1-1-5-1.snap"))
     }
 }

@@ -74,24 +74,6 @@ extension LogBatch.Write {
     }
 }
 
-extension LogStore {
-    func save(
-        _ text: String, of group: UInt64, incarnation: UInt64 = 1, _ snapshot: SnapshotMetadata
-    ) throws {
-        try saveSnapshot(
-            Array(text.utf8), of: GroupID(group), incarnation: incarnation, at: snapshot.index,
-            term: snapshot.term)
-    }
-
-    func load(of group: UInt64, incarnation: UInt64 = 1, _ snapshot: SnapshotMetadata) throws
-        -> String
-    {
-        let bytes = try loadSnapshot(
-            of: GroupID(group), incarnation: incarnation, at: snapshot.index, term: snapshot.term)
-        return String(decoding: bytes, as: UTF8.self)
-    }
-}
-
 /// What a store holds, in a form that can be compared.
 struct Holdings: Hashable, CustomStringConvertible {
     struct Group: Hashable {

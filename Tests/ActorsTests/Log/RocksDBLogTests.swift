@@ -16,7 +16,6 @@ import Testing
                 .of(1, create: 1, hardState: HardState(term: Term(1), vote: ReplicaID(1)), sampleEntries(1...40)),
                 .of(2, create: 1, sampleEntries(1...9)), .of(3, create: 2, sampleEntries(1...3))))
         try store.write(LogBatch(.of(1, sampleEntries(30...34, term: 2, "again"))))
-        try store.save("state", of: 1, sampleSnapshot(20))
         try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(20)), .of(3, isRemoved: true)))
     }
 

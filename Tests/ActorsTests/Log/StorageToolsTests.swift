@@ -18,7 +18,7 @@ import Testing
                 .of(1, create: 1, hardState: HardState(term: Term(3), vote: ReplicaID(1)), sampleEntries(1...40)),
                 .of(2, create: 4), .of(3, create: 2, sampleEntries(1...3))))
         try store.write(LogBatch(.of(1, sampleEntries(30...34, term: 2, "again"))))
-        try store.save("state", of: 1, sampleSnapshot(20))
+        try saveSnapshot(directory)
         try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(20)), .of(3, isRemoved: true)))
         if isClosed { try store.close() }
     }
@@ -26,14 +26,28 @@ import Testing
     private func holdings(_ directory: String, _ format: StorageFormat) throws -> (Holdings, RecoveredLog) {
         let store = format.store(in: directory, files: files)
         let recovered = try store.open()
-        #expect(try store.load(of: 1, sampleSnapshot(20)) == "state")
         try store.close()
+        let snapshot = "\(directory)/snapshots/\(Self.snapshotID.fileName)"
+        #expect(try SnapshotReader(Self.snapshotID, path: snapshot, files: files).load() == Array("state".utf8))
         return (Holdings(recovered), recovered)
     }
 
     private func migrate(_ source: String, _ target: String, _ format: StorageFormat) throws -> StorageMigration.Result
     {
         try StorageMigration(from: source, to: target, format: format, files: files).run()
+    }
+
+    private static let snapshotID = SnapshotID(sampleReplica(1), sampleSnapshot(20))
+
+    private func saveSnapshot(_ directory: String) throws {
+        let bytes = Array("state".utf8)
+        let header = SnapshotHeader(
+            id: Self.snapshotID, size: UInt64(bytes.count), checksum: CRC32C.checksum(bytes), chunkBytes: 1 << 20)
+        let place = DataDirectory.snapshotDirectory(of: directory)
+        try files.createDirectory(place)
+        var part = try SnapshotPart(header, path: "\(place)/\(Self.snapshotID.fileName)", files: files)
+        try part.write(bytes, number: 0, checksum: header.checksum(ofChunk: 0, bytes))
+        try part.seal()
     }
 
     // MARK: Migrating

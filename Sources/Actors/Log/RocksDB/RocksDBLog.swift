@@ -12,7 +12,6 @@ final class RocksDBLog {
     private let lock: any FileLock
     private var identity: NodeIdentity?
     private var table = LogTable(keepingEntries: false)
-    private var snapshots: Set<SnapshotName> = []
     /// After a write failed nobody knows what is on the disk.
     private(set) var failure: LogError?
 
@@ -37,13 +36,10 @@ final class RocksDBLog {
         let contents = try RocksDBLogContents(of: database, path: path)
         identity = contents.identity
         table = contents.table
-        snapshots = contents.snapshots
         let boot = contents.isNew ? firstBoot : contents.boot + 1
         let batch = RocksBatch(for: database)
         batch.put(.varint(RocksDBLogContents.version), for: RocksKey.version, in: .nodeMetadata)
         batch.put(.varint(boot), for: RocksKey.boot, in: .nodeMetadata)
-        // What a crash left behind: saved, and never named by the log.
-        for name in snapshots.subtracting(table.snapshotNames) { remove(name, batch) }
         try commit(batch)
         let groups = table.recoveredGroups
         table.dropEntries()
@@ -75,9 +71,8 @@ final class RocksDBLog {
         let batch = RocksBatch(for: database)
         for write in writes.writes {
             let last = table.replicas[LogKey(group: write.group, incarnation: write.incarnation)]?.last
-            let head = table.checkAndApply(write, segment: Self.onlySegment, savedSnapshots: snapshots)
+            let head = table.checkAndApply(write, segment: Self.onlySegment)
             add(write, head, previousLast: last ?? .zero, to: batch)
-            for name in snapshots where name.isObsolete(after: write) { remove(name, batch) }
         }
         try commit(batch)
     }
@@ -113,35 +108,6 @@ final class RocksDBLog {
         for entry in entries {
             batch.put(.message { entry.encode(into: &$0) }, for: RocksKey.entry(key, entry.index), in: .entries)
         }
-    }
-
-    // MARK: Snapshots
-
-    func save(_ bytes: [UInt8], as name: SnapshotName) throws(LogError) {
-        let batch = RocksBatch(for: database)
-        batch.put(bytes, for: RocksKey.snapshot(name), in: .snapshots)
-        try commit(batch)
-        snapshots.insert(name)
-    }
-
-    func load(_ name: SnapshotName) throws(LogError) -> [UInt8] {
-        let bytes: [UInt8]?
-        do {
-            bytes = try database.value(of: RocksKey.snapshot(name), in: RocksFamily.snapshots.rawValue)
-        } catch {
-            throw .database(error, path: path)
-        }
-        guard let bytes else {
-            throw LogError(
-                .missing,
-                "\(path) has no snapshot \(name.fileName): no such snapshot was saved, or a newer one replaced it")
-        }
-        return bytes
-    }
-
-    private func remove(_ name: SnapshotName, _ batch: borrowing RocksBatch) {
-        batch.remove(RocksKey.snapshot(name), in: .snapshots)
-        snapshots.remove(name)
     }
 
     /// One write and one fsync.

@@ -10,7 +10,6 @@ struct RocksDBLogContents {
     private(set) var boot: UInt64 = 0
     /// With all entries.
     private(set) var table = LogTable(keepingEntries: true)
-    private(set) var snapshots: Set<SnapshotName> = []
     /// Nothing was ever written here.
     private(set) var isNew = true
 
@@ -22,7 +21,6 @@ struct RocksDBLogContents {
         try readMetadata(database, &replicas)
         for (key, replica) in replicas { try readReplica(replica, key, database) }
         try checkNothingElse(database)
-        try readSnapshotNames(database)
     }
 
     private mutating func readMetadata(
@@ -113,19 +111,6 @@ struct RocksDBLogContents {
                 }
                 start = RocksKey.entriesEnd(key)
             }
-        }
-    }
-
-    private mutating func readSnapshotNames(_ database: RocksDatabase) throws(LogError) {
-        let cursor = database.cursor(in: RocksFamily.snapshots.rawValue)
-        while let (key, _) = try next(cursor) {
-            guard let name = SnapshotName(rocksKey: key) else {
-                throw damaged("snapshots has a member of unknown meaning")
-            }
-            snapshots.insert(name)
-        }
-        for name in table.snapshotNames where !snapshots.contains(name) {
-            throw damaged("\(name) is missing, and the log begins behind it")
         }
     }
 

@@ -10,14 +10,13 @@ import FlotillaRaft
 //                  "identity", "boot"                    who the node is; how often the directory was opened
 //                  "replica", group, incarnation         who the replica is
 //                  "removed", number                     a replica that was removed, in the order of removal
-//   snapshots      group, incarnation, index, term       a snapshot's bytes
 //
 // Numbers in keys are 64 bits, big-endian, so that keys sort as the numbers do. Values are protobuf messages, as in the
-// log of our own. RocksDB keeps checksums of its files and of its write-ahead log.
+// log of our own. Snapshots are in files beside the database. RocksDB keeps checksums of its files and of its write-ahead log.
 
 /// The column families, in the order in which the database is opened.
 enum RocksFamily: Int, CaseIterable {
-    case entries, hardState, confState, nodeMetadata, snapshots
+    case entries, hardState, confState, nodeMetadata
 
     var name: String {
         switch self {
@@ -25,7 +24,6 @@ enum RocksFamily: Int, CaseIterable {
         case .hardState: "hard_state"
         case .confState: "conf_state"
         case .nodeMetadata: "node_metadata"
-        case .snapshots: "snapshots"
         }
     }
 }
@@ -50,10 +48,6 @@ enum RocksKey {
     /// Behind every entry of the replica that can be.
     static func entriesEnd(_ key: LogKey) -> [UInt8] { group(key) + Array(repeating: 0xFF, count: 9) }
 
-    static func snapshot(_ name: SnapshotName) -> [UInt8] {
-        bytes(name.group.rawValue, name.incarnation, name.index.rawValue, name.term.rawValue)
-    }
-
     /// The numbers that a key consists of; nil if it consists of another number of them.
     static func numbers(_ key: some Collection<UInt8>, count: Int) -> [UInt64]? {
         guard key.count == 8 * count else { return nil }
@@ -70,13 +64,5 @@ enum RocksKey {
         bytes.reserveCapacity(8 * numbers.count)
         for number in numbers { withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0) } }
         return bytes
-    }
-}
-
-extension SnapshotName {
-    init?(rocksKey: [UInt8]) {
-        guard let numbers = RocksKey.numbers(rocksKey, count: 4) else { return nil }
-        self.init(
-            group: GroupID(numbers[0]), incarnation: numbers[1], index: LogIndex(numbers[2]), term: Term(numbers[3]))
     }
 }

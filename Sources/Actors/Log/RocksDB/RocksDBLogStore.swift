@@ -1,5 +1,5 @@
 import FlotillaIO
-public import FlotillaRaft
+import FlotillaRaft
 
 /// The logs of all groups in one RocksDB database; RocksDBLogKeys.swift describes it. The yardstick of `DiskLogStore`,
 /// and for those who know how to look after RocksDB.
@@ -53,20 +53,6 @@ public final class RocksDBLogStore: LogStore {
 
     public func write(_ batch: LogBatch) throws(LogError) {
         try whileOpen { log throws(LogError) in try log.write(batch) }
-    }
-
-    public func saveSnapshot(
-        _ bytes: [UInt8], of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        try whileOpen { log throws(LogError) in try log.save(bytes, as: name) }
-    }
-
-    public func loadSnapshot(
-        of group: GroupID, incarnation: UInt64, at index: LogIndex, term: Term
-    ) throws(LogError) -> [UInt8] {
-        let name = SnapshotName(group: group, incarnation: incarnation, index: index, term: term)
-        return try whileOpen { log throws(LogError) in try log.load(name) }
     }
 
     /// Idempotent.

@@ -36,6 +36,9 @@ public enum DataDirectory {
     /// Where the data went, written by `StorageMigration`.
     static let movedName = "moved-to"
 
+    /// Where the snapshots of all formats are.
+    public static func snapshotDirectory(of directory: String) -> String { "\(directory)/snapshots" }
+
     /// The format of the data in a directory; nil if there is none.
     public static func format(of directory: String, files: any FileSystem) -> StorageFormat? {
         StorageFormat.allCases.first { files.exists("\(directory)/\($0.mark)") }

@@ -41,7 +41,7 @@ public struct StorageMigration {
         let store = sourceFormat.store(in: source, files: files)
         let recovered = try store.open()
         do throws(LogError) {
-            let result = try copy(recovered, from: store)
+            let result = try copy(recovered)
             try io { () throws(FileError) in
                 try SealedFile.moved.write(
                     Array(target.utf8), to: DataDirectory.movedName, in: source, files: files)
@@ -92,7 +92,7 @@ public struct StorageMigration {
 
     // MARK: Copying
 
-    private func copy(_ recovered: RecoveredLog, from store: any LogStore) throws(LogError) -> Result {
+    private func copy(_ recovered: RecoveredLog) throws(LogError) -> Result {
         guard let identity = recovered.identity else {
             throw LogError(.missing, "\(source) belongs to no node yet: there is nothing to migrate")
         }
@@ -111,25 +111,31 @@ public struct StorageMigration {
                 try copy.write(.init(group: removed.group, incarnation: removed.incarnation, created: removed))
                 try copy.write(.init(group: removed.group, incarnation: removed.incarnation, isRemoved: true))
             }
-            for group in recovered.groups { try write(group, from: store, to: copy) }
+            for group in recovered.groups { try write(group, to: copy) }
             try copy.close()
         } catch {
             try? copy.close()
             throw error
         }
+        try copySnapshots(of: recovered)
         return try compare(recovered)
     }
 
-    private func write(
-        _ group: RecoveredLog.Group, from store: any LogStore, to copy: any LogStore
-    ) throws(LogError) {
-        let (id, incarnation) = (group.replica.group, group.replica.incarnation)
-        if let snapshot = group.snapshot {
-            let bytes = try store.loadSnapshot(
-                of: id, incarnation: incarnation, at: snapshot.index, term: snapshot.term)
-            try copy.saveSnapshot(
-                bytes, of: id, incarnation: incarnation, at: snapshot.index, term: snapshot.term)
+    /// Those that the log names, as they are.
+    private func copySnapshots(of recovered: RecoveredLog) throws(LogError) {
+        let (from, to) = (DataDirectory.snapshotDirectory(of: source), DataDirectory.snapshotDirectory(of: aside))
+        try io { () throws(FileError) in
+            try files.createDirectory(to)
+            for group in recovered.groups {
+                guard let snapshot = group.snapshot else { continue }
+                let name = SnapshotID(group.replica, snapshot).fileName
+                try files.writeWhole(try files.readWhole("\(from)/\(name)"), to: name, in: to)
+            }
         }
+    }
+
+    private func write(_ group: RecoveredLog.Group, to copy: any LogStore) throws(LogError) {
+        let (id, incarnation) = (group.replica.group, group.replica.incarnation)
         try copy.write(
             .init(
                 group: id, incarnation: incarnation, created: group.replica, hardState: group.hardState,

@@ -38,6 +38,7 @@ public enum StorageVerification {
             case .log: try readLog(DiskLog(reading: directory, files: files, lock: lock), &report)
             case .rocksDB: try readDatabase("\(directory)/\(RocksDBLog.directoryName)", &report)
             }
+            try readSnapshots(files, &report)
         } catch {
             report.problems.append(error)
         }
@@ -59,9 +60,6 @@ public enum StorageVerification {
                     + "acknowledged; the next start cuts them off")
         }
         if marker == nil, !report.groups.isEmpty { report.notes.append("the node did not end in order") }
-        for name in log.snapshots.sorted(by: { $0.fileName < $1.fileName }) {
-            report.check { () throws(LogError) in _ = try log.load(name) }
-        }
     }
 
     private static func readDatabase(_ path: String, _ report: inout StorageReport) throws(LogError) {
@@ -74,14 +72,29 @@ public enum StorageVerification {
         defer { database.close() }
         let contents = try RocksDBLogContents(of: database, path: path)
         report.fill(contents.identity, contents.boot, contents.table)
-        for name in contents.snapshots {
-            report.check { () throws(LogError) in
-                do throws(RocksDBError) {
-                    _ = try database.value(of: RocksKey.snapshot(name), in: RocksFamily.snapshots.rawValue)
-                } catch {
-                    throw .database(error, path: path)
-                }
+    }
+
+    /// Also those that the log does not name: followers may be fetching them.
+    private static func readSnapshots(_ files: any FileSystem, _ report: inout StorageReport) throws(LogError) {
+        let directory = DataDirectory.snapshotDirectory(of: report.directory)
+        let names: [String]
+        do {
+            names = files.exists(directory) ? try files.list(directory) : []
+        } catch {
+            throw .io(error)
+        }
+        let found = names.compactMap { SnapshotID(fileName: $0) }.sorted()
+        for id in found {
+            do {
+                _ = try SnapshotReader(id, path: "\(directory)/\(id.fileName)", files: files).load()
+                report.snapshots += 1
+            } catch {
+                report.problems.append(error)
             }
+        }
+        for group in report.groups {
+            guard let id = group.snapshot.map({ SnapshotID(group.replica, $0) }), !found.contains(id) else { continue }
+            report.problems.append(.missing("\(directory)/\(id.fileName)", "the log names it"))
         }
     }
 }
@@ -92,14 +105,5 @@ extension StorageReport {
         boots = boot
         groups = table.recoveredGroups
         removedReplicas = table.removed
-    }
-
-    fileprivate mutating func check(_ snapshot: () throws(LogError) -> Void) {
-        do {
-            try snapshot()
-            snapshots += 1
-        } catch {
-            problems.append(error)
-        }
     }
 }

@@ -33,7 +33,10 @@ extension SimulatedCluster {
         try await wait(until: "a cluster of \(count) nodes, \(voters) of them voters", within: limit) {
             for number in nodes {
                 guard let node = try? node(number), let status = try? await node.status() else { return false }
-                guard status.ready, status.groups.allSatisfy({ $0.voters.count == voters }) else { return false }
+                // Between two sets of voters a majority of both is needed: one node less could be one too many.
+                guard status.ready, status.groups.allSatisfy({ $0.voters.count == voters }),
+                    try await !node.isChangingVoters()
+                else { return false }
             }
             return true
         }

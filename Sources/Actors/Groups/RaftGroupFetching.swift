@@ -1,0 +1,158 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Getting a snapshot, on a follower. The core hears of it once it is on disk here.
+extension RaftGroup {
+    /// The leader says that this replica needs a snapshot.
+    func receiveSnapshot(_ message: Message, _ metadata: SnapshotMetadata, _ offer: SnapshotOffer, from node: NodeID) {
+        guard stopReason == nil else { return }
+        routes[message.from] = node
+        guard metadata.index > core.commitIndex else { return core.step(message) }
+        let id = SnapshotID(identity, metadata)
+        if let fetch = snapshots.fetch {
+            if fetch.phase == .finishing || fetch.id.index > id.index { return }
+            guard message.term >= fetch.message.term else { return }
+            if fetch.id == id, fetch.offer == offer {
+                // A request or its answer may have been lost, and the core takes a snapshot from the leader of its own
+                // term only.
+                snapshots.fetch?.announcedAgain(message, by: node, now: loop.now)
+                return requestChunks()
+            }
+        }
+        guard snapshots.installing == nil else { return }
+        logger.info(
+            "\(identity.group) gets a snapshot",
+            ["index": metadata.index.description, "bytes": "\(offer.size)", "from": node.description])
+        var sources = [node]
+        for member in metadata.configuration.members + core.configuration.members
+        where member.node != self.node && !sources.contains(member.node) {
+            sources.append(member.node)
+        }
+        snapshots.fetch = SnapshotFetch(
+            id: id, offer: offer, message: message, sources: sources, now: loop.now)
+        if let bytes = offer.bytes { return take(bytes, metadata) }
+        snapshotStore.perform(on: loop) { store throws(LogError) in
+            try store.beginFetch(id, offer)
+        } then: { outcome in
+            self.assumeIsolated { $0.fetchIsPrepared(id, outcome) }
+        }
+    }
+
+    /// It came with its announcement.
+    private func take(_ bytes: [UInt8], _ metadata: SnapshotMetadata) {
+        guard let fetch = snapshots.fetch, fetch.offer.matches(bytes) else {
+            snapshots.fetch = nil
+            return logger.warning("\(identity.group): a snapshot does not match its checksum", [:])
+        }
+        snapshots.fetch?.finishEmbedded()
+        if mutated(.installsSnapshotBeforeItIsSaved) {
+            snapshots.installing = (metadata, bytes)
+            core.step(fetch.message)
+        }
+        let id = fetch.id
+        snapshotStore.perform(on: loop) { store throws(LogError) -> [UInt8]? in
+            _ = try store.save(bytes, as: id)
+            return bytes
+        } then: { outcome in
+            self.assumeIsolated { $0.fetchIsFinished(id, outcome) }
+        }
+    }
+
+    private func fetchIsPrepared(_ id: SnapshotID, _ outcome: Result<[Bool], LogError>) {
+        guard stopReason == nil, snapshots.fetch?.id == id, snapshots.fetch?.phase == .preparing else { return }
+        switch outcome {
+        case .failure(let error): stopFetching(error)
+        case .success(let present):
+            snapshots.fetch?.prepared(present: present, now: loop.now)
+            requestChunks()
+        }
+    }
+
+    private func requestChunks() {
+        guard let requests = snapshots.fetch?.takeRequests(now: loop.now), !requests.isEmpty else {
+            return finishIfComplete()
+        }
+        for (node, request) in requests { bulkItems.append((node, .snapshotRequest(request))) }
+        wake()
+    }
+
+    func receiveChunk(_ chunk: SnapshotChunk, from node: NodeID) {
+        guard stopReason == nil, snapshots.fetch?.id == chunk.id else { return }
+        guard !chunk.isGone else { return sourceFailed(node) }
+        guard snapshots.fetch?.receive(chunk.piece, from: node, now: loop.now) == true else { return }
+        metrics.snapshotChunksFetched += 1
+        let id = chunk.id
+        let piece = chunk.piece
+        snapshotStore.perform(on: loop) { store throws(LogError) in
+            try store.write(piece, of: id)
+        } then: { outcome in
+            self.assumeIsolated { $0.chunkIsWritten(id, offset: piece.offset, outcome) }
+        }
+    }
+
+    private func chunkIsWritten(_ id: SnapshotID, offset: UInt64, _ outcome: Result<Bool, LogError>) {
+        guard stopReason == nil, snapshots.fetch?.id == id else { return }
+        switch outcome {
+        case .failure(let error): stopFetching(error)
+        case .success(let isValid):
+            if !isValid { logger.warning("\(identity.group): a part of a snapshot came damaged", ["at": "\(offset)"]) }
+            snapshots.fetch?.written(offset: offset, isValid: isValid)
+            requestChunks()
+        }
+    }
+
+    /// A node does not have the snapshot, or cannot be reached: others are asked.
+    func sourceFailed(_ node: NodeID) {
+        guard stopReason == nil, snapshots.fetch != nil else { return }
+        snapshots.fetch?.fail(node)
+        requestChunks()
+    }
+
+    private func finishIfComplete() {
+        guard let fetch = snapshots.fetch, fetch.isComplete else { return }
+        snapshots.fetch?.finish()
+        let id = fetch.id
+        snapshotStore.perform(on: loop) { store throws(LogError) in
+            try store.finishFetch(id)
+        } then: { outcome in
+            self.assumeIsolated { $0.fetchIsFinished(id, outcome) }
+        }
+    }
+
+    private func fetchIsFinished(_ id: SnapshotID, _ outcome: Result<[UInt8]?, LogError>) {
+        guard stopReason == nil, let fetch = snapshots.fetch, fetch.id == id else { return }
+        snapshots.fetch = nil
+        switch outcome {
+        case .failure(let error): return stopFetching(error)
+        case .success(nil):
+            logger.warning("\(identity.group): a fetched snapshot does not match its checksum", [:])
+        case .success(let bytes?):
+            guard case .snapshot(let metadata) = fetch.message.body else { return }
+            snapshots.installing = (metadata, bytes)
+            core.step(fetch.message)
+        }
+        wake()
+    }
+
+    private func stopFetching(_ error: LogError) {
+        snapshots.fetch = nil
+        stop(GroupError(.stopped, "a snapshot of \(identity.group) could not be written: \(error)"))
+    }
+
+    func expireFetch(now: MonotonicTime) {
+        guard let fetch = snapshots.fetch, fetch.phase == .fetching else { return }
+        if fetch.lastProgress.advanced(by: SnapshotState.transferTimeout) <= now {
+            // What has arrived stays on disk for the next attempt.
+            snapshots.fetch = nil
+            return logger.warning("\(identity.group): nobody hands out the snapshot", ["index": "\(fetch.id.index)"])
+        }
+        snapshots.fetch?.expire(now: now)
+        requestChunks()
+    }
+}
+
+extension SnapshotOffer {
+    func matches(_ bytes: [UInt8]) -> Bool {
+        UInt64(bytes.count) == size && CRC32C.checksum(bytes) == checksum
+    }
+}
