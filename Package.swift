@@ -39,12 +39,16 @@ let package = Package(
         .systemLibrary(
             name: "CCurl", path: "Sources/IO/CCurl", pkgConfig: "libcurl",
             providers: [.apt(["libcurl4-openssl-dev"])]),
+        // Without pkgConfig, which would link the library: shim.h says why it is opened when it is needed.
+        .systemLibrary(
+            name: "CRocksDB", path: "Sources/IO/CRocksDB",
+            providers: [.apt(["librocksdb-dev"])]),
         .systemLibrary(
             name: "CZstd", path: "Sources/IO/CZstd", pkgConfig: "libzstd",
             providers: [.apt(["libzstd-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CZstd"],
+            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state

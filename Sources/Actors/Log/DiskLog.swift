@@ -3,14 +3,16 @@ import FlotillaRaft
 
 /// An open log directory: what `DiskLogStore` keeps behind its lock. Not thread-safe.
 final class DiskLog {
-    static let lockName = "LOCK"
     static let identityName = "identity"
+    static let segmentDirectoryName = "log"
     static let bootName = "boot"
 
     let files: any FileSystem
     let directory: String
     let segmentSizeLimit: UInt64
     let makeSegmentID: @Sendable () -> UInt64
+    /// What the count of boots begins with.
+    let firstBoot: UInt64
     private let lock: any FileLock
 
     var identity: NodeIdentity?
@@ -23,27 +25,35 @@ final class DiskLog {
     var preludeEnd: UInt64 = 0
     var nextSequence: UInt64 = 1
 
-    var logDirectory: String { "\(directory)/log" }
+    var logDirectory: String { "\(directory)/\(Self.segmentDirectoryName)" }
 
     /// Creates the directory if need be, and locks it.
     init(
         directory: String, files: any FileSystem, segmentSizeLimit: UInt64,
-        makeSegmentID: @escaping @Sendable () -> UInt64
+        makeSegmentID: @escaping @Sendable () -> UInt64, firstBoot: UInt64
     ) throws(LogError) {
         self.directory = directory
         self.files = files
         self.segmentSizeLimit = segmentSizeLimit
         self.makeSegmentID = makeSegmentID
+        self.firstBoot = firstBoot
+        lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
-            try files.createDirectory("\(directory)/log")
-            lock = try files.lock("\(directory)/\(Self.lockName)")
+            try files.createDirectory(logDirectory)
         } catch {
-            guard error.isLockConflict else { throw .io(error) }
-            throw LogError(
-                .inUse,
-                "\(directory) is in use by another node: stop that one first, or give this one a directory of its own"
-            )
+            lock.unlock()
+            throw .io(error)
         }
+    }
+
+    /// An existing directory, to be read and nothing else.
+    init(reading directory: String, files: any FileSystem, lock: any FileLock) {
+        self.directory = directory
+        self.files = files
+        self.lock = lock
+        segmentSizeLimit = 0
+        makeSegmentID = { preconditionFailure("a log that is only read begins no segment") }
+        firstBoot = 1
     }
 
     func unlock() { lock.unlock() }
@@ -59,22 +69,7 @@ final class DiskLog {
 extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
-        identity = try readIdentity()
-        let boot = try readBoot()
-        let marker = try readMarker()
-        var recovery = LogRecovery(
-            files: files, directory: logDirectory, instance: identity?.instance ?? 0, marker: marker)
-        if identity == nil {
-            let numbers = try LogRecovery.segmentNumbers(in: logDirectory, files: files)
-            guard numbers.isEmpty else {
-                throw .missing("\(directory)/\(Self.identityName)", "the directory holds a log")
-            }
-        }
-        try recovery.run()
-        table = recovery.table
-        segments = recovery.segments
-        nextSequence = recovery.nextSequence
-
+        let (recovery, boot, marker) = try read()
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {
                 try files.remove("\(directory)/\(CleanMarker.fileName)")
@@ -90,6 +85,26 @@ extension DiskLog {
             identity: identity, bootCounter: boot + 1, groups: groups,
             removedReplicas: table.removed,
             tornBytes: recovery.tornBytes)
+    }
+
+    /// Changes nothing on disk.
+    func read() throws(LogError) -> (recovery: LogRecovery, boot: UInt64, marker: CleanMarker?) {
+        identity = try readIdentity()
+        let boot = try readBoot()
+        let marker = try readMarker()
+        var recovery = LogRecovery(
+            files: files, directory: logDirectory, instance: identity?.instance ?? 0, marker: marker)
+        if identity == nil {
+            let numbers = try LogRecovery.segmentNumbers(in: logDirectory, files: files)
+            guard numbers.isEmpty else {
+                throw .missing("\(directory)/\(Self.identityName)", "the directory holds a log")
+            }
+        }
+        try recovery.run()
+        table = recovery.table
+        segments = recovery.segments
+        nextSequence = recovery.nextSequence
+        return (recovery, boot, marker)
     }
 
     private func repair(_ recovery: LogRecovery, wasClosed: Bool) throws(LogError) {

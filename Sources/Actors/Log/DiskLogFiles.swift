@@ -30,7 +30,7 @@ extension DiskLog {
         let path = "\(directory)/\(Self.bootName)"
         guard files.exists(path) else {
             guard identity == nil else { throw .missing(path, "the directory has an identity") }
-            return 0
+            return firstBoot - 1
         }
         let bytes = try SealedFile.boot.read(path, files: files)
         return try decoding(path) { () throws(WireError) in
@@ -92,7 +92,7 @@ extension LogTable {
 }
 
 extension NodeIdentity {
-    fileprivate var encoded: [UInt8] {
+    var encoded: [UInt8] {
         var writer = ProtobufWriter()
         writer.varint(1, cluster)
         writer.varint(2, node.rawValue)
@@ -100,7 +100,7 @@ extension NodeIdentity {
         return writer.bytes
     }
 
-    fileprivate init(_ bytes: [UInt8]) throws(WireError) {
+    init(_ bytes: [UInt8]) throws(WireError) {
         self.init(cluster: 0, node: NodeID(0), instance: 0)
         var reader = ProtobufReader(bytes)
         while let field = try reader.next() {

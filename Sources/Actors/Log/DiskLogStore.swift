@@ -24,21 +24,26 @@ public final class DiskLogStore: LogStore {
     private let fileSystem: any FileSystem
     private let segmentSizeLimit: UInt64
     private let makeSegmentID: @Sendable () -> UInt64
+    private let firstBoot: UInt64
     private let state = Lock(State.new)
 
     /// Touches nothing yet.
     /// - Parameters:
     ///   - segmentSizeLimit: in bytes; a segment is left once it has grown by so much. A small one is for tests.
     ///   - makeSegmentID: draws the number that binds records to their segment; a simulation gives its own.
+    ///   - firstBoot: what the count of boots begins with in a new directory; data that comes from elsewhere goes on
+    ///     with its own.
     public init(
         directory: String, fileSystem: any FileSystem,
         segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
-        makeSegmentID: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+        makeSegmentID: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
+        firstBoot: UInt64 = 1
     ) {
         self.directory = directory
         self.fileSystem = fileSystem
         self.segmentSizeLimit = segmentSizeLimit
         self.makeSegmentID = makeSegmentID
+        self.firstBoot = firstBoot
     }
 
     /// - Throws: `inUse`, `damaged`, `missing`, `unknownVersion`, `ioFailed`; the store may then be opened again.
@@ -51,7 +56,7 @@ public final class DiskLogStore: LogStore {
             let log = try DiskLog(
                 directory: self.directory, files: self.fileSystem,
                 segmentSizeLimit: self.segmentSizeLimit,
-                makeSegmentID: self.makeSegmentID)
+                makeSegmentID: self.makeSegmentID, firstBoot: self.firstBoot)
             do throws(LogError) {
                 let recovered = try log.recover()
                 state = .open(log)

@@ -217,7 +217,7 @@ extension [UInt8] {
 
 extension LogError {
     /// What can be done about acknowledged data that is gone.
-    private static let remedy =
+    static let remedy =
         "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster, "
         + "empty the directory and add the node again"
 

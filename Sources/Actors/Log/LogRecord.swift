@@ -142,14 +142,14 @@ extension LogHeads {
 }
 
 extension ReplicaIdentity {
-    fileprivate func encode(into writer: inout ProtobufWriter) {
+    func encode(into writer: inout ProtobufWriter) {
         writer.varint(1, group.rawValue)
         writer.varint(2, incarnation)
         writer.varint(3, UInt64(kind.rawValue))
         writer.varint(4, replica.rawValue)
     }
 
-    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+    init(from reader: inout ProtobufReader) throws(WireError) {
         self.init(group: GroupID(0), incarnation: 0, kind: GroupKind(0), replica: ReplicaID(0))
         while let field = try reader.next() {
             switch field {

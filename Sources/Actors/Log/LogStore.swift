@@ -128,7 +128,8 @@ public struct RecoveredLog: Sendable {
 /// Why the log cannot be used, and what to do.
 public struct LogError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Sendable {
-        case inUse, ioFailed, damaged, unknownVersion, missing, closed
+        case inUse, ioFailed, damaged, unknownVersion, missing, closed, otherFormat, moved,
+            notEmpty, recovering
     }
     public var code: Code
     public var message: String

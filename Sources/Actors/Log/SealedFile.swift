@@ -7,6 +7,7 @@ struct SealedFile {
     static let identity = SealedFile(magic: "FLOTIDEN")
     static let boot = SealedFile(magic: "FLOTBOOT")
     static let clean = SealedFile(magic: "FLOTCLEN")
+    static let moved = SealedFile(magic: "FLOTMOVD")
 
     static let temporarySuffix = ".tmp"
     private static let headerBytes = 20

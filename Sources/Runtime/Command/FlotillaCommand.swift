@@ -26,7 +26,7 @@ public enum FlotillaCommand {
     }
 
     static func run(_ words: [String], workflows: [any RegisterableWorkflow]) async -> Int32 {
-        let subcommands = [NodeRunCommand.subcommand(workflows: workflows)] + ClientCommands.all
+        let subcommands = [NodeRunCommand.subcommand(workflows: workflows)] + ClientCommands.all + StorageCommands.all
         do {
             return try await run(words, subcommands)
         } catch let error as UsageError {

@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 
 /// `flotilla node run`
@@ -12,6 +13,8 @@ enum NodeRunCommand {
                 "advertise", "HOST:PORT", "what peers are told to connect to (default: --listen)"),
             .value("http", "HOST:PORT", "where the HTTP interface listens (default: none)"),
             .value("data", "DIR", "where the log is kept; this or --memory"),
+            .value(
+                "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
                 "bootstrap",
@@ -50,6 +53,11 @@ enum NodeRunCommand {
         case (nil, false): throw options.fail("say where the data is kept: --data DIR, or --memory")
         case (_?, true): throw options.fail("--data and --memory exclude each other")
         }
+        var format: StorageFormat?
+        if let name = options.string("storage") {
+            guard !options.has("memory") else { throw options.fail("--memory and --storage exclude each other") }
+            format = try StorageFormat(option: name, options)
+        }
         let seeds = (options.string("join") ?? "").split(separator: ",").map(String.init)
         let levelName = options.string("log-level") ?? "info"
         guard let level = LogLines.level(named: levelName) else {
@@ -60,6 +68,7 @@ enum NodeRunCommand {
             logger: LogLines.logger(level: level))
         // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
         configuration.founds = options.has("bootstrap")
+        configuration.storage = format
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration

@@ -23,6 +23,8 @@ public struct NodeConfiguration: Sendable {
     /// Where the HTTP interface listens; nil for none.
     public var http: String?
     public var data: DataLocation
+    /// How a directory keeps the log; nil takes the format that is there, and `.log` where there is none.
+    public var storage: StorageFormat?
     /// Nodes to ask for membership, "host:port" each. Empty: this node founds a cluster of its own. Neither matters
     /// where the data already belongs to a cluster.
     public var join: [String]

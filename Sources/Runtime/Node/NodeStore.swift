@@ -16,8 +16,14 @@ struct NodeStore: Sendable {
         let store: any LogStore
         let place: (directory: String, files: any FileSystem)
         if let directory = configuration.dataDirectory {
-            store = DiskLogStore(directory: directory, fileSystem: environment.fileSystem)
-            place = ("\(directory)/snapshots", environment.fileSystem)
+            let found = DataDirectory.format(of: directory, files: environment.fileSystem)
+            let format = configuration.storage ?? found ?? .log
+            guard format != .rocksDB || environment.fileSystem is PosixFileSystem else {
+                throw NodeError(
+                    .invalidConfiguration, "RocksDB cannot be simulated: it reaches the machine's own disk by itself")
+            }
+            store = format.store(in: directory, files: environment.fileSystem)
+            place = (DataDirectory.snapshotDirectory(of: directory), environment.fileSystem)
         } else {
             store = MemoryLogStore()
             place = ("snapshots", MemoryFileSystem())

@@ -11,6 +11,7 @@ import Testing
         case disk
         /// The disk store, changing segments at every chance.
         case diskWithSmallSegments
+        case rocksDB
     }
 
     /// A store under test, and how to see what it holds.
@@ -27,13 +28,13 @@ import Testing
             _ = try store.open()
             try store.persistIdentity(sampleIdentity)
             try body(Subject(store: store) { store.contents })
-        case .disk, .diskWithSmallSegments:
+        case .disk, .diskWithSmallSegments, .rocksDB:
             try withTemporaryDirectory { directory in
-                let limit: UInt64 = kind == .disk ? 64 << 20 : 1
-                let make = {
-                    DiskLogStore(
-                        directory: directory + "/data/7", fileSystem: PosixFileSystem(),
-                        segmentSizeLimit: limit)
+                let data = directory + "/data/7"
+                let make: () -> any LogStore = {
+                    guard kind != .rocksDB else { return RocksDBLogStore(directory: data) }
+                    let limit: UInt64 = kind == .disk ? 64 << 20 : 1
+                    return DiskLogStore(directory: data, fileSystem: PosixFileSystem(), segmentSizeLimit: limit)
                 }
                 let store = make()
                 let first = try store.open()
@@ -229,5 +230,6 @@ import Testing
         #expect(throws: LogError.self) { try MemoryLogStore().write(LogBatch(.of(1))) }
         let unopened = DiskLogStore(directory: "/nowhere", fileSystem: PowerLossFileSystem())
         #expect(throws: LogError.self) { try unopened.write(LogBatch(.of(1))) }
+        #expect(throws: LogError.self) { try RocksDBLogStore(directory: "/nowhere").write(LogBatch(.of(1))) }
     }
 }

@@ -14,7 +14,7 @@ func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
     return try body(path)
 }
 
-private func removeTree(_ path: String) {
+func removeTree(_ path: String) {
     for name in (try? PosixFileSystem().list(path)) ?? [] { removeTree("\(path)/\(name)") }
     remove(path)
 }

@@ -53,6 +53,8 @@ struct NodeRunCommandTests {
             ("--id 1 --listen a:1 --bootstrap", "--data DIR, or --memory"),
             ("--id 1 --listen a:1 --bootstrap --memory --data d", "exclude each other"),
             ("--id 1 --listen a:1 --memory --bootstrap --log-level loud", "--log-level loud"),
+            ("--id 1 --listen a:1 --data d --storage paper", "paper is no format"),
+            ("--id 1 --listen a:1 --memory --storage log", "exclude each other"),
         ])
     func usage(words: String, message: String) throws {
         let error = #expect(throws: UsageError.self) { try configuration(words) }
@@ -69,6 +71,8 @@ struct FlotillaCommandTests {
             ["--nonsense"],
             ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
+            ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
+            ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
         ])
     func usage(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 64)
@@ -79,7 +83,8 @@ struct FlotillaCommandTests {
         arguments: [
             ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
             ["workflow"],
-            ["workflow", "list", "--help"], ["status", "-h"],
+            ["workflow", "list", "--help"], ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
+            ["storage", "migrate", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)

@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 import Foundation
 import Testing
@@ -31,6 +32,31 @@ import Testing
             }
         }
         #expect(PosixFileSystem().exists(directory + "/log"))
+    }
+
+    @Test("RM-11: a node finds its runs again after its data was moved to another format, and keeps its place")
+    func migratedData() async throws {
+        let directory = temporaryPath()
+        defer { removeTree(directory) }
+        let places = ["a", "b", "c"].map { "\(directory)/\($0)" }
+        var configuration = NodeConfiguration(listen: "127.0.0.1:0", data: .directory(places[0]))
+        configuration.storage = .rocksDB
+        configuration.groups.snapshotThreshold = 3
+        try await withNode(configuration, workflows: [doubling]) { node async throws in
+            #expect(try await node.start(doubling, id: "a", input: 21).result() == 42)
+        }
+        let files = PosixFileSystem()
+        for (move, format) in [StorageFormat.log, .rocksDB].enumerated() {
+            _ = try StorageMigration(from: places[move], to: places[move + 1], format: format, files: files).run()
+            // The format is found by what is there.
+            configuration.storage = nil
+            configuration.data = .directory(places[move + 1])
+            try await withNode(configuration, workflows: [doubling]) { node async throws in
+                #expect(try await node.list().runs.count == move + 1)
+                #expect(try await node.start(doubling, id: "b\(move)", input: 2).result() == 4)
+            }
+            #expect(DataDirectory.format(of: places[move + 1], files: files) == format)
+        }
     }
 
     @Test("a node does not listen beyond loopback unless it is told that this is insecure")
@@ -131,6 +157,6 @@ private func entries(_ directory: String) -> Int {
     (try? PosixFileSystem().list(directory).count) ?? -1
 }
 
-private func temporaryPath() -> String { "/tmp/flotilla-test-\(UInt64.random(in: .min ... .max))" }
+func temporaryPath() -> String { "/tmp/flotilla-test-\(UInt64.random(in: .min ... .max))" }
 
-private func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
