@@ -164,7 +164,7 @@ enum SnapshotsBenchmark {
             try await fleet.start(1...3)
             try await fleet.wait("voters") {
                 let report = try await fleet.report(1)
-                return report?.voters.count == 3 && report?.outgoingVoters == []
+                return report?.voters.count == 3 && report?.outgoingVoters.isEmpty == true
             }
             try await compact(fleet, 1...3)
             // What storing the snapshots has left to the disk is not to be measured.

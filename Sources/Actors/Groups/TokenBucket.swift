@@ -1,7 +1,7 @@
 import FlotillaIO
 
-/// Limits a rate: what is spent comes back at a steady pace, up to a burst that may go at once. One spending may overdraw
-/// it, so that a piece larger than the burst passes as well; the next one waits until that is paid back.
+/// Limits a rate: what is spent comes back at a steady pace, up to a burst that may go at once. One spending may
+/// overdraw it, so that a piece larger than the burst passes as well; the next one waits until that is paid back.
 struct TokenBucket {
     private let perSecond: Double
     private let burst: Double
