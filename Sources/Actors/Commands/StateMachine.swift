@@ -22,11 +22,24 @@ public protocol StateMachine: AnyObject {
 
     /// Replaces the state.
     func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError)
+
+    /// What it keeps on disk beside the state; nil for nothing.
+    var companion: (any StateCompanion)? { get }
+}
+
+extension StateMachine {
+    public var companion: (any StateCompanion)? { nil }
 }
 
 /// A frozen state. Equal states serialise to equal bytes.
 public protocol SnapshotView: Sendable {
+    /// Makes durable what the state refers to, before a snapshot of it counts. Blocks; called off the loop.
+    func prepare() throws(LogError)
     func serialize() -> [UInt8]
+}
+
+extension SnapshotView {
+    public func prepare() throws(LogError) {}
 }
 
 /// A state machine's answer to a command. Kept until the client has acknowledged it, so it should be small.

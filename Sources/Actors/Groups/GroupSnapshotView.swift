@@ -19,6 +19,29 @@ struct GroupSnapshotView: Sendable {
     }
 }
 
+/// The same, decoded.
+struct GroupSnapshot {
+    var formatVersion: UInt32 = 0
+    var time: Int64 = 0
+    var sessions = ClientSessions()
+    var state: [UInt8] = []
+
+    init(_ bytes: [UInt8]) throws(WireError) {
+        var reader = ProtobufReader(bytes)
+        while let field = try reader.next() {
+            switch field {
+            case 1: formatVersion = try reader.uint32()
+            case 2: time = try reader.signed()
+            case 3:
+                var inner = try reader.message()
+                sessions = try ClientSessions(decoding: &inner)
+            case 4: state = try reader.bytes()
+            default: throw reader.unknownField(in: "a group's snapshot")
+            }
+        }
+    }
+}
+
 extension RaftGroup {
     func snapshotView() -> GroupSnapshotView {
         GroupSnapshotView(
@@ -28,29 +51,15 @@ extension RaftGroup {
 
     /// Replaces state machine, sessions and time by what a snapshot holds.
     func restoreState(_ bytes: [UInt8]) throws(ApplyError) {
-        var version: UInt32 = 0
-        var restoredTime: Int64 = 0
-        var restoredSessions = ClientSessions()
-        var state: [UInt8] = []
-        do throws(WireError) {
-            var reader = ProtobufReader(bytes)
-            while let field = try reader.next() {
-                switch field {
-                case 1: version = try reader.uint32()
-                case 2: restoredTime = try reader.signed()
-                case 3:
-                    var inner = try reader.message()
-                    restoredSessions = try ClientSessions(decoding: &inner)
-                case 4: state = try reader.bytes()
-                default: throw reader.unknownField(in: "a group's snapshot")
-                }
-            }
+        let snapshot: GroupSnapshot
+        do {
+            snapshot = try GroupSnapshot(bytes)
         } catch {
             throw ApplyError(.unknownFormat, "snapshot of \(identity.group): \(error)")
         }
-        try stateMachine.restore(state, formatVersion: version)
-        time = restoredTime
-        sessions = restoredSessions
+        try stateMachine.restore(snapshot.state, formatVersion: snapshot.formatVersion)
+        time = snapshot.time
+        sessions = snapshot.sessions
     }
 
     /// The state of the snapshot that the log names, before the first entry behind it is applied.

@@ -19,23 +19,33 @@ extension RaftGroup {
                 return requestChunks()
             }
         }
+        if let completion = snapshots.completion {
+            guard message.term >= completion.message.term, id.index >= completion.id.index else { return }
+            if completion.id == id { return announcedAgain(message, by: node) }
+            snapshots.completion = nil
+        }
         guard snapshots.installing == nil else { return }
         logger.info(
             "\(identity.group) gets a snapshot",
             ["index": metadata.index.description, "bytes": "\(offer.size)", "from": node.description])
-        var sources = [node]
-        for member in metadata.configuration.members + core.configuration.members
-        where member.node != self.node && !sources.contains(member.node) {
-            sources.append(member.node)
-        }
         snapshots.fetch = SnapshotFetch(
-            id: id, offer: offer, message: message, sources: sources, now: loop.now)
+            id: id, offer: offer, message: message, sources: sources(of: metadata, node), now: loop.now)
         if let bytes = offer.bytes { return take(bytes, metadata) }
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.beginFetch(id, offer)
         } then: { outcome in
             self.assumeIsolated { $0.fetchIsPrepared(id, outcome) }
         }
+    }
+
+    /// Who may have a snapshot, whoever announced it first.
+    private func sources(of metadata: SnapshotMetadata, _ announcer: NodeID?) -> [NodeID] {
+        var sources = announcer.map { [$0] } ?? []
+        for member in metadata.configuration.members + core.configuration.members
+        where member.node != node && !sources.contains(member.node) {
+            sources.append(member.node)
+        }
+        return sources
     }
 
     /// It came with its announcement.
@@ -128,8 +138,10 @@ extension RaftGroup {
             logger.warning("\(identity.group): a fetched snapshot does not match its checksum", [:])
         case .success(let bytes?):
             guard case .snapshot(let metadata) = fetch.message.body else { return }
-            snapshots.installing = (metadata, bytes)
-            core.step(fetch.message)
+            complete(
+                SnapshotCompletion(
+                    id: id, metadata: metadata, bytes: bytes, message: fetch.message,
+                    sources: sources(of: metadata, routes[fetch.message.from]), now: loop.now))
         }
         wake()
     }

@@ -8,6 +8,8 @@ struct SnapshotState {
     var isBeingTaken = false
     /// One that is being fetched.
     var fetch: SnapshotFetch?
+    /// One that was fetched, while what belongs to it is asked for.
+    var completion: SnapshotCompletion?
     /// On disk, and the core has been told: it will ask for its installation.
     var installing: (metadata: SnapshotMetadata, bytes: [UInt8])?
     /// Followers that were told of one, and when they last showed a sign of fetching it.
@@ -17,7 +19,7 @@ struct SnapshotState {
 
     init(newest: SnapshotMetadata?) { self.newest = newest }
 
-    var isTransferring: Bool { fetch != nil || !offered.isEmpty || isBeingTaken }
+    var isTransferring: Bool { fetch != nil || completion != nil || !offered.isEmpty || isBeingTaken }
 
     /// Without progress for this long, a transfer is given up; the leader offers a snapshot anew.
     static let transferTimeout: Duration = .seconds(10)
@@ -35,7 +37,7 @@ extension RaftGroup {
         let threshold = UInt64(settings.snapshotThreshold)
         let phase = identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15 % threshold
         guard index.rawValue % threshold == phase, stopReason == nil, !snapshots.isBeingTaken, snapshots.fetch == nil,
-            snapshots.installing == nil
+            snapshots.completion == nil, snapshots.installing == nil
         else { return false }
         let last = snapshots.newest?.index ?? .zero
         return snapshots.offered.isEmpty || index.rawValue - last.rawValue >= threshold * SnapshotState.patience
@@ -48,7 +50,8 @@ extension RaftGroup {
         let id = SnapshotID(identity, metadata)
         let view = snapshotView()
         snapshotStore.perform(on: loop) { store throws(LogError) in
-            try store.save(view.serialize(), as: id)
+            try view.state.prepare()
+            return try store.save(view.serialize(), as: id)
         } then: { outcome in
             self.assumeIsolated { $0.snapshotSaved(metadata, outcome) }
         }
@@ -134,6 +137,7 @@ extension RaftGroup {
 
     func expireTransfers(now: MonotonicTime) {
         expireFetch(now: now)
+        expireCompletion(now: now)
         for (replica, lastSign) in snapshots.offered.sorted(by: { $0.key < $1.key })
         where lastSign.advanced(by: SnapshotState.transferTimeout) <= now {
             snapshots.offered[replica] = nil

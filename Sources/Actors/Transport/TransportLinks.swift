@@ -69,6 +69,8 @@ extension Transport {
             case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
             case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
             case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
+            case .companionRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
+            case .companionAnswer(let answer): scheduler.assumeIsolated { $0.receive(answer, from: node) }
             case .refusal(let refusal): refused(id, refusal)
             case .hello, .joinRequest, .joinResponse: break
             }

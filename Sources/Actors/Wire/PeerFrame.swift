@@ -12,6 +12,8 @@ enum PeerFrameItem: Sendable {
     case joinResponse(JoinResponse)
     case snapshotRequest(SnapshotRequest)
     case snapshotChunk(SnapshotChunk)
+    case companionRequest(CompanionRequest)
+    case companionAnswer(CompanionAnswer)
 }
 
 /// The first thing that both ends of a connection say.
@@ -132,5 +134,24 @@ struct SnapshotChunk: Hashable, Sendable {
     var id: SnapshotID
     var piece: SnapshotPiece
     /// The sender does not have that snapshot, or no longer.
+    var isGone: Bool
+}
+
+/// Asks for what a state machine keeps beside the state of a snapshot.
+struct CompanionRequest: Hashable, Sendable {
+    var id: SnapshotID
+    /// Tells the answer to this question from those to earlier ones.
+    var number: UInt32
+    /// The state machine's own.
+    var question: [UInt8]
+}
+
+struct CompanionAnswer: Hashable, Sendable {
+    var id: SnapshotID
+    /// As in the request.
+    var number: UInt32
+    /// The state machine's own.
+    var body: [UInt8]
+    /// The sender cannot answer: it has not applied so much itself.
     var isGone: Bool
 }

@@ -8,7 +8,7 @@ enum PeerFrameReader {
     static func read(_ payload: [UInt8], _ body: (PeerFrameItem) -> Void) throws(WireError) {
         var reader = ProtobufReader(payload)
         while let field = try reader.next() {
-            guard (1...9).contains(field) else {
+            guard (1...11).contains(field) else {
                 try reader.skip()
                 continue
             }
@@ -28,6 +28,14 @@ enum PeerFrameReader {
         case 7: .joinResponse(try joinResponse(&reader))
         case 8: .snapshotRequest(try snapshotRequest(&reader))
         case 9: .snapshotChunk(try snapshotChunk(&reader))
+        case 10:
+            .companionRequest(
+                try companion(&reader) { id, number, body, _ in
+                    CompanionRequest(id: id, number: number, question: body)
+                })
+        case 11:
+            .companionAnswer(
+                try companion(&reader) { CompanionAnswer(id: $0, number: $1, body: $2, isGone: $3) })
         default: nil
         }
     }
@@ -139,6 +147,26 @@ enum PeerFrameReader {
             }
         }
         return request
+    }
+
+    /// The two messages have the same fields; a request is never gone.
+    private static func companion<Item>(
+        _ reader: inout ProtobufReader, _ make: (SnapshotID, UInt32, [UInt8], Bool) -> Item
+    ) throws(WireError) -> Item {
+        var (id, number, body, isGone) = (SnapshotID.none, UInt32(0), [UInt8](), false)
+        while let field = try reader.next() {
+            switch field {
+            case 1: id.group = GroupID(try reader.varint())
+            case 2: id.incarnation = try reader.varint()
+            case 3: id.index = LogIndex(try reader.varint())
+            case 4: id.term = Term(try reader.varint())
+            case 5: number = try reader.uint32()
+            case 6: body = try reader.bytes()
+            case 7: isGone = try reader.bool()
+            default: try reader.skip()
+            }
+        }
+        return make(id, number, body, isGone)
     }
 
     private static func snapshotChunk(_ reader: inout ProtobufReader) throws(WireError) -> SnapshotChunk {

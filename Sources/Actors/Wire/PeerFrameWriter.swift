@@ -65,6 +65,17 @@ struct PeerFrameWriter {
                 writer.varint(8, chunk.id.incarnation)
                 writer.varint(9, UInt64(chunk.piece.checksum))
             }
+        case .companionRequest(let request):
+            writer.message(10) { writer in
+                writer.encode(request.id, number: request.number)
+                writer.bytes(6, request.question)
+            }
+        case .companionAnswer(let answer):
+            writer.message(11) { writer in
+                writer.encode(answer.id, number: answer.number)
+                writer.bytes(6, answer.body)
+                writer.bool(7, answer.isGone)
+            }
         }
     }
 
@@ -100,6 +111,15 @@ extension ProtobufWriter {
     fileprivate mutating func encode(_ refusal: Refusal) {
         varint(1, UInt64(refusal.code.rawValue))
         string(2, refusal.message)
+    }
+
+    /// The first five fields of a companion's messages.
+    fileprivate mutating func encode(_ id: SnapshotID, number: UInt32) {
+        varint(1, id.group.rawValue)
+        varint(2, id.incarnation)
+        varint(3, id.index.rawValue)
+        varint(4, id.term.rawValue)
+        varint(5, UInt64(number))
     }
 
     fileprivate mutating func encode(_ body: Message.Body, snapshot offer: SnapshotOffer?) {

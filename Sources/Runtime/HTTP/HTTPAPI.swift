@@ -35,6 +35,8 @@ struct HTTPAPI: Sendable {
             return [("GET", { try await describe(path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "result":
             return [("GET", { try await result(of: path[2], $0) })]
+        case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
+            return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
         case 3 where path.starts(with: ["v1", "nodes"]):
             return [("DELETE", { try await removeNode(path[2], $0) })]
@@ -74,6 +76,16 @@ struct HTTPAPI: Sendable {
             throw Self.unknown(id)
         }
         return .json(WorkflowJSON.value(description))
+    }
+
+    private func checkpoints(_ key: String, of id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("from", "limit", "namespace")
+        let page = try await node.listCheckpoints(
+            key, of: id, namespace: request.text("namespace") ?? Self.namespaceDefault,
+            from: try request.number("from", in: 0...UInt64.max) ?? 0,
+            limit: try request.number("limit", in: 1...Self.listLimitMax) ?? Self.listLimitDefault)
+        guard let page else { throw Self.unknown(id) }
+        return .json(WorkflowJSON.value(page))
     }
 
     private func result(of id: String, _ request: HTTPRequest) async throws -> HTTPResponse {

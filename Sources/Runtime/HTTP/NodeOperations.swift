@@ -9,6 +9,10 @@ protocol NodeOperations: Sendable {
     ) async throws -> (info: WorkflowInfo, isNew: Bool)
     /// - Returns: nil if there is no such run.
     func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription?
+    /// - Returns: nil if there is no such run.
+    func listCheckpoints(
+        _ key: String, of id: String, namespace: String, from start: UInt64, limit: Int
+    ) async throws -> CheckpointPage?
     /// Waits for the end of a run, `wait` at most.
     /// - Returns: the run as it then stands; nil if there is no such run.
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws

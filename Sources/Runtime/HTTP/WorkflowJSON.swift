@@ -40,11 +40,24 @@ enum WorkflowJSON {
         object["checkpoints"] = .array(
             description.checkpoints.map { checkpoint in
                 .object([
-                    "key": .string(checkpoint.key), "occurrence": number(checkpoint.occurrence),
+                    "key": .string(checkpoint.key), "count": number(checkpoint.count),
                     "recordedAt": time(checkpoint.recordedAt), "value": document(checkpoint.value),
                 ])
             })
         return .object(object)
+    }
+
+    static func value(_ page: CheckpointPage) -> JSONValue {
+        .object([
+            "checkpoints": .array(
+                page.checkpoints.map { checkpoint in
+                    .object([
+                        "number": number(checkpoint.number), "recordedAt": time(checkpoint.recordedAt),
+                        "value": document(checkpoint.value),
+                    ])
+                }),
+            "next": page.next.map(number) ?? .null,
+        ])
     }
 
     /// How a run ended; only its status while it has not.

@@ -28,6 +28,14 @@ extension Node {
     /// All that is recorded of a run.
     public func describe(_ id: String) async throws -> WorkflowDescription { try await engine.describe(id) }
 
+    /// The values that a run has recorded under a key, in their order, page by page.
+    /// - Parameter start: the number of the first; they are counted from 0.
+    public func checkpoints(
+        _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
+    ) async throws -> CheckpointPage {
+        try await engine.checkpoints(name, of: id, from: start, limit: limit)
+    }
+
     /// Runs in the order of their starts, page by page.
     public func list(
         _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
@@ -226,6 +234,13 @@ extension Node: NodeOperations {
     func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription? {
         try Self.checkNamespace(namespace)
         return try await nilIfNotFound { try await self.engine.describe(id) }
+    }
+
+    func listCheckpoints(
+        _ key: String, of id: String, namespace: String, from start: UInt64, limit: Int
+    ) async throws -> CheckpointPage? {
+        try Self.checkNamespace(namespace)
+        return try await nilIfNotFound { try await self.checkpoints(key, of: id, from: start, limit: limit) }
     }
 
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws -> WorkflowDescription? {

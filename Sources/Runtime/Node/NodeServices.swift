@@ -184,7 +184,8 @@ final class NodeServices: Sendable {
         await retrying("run workflows") {
             let group = try await self.executionGroup
             let engine = try WorkflowEngine(
-                client: group, boot: self.boot, workflows: self.workflows, loop: self.core.loop,
+                client: group, group: group.identity.group, checkpoints: self.machines.checkpoints, boot: self.boot,
+                workflows: self.workflows, loop: self.core.loop,
                 limits: self.configuration.limits, logger: self.logger, random: self.environment.random)
             self.engine.succeed(engine)
             await engine.run()

@@ -29,7 +29,7 @@ struct NodeStart {
                 ["bytes": "\(store.recovered.tornBytes)"])
         }
         let level = FeatureLevel()
-        let machines = NodeMachines(level: level)
+        let machines = NodeMachines(level: level, checkpoints: store.checkpoints)
         var parts = NodeCore.Parts(
             identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
             loop: environment.loop, network: environment.network, store: store.store,
@@ -196,7 +196,12 @@ final class NodeMachines: Sendable {
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementView())
 
-    init(level: FeatureLevel) { self.level = level }
+    let checkpoints: CheckpointJournal
+
+    init(level: FeatureLevel, checkpoints: CheckpointJournal) {
+        self.level = level
+        self.checkpoints = checkpoints
+    }
 
     func attach(_ core: NodeCore) { self.core.set(core) }
 
@@ -205,7 +210,9 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { _ in WorkflowStateMachine() }
+        registry.register(.workflow) { [checkpoints] group in
+            WorkflowStateMachine(group: group, checkpoints: checkpoints)
+        }
         return registry
     }
 

@@ -6,6 +6,7 @@ import FlotillaRaft
 struct NodeStore: Sendable {
     let store: any LogStore
     let snapshotStore: SnapshotStore
+    let checkpoints: CheckpointJournal
     let recovered: RecoveredLog
     /// The state that each group starts from.
     let snapshots: [GroupID: [UInt8]]
@@ -37,10 +38,27 @@ struct NodeStore: Sendable {
             let recovered = try await environment.logWorker.call(on: environment.loop) { try store.open() }
             let snapshots = try await snapshotStore.open(for: recovered)
             return NodeStore(
-                store: store, snapshotStore: snapshotStore, recovered: recovered, snapshots: snapshots,
+                store: store, snapshotStore: snapshotStore, checkpoints: checkpoints(configuration, environment),
+                recovered: recovered, snapshots: snapshots,
                 boot: recovered.bootCounter)
         } catch let error as LogError {
             throw NodeError(.dataUnusable, error.description)
+        }
+    }
+
+    private static func checkpoints(
+        _ configuration: NodeConfiguration, _ environment: NodeEnvironment
+    ) -> CheckpointJournal {
+        let (directory, files) = (configuration.dataDirectory, environment.fileSystem)
+        return CheckpointJournal(
+            worker: environment.bulkWorker, loop: environment.loop, logger: configuration.logger
+        ) { () throws(LogError) -> any CheckpointStore in
+            guard let directory else { return MemoryCheckpointStore() }
+            // RocksDB reaches the machine's own disk by itself, which a simulated node must not.
+            guard files is PosixFileSystem else {
+                return try MemoryCheckpointStore(directory: directory, files: files)
+            }
+            return try RocksDBCheckpointStore(directory: directory)
         }
     }
 
@@ -78,5 +96,6 @@ struct NodeStore: Sendable {
     func close(_ environment: NodeEnvironment) async {
         // A store that failed cannot leave the marker of a clean end; the next start verifies it.
         _ = try? await environment.logWorker.call(on: environment.loop) { try store.close() }
+        try? await environment.bulkWorker.call(on: environment.loop) { checkpoints.close() }
     }
 }

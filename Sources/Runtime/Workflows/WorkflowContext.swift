@@ -67,6 +67,7 @@ public struct WorkflowContext: Sendable {
     }
 
     /// Records a value by key, beside the steps and with its history; anyone can read it from any node.
+    /// - Throws: as `step`; `duplicateStep` also where two of one key are recorded at the same time.
     public func checkpoint<Value: Codable & Sendable>(_ key: String, _ value: Value) async throws {
         try await execution.setCheckpoint(key, value)
     }

@@ -55,6 +55,18 @@ final class FakeNode: NodeOperations {
         return answers.run
     }
 
+    func listCheckpoints(
+        _ key: String, of id: String, namespace: String, from start: UInt64, limit: Int
+    ) async throws -> CheckpointPage? {
+        guard answers.run != nil else { return nil }
+        let numbers = start..<start + UInt64(limit)
+        return CheckpointPage(
+            checkpoints: numbers.map {
+                .init(number: $0, value: Array("\"\(key) \($0)\"".utf8), recordedAt: 1_000_000)
+            },
+            next: numbers.upperBound)
+    }
+
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws
         -> WorkflowDescription?
     {

@@ -165,9 +165,21 @@ struct HTTPAPITests {
         #expect(step["recordedAt"] == .string("1970-01-01T00:00:00.002000Z"))
     }
 
+    @Test("the values of a checkpoint come page by page, with the number to go on from")
+    func checkpoints() async throws {
+        let node = FakeNode(.init(run: FakeNode.run()))
+        let answer = try await ask(node, "GET", "/v1/workflows/order-17/checkpoints/a?from=7&limit=2")
+        #expect(answer.status == 200)
+        #expect(answer.json["next"] == .integer(9))
+        let page = try #require(answer.json["checkpoints"]?.elements)
+        #expect(page.map { $0["number"] } == [.integer(7), .integer(8)])
+        #expect(page.map { $0["value"] } == [.string("a 7"), .string("a 8")])
+        #expect(try await ask(node, "GET", "/v1/workflows/order-17/checkpoints/a?limit=0").status == 400)
+    }
+
     @Test(
         "an id that nobody started answers 404",
-        arguments: ["/v1/workflows/x", "/v1/workflows/x/result"])
+        arguments: ["/v1/workflows/x", "/v1/workflows/x/result", "/v1/workflows/x/checkpoints/a"])
     func unknownWorkflow(path: String) async throws {
         let answer = try await ask(FakeNode(), "GET", path)
         #expect(answer.status == 404)

@@ -167,13 +167,13 @@ final class Effects: Sendable {
         try await withSimulations(seeds: 2, workflows: [workflow]) { simulation in
             _ = try await simulation.node(1).start(workflow, id: "a", input: Order(id: 1))
             try await simulation.wait(until: "checkpoints") {
-                try await simulation.node(2).describe("a").checkpoints.count == 3
+                try await simulation.node(2).describe("a").checkpoints.first?.count == 3
             }
             let owner = try await simulation.owner(of: "a")!
             simulation.crash(owner)
             let survivor = simulation.runningNodes[0]
-            let description = try await simulation.node(survivor).describe("a")
-            #expect(description.checkpoints.map { String(decoding: $0.value, as: UTF8.self) } == ["10", "20", "30"])
+            let history = try await simulation.node(survivor).checkpoints("progress", of: "a").checkpoints
+            #expect(history.map { String(decoding: $0.value, as: UTF8.self) } == ["10", "20", "30"])
             #expect(try await simulation.node(survivor).result(of: "a", as: Int.self) == 30)
         }
     }

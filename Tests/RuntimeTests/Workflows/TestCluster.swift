@@ -118,6 +118,7 @@ final class TestCluster: Sendable {
             source.loop.execute { taken.fulfill((source.snapshot(), count)) }
         }
         let (bytes, count) = try await taken.wait()
+        try node.complete(bytes, from: source)
         shared.withLock { shared in
             node.restore(bytes)
             node.setConnected(true)
@@ -170,7 +171,8 @@ final class TestNode: GroupClient, @unchecked Sendable {
     let boot: UInt64
     let loop: TestLoop
     private let cluster: TestCluster
-    private let machine = WorkflowStateMachine()
+    let checkpoints: CheckpointJournal
+    private let machine: WorkflowStateMachine
     private var watchers: [(@Sendable (WorkflowStateMachine) -> Bool, Promise<Void>)] = []
     private let shared = Lock(Shared())
     private let lateEngine = Lock<WorkflowEngine?>(nil)
@@ -183,8 +185,11 @@ final class TestNode: GroupClient, @unchecked Sendable {
         self.boot = boot
         self.cluster = cluster
         loop = TestLoop(clock: cluster.clock)
+        checkpoints = .inMemory(loop: loop)
+        machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
         let engine = try WorkflowEngine(
-            client: self, boot: boot, workflows: workflows, loop: loop, limits: limits,
+            client: self, group: .underTest, checkpoints: checkpoints, boot: boot, workflows: workflows, loop: loop,
+            limits: limits,
             logger: logger)
         lateEngine.withLock { $0 = engine }
     }
@@ -249,6 +254,15 @@ final class TestNode: GroupClient, @unchecked Sendable {
     /// Loop only.
     func snapshot() -> [UInt8] { machine.snapshotView().serialize() }
 
+    /// Asks another node for what belongs to a snapshot, as a group does.
+    func complete(_ bytes: [UInt8], from source: TestNode) throws {
+        let (here, there) = (CheckpointCompanion(group: .underTest, journal: checkpoints), source.checkpoints)
+        let answering = CheckpointCompanion(group: .underTest, journal: there)
+        while let question = try here.question(for: bytes, formatVersion: WorkflowStateMachine.formatVersion) {
+            try here.take(try answering.answer(to: question))
+        }
+    }
+
     func restore(_ bytes: [UInt8]) {
         loop.execute { [self] in
             do {
@@ -296,6 +310,47 @@ final class TestNode: GroupClient, @unchecked Sendable {
     ) async throws -> Result {
         try await withMachine { body($0) }
     }
+}
+
+extension GroupID {
+    static let underTest = GroupID(2)
+}
+
+extension CheckpointJournal {
+    static func inMemory(loop: any Loop) -> CheckpointJournal {
+        CheckpointJournal(worker: CallerWorker(), loop: loop, logger: .silent) { MemoryCheckpointStore() }
+    }
+}
+
+/// Does its work at once, where it is given.
+private struct CallerWorker: Worker {
+    func submit(
+        _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: any Loop
+    ) {
+        work()
+        loop.execute(completion)
+    }
+    func shutdown() async {}
+}
+
+extension WorkflowStateMachine {
+    /// One without a node.
+    convenience init() {
+        self.init(group: .underTest, checkpoints: .inMemory(loop: CallerLoop()))
+    }
+}
+
+/// Runs what it is given at once; a machine without a node needs no more of a loop.
+private final class CallerLoop: Loop {
+    var now: MonotonicTime { MonotonicTime(nanoseconds: 0) }
+    var wallNow: WallTime { WallTime(nanoseconds: 0) }
+    func execute(_ work: @escaping @Sendable () -> Void) { work() }
+    func enqueue(_ job: consuming ExecutorJob) { preconditionFailure("no actor lives here") }
+    func schedule(at deadline: MonotonicTime, _ work: @escaping @Sendable () -> Void) -> TimerToken {
+        preconditionFailure("time stands still here")
+    }
+    func cancel(_ timer: TimerToken) {}
+    func preconditionOnLoop() {}
 }
 
 extension WorkflowStateMachine {

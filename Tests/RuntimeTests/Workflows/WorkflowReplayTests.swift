@@ -38,7 +38,7 @@ struct WorkflowReplayTests {
             }
             let whole = WorkflowStateMachine()
             let rest = WorkflowStateMachine()
-            if let snapshot { try rest.restore(snapshot.bytes, formatVersion: 1) }
+            if let snapshot { try rest.restore(snapshot.bytes, formatVersion: WorkflowStateMachine.formatVersion) }
             for (position, (command, time)) in bench.log.enumerated() {
                 let index = LogIndex(UInt64(position) + 1)
                 let answer = try whole.apply(command, at: index, time: time)

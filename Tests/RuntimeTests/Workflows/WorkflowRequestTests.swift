@@ -76,7 +76,8 @@ struct WorkflowRequestTests {
             #expect(error?.code == .overloaded)
             #expect(throws: WorkflowError.self) {
                 try WorkflowEngine(
-                    client: node, boot: 1, workflows: [Self.quick, Self.quick], loop: node.loop)
+                    client: node, group: .underTest, checkpoints: node.checkpoints, boot: 1,
+                    workflows: [Self.quick, Self.quick], loop: node.loop)
             }
         }
     }

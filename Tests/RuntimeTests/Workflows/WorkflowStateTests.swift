@@ -186,9 +186,11 @@ struct WorkflowStateTests {
             #expect(error?.code == code, "\(operation)")
         }
         #expect(bench.machine.stateHash == hash)
-        #expect(throws: ApplyError.self) { try bench.machine.restore([], formatVersion: 2) }
         #expect(throws: ApplyError.self) {
-            try bench.machine.restore(extended.bytes, formatVersion: 1)
+            try bench.machine.restore([], formatVersion: WorkflowStateMachine.formatVersion + 1)
+        }
+        #expect(throws: ApplyError.self) {
+            try bench.machine.restore(extended.bytes, formatVersion: WorkflowStateMachine.formatVersion)
         }
         #expect(bench.machine.stateHash == hash)
     }

@@ -187,12 +187,15 @@ struct WorkflowTakeoverTests {
             cluster.clock.advance(by: .seconds(11))
             #expect(
                 try await third.engine.result(of: "progress", as: [Int?].self) == [nil, 10, 20, 30])
-            let history = try await third.engine.describe("progress").checkpoints
+            #expect(try await third.engine.describe("progress").checkpoints.map(\.count) == [4])
+            let history = try await third.engine.checkpoints("percent", of: "progress")
             #expect(
-                history.map { String(decoding: $0.value, as: UTF8.self) } == [
+                history.checkpoints.map { String(decoding: $0.value, as: UTF8.self) } == [
                     "10", "20", "30", "100",
                 ])
-            #expect(history.map(\.occurrence) == [0, 1, 2, 3])
+            #expect(history.checkpoints.map(\.number) == [0, 1, 2, 3] && history.next == nil)
+            let page = try await third.engine.checkpoints("percent", of: "progress", from: 1, limit: 2)
+            #expect(page.checkpoints.map(\.number) == [1, 2] && page.next == 3)
             #expect(
                 try await third.engine.checkpoint("percent", of: "progress", as: Int.self) == 100)
         }

@@ -16,7 +16,7 @@ protocol CheckpointStore: AnyObject, Sendable {
     /// - Parameters:
     ///   - start: the first sequence number of interest.
     ///   - limit: how many at most.
-    ///   - bytesMax: at least one record, and no more behind those that take so much together.
+    ///   - bytesMax: at least one record, and no more behind those that take so much together on disk.
     func history(
         of key: CheckpointKey, from start: UInt64, limit: Int, bytesMax: Int
     ) throws(LogError) -> [CheckpointRecord]

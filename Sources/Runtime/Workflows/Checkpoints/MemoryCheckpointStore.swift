@@ -47,7 +47,7 @@ final class MemoryCheckpointStore: CheckpointStore {
         let records = state.withLock { $0.records[key] ?? [] }
         return Array(
             records.drop { $0.sequence < start }.prefix(limit).prefix { record in
-                defer { bytes += record.value.count }
+                defer { bytes += record.encoded.count }
                 return bytes < bytesMax
             })
     }

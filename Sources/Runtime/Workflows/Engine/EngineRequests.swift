@@ -229,12 +229,42 @@ extension WorkflowEngine {
             return try await environment.withMachine { $0.state.runs[key] }
         }
         guard let run else { throw notFound(id) }
-        guard let checkpoint = run.latestCheckpoint(ByteText(name)) else { return nil }
+        guard let checkpoint = run.checkpoints[ByteText(name)] else { return nil }
         do {
             return try JSONCoding.decode(type, from: checkpoint.value)
         } catch {
             throw WorkflowError(
                 .undecodableResult, "checkpoint '\(name)' of '\(id)' is not a \(type): \(error)")
+        }
+    }
+
+    /// A page of the values that a run has recorded under a key, in their order.
+    /// - Parameters:
+    ///   - start: the number of the first; they are counted from 0.
+    ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
+    /// - Throws: as `describe`; `unavailable` also where this node's store cannot be read.
+    public func checkpoints(
+        _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
+    ) async throws -> CheckpointPage {
+        let key = RunKey(defaultNamespace, id)
+        let run = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.runs[key] }
+        }
+        guard let run else { throw notFound(id) }
+        let count = run.checkpoints[ByteText(name)]?.count ?? 0
+        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
+        do {
+            let records = try await environment.checkpoints.page(
+                of: CheckpointKey(run: owner, name: ByteText(name)), from: start,
+                limit: max(1, min(limit, WorkflowLimits.listLimitMax)), until: count)
+            let next = start + UInt64(records.count)
+            return CheckpointPage(
+                checkpoints: records.map {
+                    CheckpointPage.Checkpoint(number: $0.sequence, value: $0.value, recordedAt: $0.recordedAt)
+                }, next: next < count ? next : nil)
+        } catch let error as LogError {
+            throw WorkflowError(.unavailable, "the history of '\(name)' cannot be read here: \(error.message)")
         }
     }
 
@@ -288,7 +318,8 @@ extension WorkflowEngine {
             switch refused.code {
             case .conflict: throw WorkflowError(.conflict, refused.message)
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
-            case .staleOwner, .notYet, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor:
+            case .staleOwner, .notYet, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
+                .checkpointOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
             }
         } catch let error as GroupError {

@@ -1,9 +1,12 @@
 import FlotillaActors
 import FlotillaIO
+import FlotillaRaft
 
 /// What the engine needs of the outside world.
 struct EngineEnvironment: Sendable {
     let client: any GroupClient
+    let group: GroupID
+    let checkpoints: CheckpointJournal
     let loop: any Loop
     let limits: WorkflowLimits
     let logger: FlotillaLogger

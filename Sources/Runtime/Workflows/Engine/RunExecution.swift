@@ -18,7 +18,9 @@ final class RunExecution: Sendable {
         var timers: [ByteText: UInt64] = [:]
         var checkpoints: [ByteText: UInt64] = [:]
         /// The value that each key has at this point of the body.
-        var latestCheckpoints: [ByteText: (occurrence: UInt64, value: [UInt8])] = [:]
+        var latestCheckpoints: [ByteText: [UInt8]] = [:]
+        /// What earlier owners recorded, from the next occurrence on, as far as it was read.
+        var replayed: [ByteText: ArraySlice<CheckpointRecord>] = [:]
         /// What runs now, for the check on names and for the log.
         var running: Set<String> = []
         /// Nothing may be recorded any more.
@@ -138,21 +140,54 @@ final class RunExecution: Sendable {
 
     func setCheckpoint<Value: Codable & Sendable>(_ name: String, _ value: Value) async throws {
         try checkName(name)
-        let checkpoint = try count(name, counter: \.checkpoints)
+        let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
+        defer { finish("checkpoint", name) }
         let bytes: [UInt8]
-        if let recorded = recorded.checkpoints[checkpoint] {
-            bytes = recorded.value
+        if let recorded = try await recordedCheckpoint(checkpoint) {
+            bytes = recorded
         } else {
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
+            try await readingCheckpoints { try await $0.catchUp() }
         }
-        progress.withLock { progress in
-            if let latest = progress.latestCheckpoints[checkpoint.name],
-                latest.occurrence > checkpoint.occurrence
-            {
-                return
+        progress.withLock { $0.latestCheckpoints[checkpoint.name] = bytes }
+    }
+
+    /// What an earlier owner recorded; nil if none did. Read in pieces, because a body records it in order again.
+    private func recordedCheckpoint(_ checkpoint: StepKey) async throws -> [UInt8]? {
+        guard let latest = recorded.checkpoints[checkpoint.name], checkpoint.occurrence < latest.count else {
+            return nil
+        }
+        if checkpoint.occurrence == latest.count - 1 { return latest.value }
+        func ready() -> [UInt8]? {
+            progress.withLock { progress in
+                guard progress.replayed[checkpoint.name]?.first?.sequence == checkpoint.occurrence else { return nil }
+                return progress.replayed[checkpoint.name]?.removeFirst().value
             }
-            progress.latestCheckpoints[checkpoint.name] = (checkpoint.occurrence, bytes)
+        }
+        if let value = ready() { return value }
+        let key = CheckpointKey(
+            run: CheckpointRun(group: environment.group, run: self.key, runID: runID), name: checkpoint.name)
+        let records = try await readingCheckpoints { journal in
+            try await journal.page(
+                of: key, from: checkpoint.occurrence, limit: Self.replayPage, until: latest.count)
+        }
+        progress.withLock { $0.replayed[checkpoint.name] = records[...] }
+        return ready()
+    }
+
+    /// Checkpoints that are read at a time while a body is replayed.
+    private static let replayPage = 256
+
+    /// A store that fails is no failure of the run, which goes on elsewhere.
+    private func readingCheckpoints<Result>(
+        _ body: (CheckpointJournal) async throws -> Result
+    ) async throws -> Result {
+        do {
+            return try await body(environment.checkpoints)
+        } catch let error as LogError {
+            environment.logger.log(.error, "the history of checkpoints cannot be used: \(error)", metadata)
+            throw halt(.shutdown)
         }
     }
 
@@ -161,7 +196,7 @@ final class RunExecution: Sendable {
         guard let latest = progress.withLock({ $0.latestCheckpoints[ByteText(name)] }) else {
             return nil
         }
-        return try decode(latest.value, "checkpoint '\(name)'")
+        return try decode(latest, "checkpoint '\(name)'")
     }
 
     // MARK: The end

@@ -1,5 +1,5 @@
-public import FlotillaActors
-public import FlotillaIO
+import FlotillaActors
+import FlotillaIO
 import FlotillaRaft
 
 /// Runs the workflows that one group gives to this node, and answers for all that the group has.
@@ -21,16 +21,19 @@ public final class WorkflowEngine: Sendable {
     /// - Parameters:
     ///   - boot: must be higher in each life of the process, as in `RequestID.Client`.
     ///   - loop: the group's.
+    ///   - checkpoints: the same that the group's state machine writes to.
     ///   - random: the source for run ids, `context.random` and `context.uuid`; any thread.
     /// - Throws: `WorkflowError` with `duplicateWorkflow`.
-    public init(
-        client: any GroupClient, boot: UInt64, workflows: [any RegisterableWorkflow],
+    init(
+        client: any GroupClient, group: GroupID, checkpoints: CheckpointJournal, boot: UInt64,
+        workflows: [any RegisterableWorkflow],
         loop: any Loop,
         limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
         random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(WorkflowError) {
         environment = EngineEnvironment(
-            client: client, loop: loop, limits: limits, logger: logger, random: random)
+            client: client, group: group, checkpoints: checkpoints, loop: loop, limits: limits, logger: logger,
+            random: random)
         node = client.node
         self.boot = boot
         var definitions: [WorkflowType: WorkflowDefinition] = [:]

@@ -13,6 +13,8 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case noSuchTimer = 7
     /// A later life of the same node has registered.
     case staleExecutor = 8
+    /// A checkpoint whose predecessor is not recorded.
+    case checkpointOutOfOrder = 9
 }
 
 /// A refusal with its words. A refused command changed nothing.

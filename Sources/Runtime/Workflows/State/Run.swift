@@ -58,7 +58,10 @@ struct Run: Sendable {
         var hasFired: Bool
     }
 
+    /// The last of a key's values. Those before it are in the checkpoint store.
     struct Checkpoint: Hashable, Sendable {
+        /// How many values the key has had; the last one's sequence number is one less.
+        var count: UInt64
         var value: [UInt8]
         var recordedAt: Int64
     }
@@ -79,22 +82,10 @@ struct Run: Sendable {
     var epoch: UInt64 = 0
     var steps = BucketedMap<StepKey, Step>()
     var timers = BucketedMap<StepKey, Timer>()
-    /// The history of all keys; a key's latest value is the one with the highest occurrence.
-    var checkpoints = BucketedMap<StepKey, Checkpoint>()
-    /// Each key's highest occurrence. Computed from `checkpoints`.
-    var latestCheckpoints: [ByteText: UInt64] = [:]
+    var checkpoints = BucketedMap<ByteText, Checkpoint>()
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?
-
-    mutating func insertCheckpoint(_ checkpoint: Checkpoint, for key: StepKey) {
-        checkpoints.insert(checkpoint, for: key)
-        latestCheckpoints[key.name] = max(latestCheckpoints[key.name] ?? 0, key.occurrence)
-    }
-
-    func latestCheckpoint(_ name: ByteText) -> Checkpoint? {
-        latestCheckpoints[name].flatMap { checkpoints[StepKey(name.text, $0)] }
-    }
 
     /// What an operator is told of a run that nobody can run.
     var parkedReason: String? {

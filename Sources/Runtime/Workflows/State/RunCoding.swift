@@ -32,7 +32,8 @@ extension Run {
         }
         for (key, checkpoint) in checkpoints.sorted() {
             writer.message(13) { writer in
-                writer.write(key)
+                writer.string(1, key.text)
+                writer.varint(2, checkpoint.count)
                 writer.bytes(3, checkpoint.value)
                 writer.signed(5, checkpoint.recordedAt)
             }
@@ -67,8 +68,9 @@ extension Run {
                 run.timers.insert(
                     Timer(deadline: member.deadline, hasFired: member.number != 0), for: key)
             default:
-                run.insertCheckpoint(
-                    Checkpoint(value: member.value, recordedAt: member.recordedAt), for: key)
+                run.checkpoints.insert(
+                    Checkpoint(count: member.occurrence, value: member.value, recordedAt: member.recordedAt),
+                    for: key.name)
             }
         }
         return (RunKey(header.namespace, header.workflowID), run)
@@ -133,7 +135,8 @@ private struct RunHeader {
     }
 }
 
-/// The fields of a step (3 value, 4 epoch, 5 time), a timer (4 fired, 6 deadline) or a checkpoint (3 value, 5 time).
+/// The fields of a step (3 value, 4 epoch, 5 time), a timer (4 fired, 6 deadline) or a checkpoint (2 count,
+/// 3 value, 5 time).
 private struct RunMember {
     var name = ""
     var occurrence: UInt64 = 0

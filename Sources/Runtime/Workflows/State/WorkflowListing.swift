@@ -47,8 +47,9 @@ public struct WorkflowDescription: Hashable, Sendable {
     }
     public struct Checkpoint: Hashable, Sendable {
         public var key: String
-        public var occurrence: UInt64
-        /// JSON.
+        /// How many values the key has had.
+        public var count: UInt64
+        /// The last one, in JSON.
         public var value: [UInt8]
         public var recordedAt: Int64
     }
@@ -61,7 +62,7 @@ public struct WorkflowDescription: Hashable, Sendable {
     /// In the order of recording.
     public var steps: [Step]
     public var timers: [Timer]
-    /// The history of all keys, each key's in its order; the last of a key is its value.
+    /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
     public var checkpoints: [Checkpoint]
     /// JSON; nil unless it completed.
     public var output: [UInt8]?
@@ -87,8 +88,7 @@ public struct WorkflowDescription: Hashable, Sendable {
         }
         checkpoints = run.checkpoints.sorted().map { key, checkpoint in
             Checkpoint(
-                key: key.name.text, occurrence: key.occurrence, value: checkpoint.value,
-                recordedAt: checkpoint.recordedAt)
+                key: key.text, count: checkpoint.count, value: checkpoint.value, recordedAt: checkpoint.recordedAt)
         }
         output = run.output
         failure = run.failure
@@ -136,4 +136,19 @@ extension WorkflowState {
         }
         return (found, UInt64(position), position == startOrder.count)
     }
+}
+
+/// A part of a key's history.
+public struct CheckpointPage: Hashable, Sendable {
+    public struct Checkpoint: Hashable, Sendable {
+        /// Counts the key's values, from 0.
+        public var number: UInt64
+        /// JSON.
+        public var value: [UInt8]
+        /// In nanoseconds since 1970.
+        public var recordedAt: Int64
+    }
+    public var checkpoints: [Checkpoint]
+    /// The number to go on from; nil at the end.
+    public var next: UInt64?
 }

@@ -5,17 +5,21 @@ import FlotillaRaft
 /// A frozen state; it shares its pieces with the live one, and leaves out what is computed: a reference to that would
 /// make the next command copy it.
 struct WorkflowSnapshot: SnapshotView {
-    static let formatVersion: UInt32 = 1
+    static let formatVersion: UInt32 = 2
 
     private let runs: BucketedMap<RunKey, Run>
     private let executors: [NodeID: WorkflowState.Executor]
     private let knownTypes: Set<WorkflowType>
+    private let checkpoints: CheckpointJournal
 
-    init(_ state: WorkflowState) {
+    init(_ state: WorkflowState, _ checkpoints: CheckpointJournal) {
+        self.checkpoints = checkpoints
         runs = state.runs
         executors = state.executors
         knownTypes = state.knownTypes
     }
+
+    func prepare() throws(LogError) { try checkpoints.sync() }
 
     /// Everything in a fixed order, so that equal states give equal bytes.
     func serialize() -> [UInt8] {

@@ -4,6 +4,7 @@ import FlotillaRaft
 
 /// What an operation is applied with.
 struct ApplyContext {
+    var group: GroupID
     var namespace: String
     /// The fencing token of the command.
     var ownerEpoch: UInt64
@@ -122,12 +123,25 @@ extension WorkflowState {
     private mutating func setCheckpoint(
         _ address: RunAddress, _ checkpoint: StepKey, _ value: [UInt8], _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
-        try withOwnedRun(address, context) { run in
-            guard run.checkpoints[checkpoint] == nil else { return OperationResult(wasDone: true) }
-            run.insertCheckpoint(
-                Run.Checkpoint(value: value, recordedAt: context.time), for: checkpoint)
+        let result = try withOwnedRun(address, context) { run throws(Refused) in
+            let count = run.checkpoints[checkpoint.name]?.count ?? 0
+            guard checkpoint.occurrence >= count else { return OperationResult(wasDone: true) }
+            guard checkpoint.occurrence == count else {
+                throw Refused(
+                    .checkpointOutOfOrder, "checkpoint \(checkpoint) of run \(run.runID) comes before number \(count)")
+            }
+            run.checkpoints.insert(
+                Run.Checkpoint(count: count + 1, value: value, recordedAt: context.time), for: checkpoint.name)
             return OperationResult()
         }
+        guard !result.wasDone else { return result }
+        let owner = CheckpointRun(
+            group: context.group, run: RunKey(context.namespace, address.workflowID), runID: address.runID)
+        changes.checkpoints.append(
+            .append(
+                CheckpointKey(run: owner, name: checkpoint.name),
+                CheckpointRecord(sequence: checkpoint.occurrence, value: value, recordedAt: context.time)))
+        return result
     }
 
     private mutating func finishRun(

@@ -43,7 +43,10 @@ struct WorkflowChanges: Sendable {
     var executors = false
     /// The state was replaced.
     var everything = false
+    /// What the history of checkpoints is to hold besides, in order.
+    var checkpoints: [CheckpointChange] = []
 
+    /// Whether nobody waits for any of it.
     var isEmpty: Bool { runs.isEmpty && !executors && !everything }
 }
 

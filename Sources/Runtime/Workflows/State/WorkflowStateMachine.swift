@@ -11,7 +11,15 @@ public final class WorkflowStateMachine: StateMachine {
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
 
-    public init() {}
+    private let group: GroupID
+    let checkpoints: CheckpointJournal
+    private let checkpointCompanion: CheckpointCompanion
+
+    init(group: GroupID, checkpoints: CheckpointJournal) {
+        self.group = group
+        self.checkpoints = checkpoints
+        checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
+    }
 
     // MARK: StateMachine
 
@@ -26,7 +34,7 @@ public final class WorkflowStateMachine: StateMachine {
         operations.reserveCapacity(command.operations.count)
         for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
         let context = ApplyContext(
-            namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+            group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
         do throws(Refused) {
             return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
         } catch {
@@ -35,13 +43,21 @@ public final class WorkflowStateMachine: StateMachine {
     }
 
     public func didApplyBatch() {
-        guard !state.changes.isEmpty else { return }
         let changes = state.changes
         state.changes = WorkflowChanges()
+        checkpoints.append(changes.checkpoints)
+        guard !changes.isEmpty else { return }
         observer?.workflowsDidChange(changes, in: self)
     }
 
-    public func snapshotView() -> any SnapshotView { WorkflowSnapshot(state) }
+    /// A snapshot refers to the history of everything that was applied.
+    public func snapshotView() -> any SnapshotView {
+        checkpoints.append(state.changes.checkpoints)
+        state.changes.checkpoints = []
+        return WorkflowSnapshot(state, checkpoints)
+    }
+
+    public var companion: (any StateCompanion)? { checkpointCompanion }
 
     public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
         state = try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion)
