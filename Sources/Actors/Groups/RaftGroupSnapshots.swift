@@ -128,6 +128,9 @@ extension RaftGroup {
         snapshots.isBeingTaken = false
         guard stopReason == nil else { return }
         switch outcome {
+        case .failure(let error) where error.code == .diskFull:
+            // Taken again when more has been applied.
+            return logger.warning("no snapshot of \(identity.group) was taken: \(error)", [:])
         case .failure(let error):
             stop(GroupError(.stopped, "a snapshot of \(identity.group) could not be written: \(error)"))
         case .success(let offer):
@@ -223,6 +226,9 @@ extension RaftGroup {
         guard stopReason == nil, let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
         switch outcome {
+        case .failure(let error) where error.code == .diskFull:
+            // The leader offers it again.
+            return logger.warning("a snapshot of \(identity.group) was fetched and not kept: \(error)", [:])
         case .failure(let error):
             stop(GroupError(.stopped, "a snapshot of \(identity.group) could not be written: \(error)"))
         case .success:

@@ -74,9 +74,13 @@ extension DiskLog {
     // MARK: Snapshots
 
     func save(_ bytes: [UInt8], as name: SnapshotName) throws(LogError) {
-        try io { () throws(FileError) in
-            try SealedFile.snapshot(name).write(
-                bytes, to: name.fileName, in: snapshotDirectory, files: files)
+        let path = "\(snapshotDirectory)/\(name.fileName)"
+        do {
+            try SealedFile.snapshot(name).write(bytes, to: name.fileName, in: snapshotDirectory, files: files)
+        } catch {
+            // Nothing names it yet, so that nothing is lost; what is left of it takes space that others may use.
+            if error.isOutOfSpace { try? files.remove(path + SealedFile.temporarySuffix) }
+            throw .growing(error)
         }
         snapshots.insert(name)
     }

@@ -13,7 +13,9 @@ struct NodeStore: Sendable {
     static func open(_ configuration: NodeConfiguration, _ environment: NodeEnvironment) async throws -> NodeStore {
         let store: any LogStore
         if let directory = configuration.dataDirectory {
-            store = DiskLogStore(directory: directory, fileSystem: environment.fileSystem)
+            store = DiskLogStore(
+                directory: directory, fileSystem: environment.fileSystem,
+                segmentSizeLimit: environment.logSegmentSizeLimit)
         } else {
             store = MemoryLogStore()
             configuration.logger.warning("this node keeps its data in memory: what it holds is lost when it ends")
