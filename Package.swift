@@ -72,7 +72,8 @@ let package = Package(
         // MARK: Benchmarks: node processes seen from outside, and the core alone
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
-            name: "FlotillaBenchmarks", dependencies: ["FlotillaIO", "FlotillaRaft", "CAllocations"],
+            name: "FlotillaBenchmarks",
+            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "CAllocations"],
             path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations"], swiftSettings: settings),
 
         // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds

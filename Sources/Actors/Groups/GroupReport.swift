@@ -18,6 +18,8 @@ public struct GroupReport: Sendable {
     public var learners: [NodeID]
     /// Why the group stopped on this node; nil while it runs.
     public var stopReason: GroupError?
+    /// Why the group takes no proposals on this node for now; nil while it does.
+    public var proposalRefusal: GroupError?
     public var appliedEntries: UInt64
     public var pendingProposals: Int
     public var snapshotIndex: LogIndex
@@ -43,7 +45,8 @@ extension RaftGroup {
             replica: identity.replica, status: core.status, leader: core.status.leader.flatMap { routes[$0] },
             commitIndex: core.commitIndex, appliedIndex: core.appliedIndex, lastIndex: core.lastIndex,
             isQuiet: core.isQuiet, isRecovering: core.isRecovering, voters: nodes(configuration.voters),
-            learners: nodes(configuration.learners), stopReason: stopReason, appliedEntries: metrics.applied,
+            learners: nodes(configuration.learners), stopReason: stopReason,
+            proposalRefusal: proposalRefusal, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
             snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled)
     }

@@ -256,8 +256,8 @@ extension [UInt8] {
 extension LogError {
     /// What can be done about acknowledged data that is gone.
     private static let remedy =
-        "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster, "
-        + "empty the directory and add the node again"
+        "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster "
+        + "(flotilla node remove ID), empty the directory and start it with --join"
 
     static func damaged(_ path: String, at offset: UInt64, _ what: String) -> LogError {
         LogError(.damaged, "\(path) is damaged at byte \(offset): \(what). \(remedy)")
