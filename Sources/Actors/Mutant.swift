@@ -3,8 +3,6 @@ import FlotillaRaft
 /// Known bugs of what surrounds a Raft core: the log, its writer, groups, sessions, transport. See the core's list.
 enum Mutant: String {
     // MARK: Log
-    /// 29: a torn tail is not cut off before the log goes on
-    case keepsTornTail
     /// 29: entries that a write replaced come back after a restart
     case replayKeepsReplacedTail
     /// 30: a read that is confirmed while nothing is being applied is never answered
@@ -53,7 +51,9 @@ enum Mutant: String {
     case skipsDirectorySync
     /// 60: records of another segment, or of another place in it, are valid
     case checksumsWithoutPlace
-    /// 60: zeros at the end are damage
+    /// 60: what a file held before it became a segment again stands right behind the last batch
+    case leavesOldBytesBehindBatch
+    /// 60: the zeros behind the last batch are damage
     case zerosAreDamage
 
     // MARK: Liveness

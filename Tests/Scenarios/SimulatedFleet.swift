@@ -27,6 +27,9 @@ package final class SimulatedFleet: @unchecked Sendable {
         self.makeMachine = makeMachine
     }
 
+    /// Small, so that scenarios see segments change and come into use again.
+    private static let logSegmentSizeLimit: UInt64 = 256 << 10
+
     package func address(_ node: NodeID) -> String { "sim-\(node.rawValue):7000" }
 
     package func startAll() async throws {
@@ -47,7 +50,8 @@ package final class SimulatedFleet: @unchecked Sendable {
     private func start(_ node: NodeID, in process: SimulatedProcess) async throws {
         let loop = process.loop
         let logWorker = process.makeWorker()
-        let store = DiskLogStore(directory: "/data", fileSystem: process.fileSystem)
+        let store = DiskLogStore(
+            directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit)
         var recovered = try await call(logWorker, loop) { try store.open() }
         let snapshotStore = SnapshotStore(
             directory: "/data/snapshots", files: process.fileSystem,

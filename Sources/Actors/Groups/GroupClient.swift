@@ -22,6 +22,8 @@ public struct GroupError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Sendable {
         /// Too many requests wait already; try again later.
         case overloaded
+        /// The log's disk on this node is full. Nothing was done; other nodes may take it.
+        case diskFull
         /// The command is larger than a group takes.
         case tooLarge
         /// No answer within the time limit; the outcome is unknown.

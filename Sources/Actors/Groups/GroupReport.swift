@@ -20,6 +20,8 @@ public struct GroupReport: Sendable {
     public var learners: [NodeID]
     /// Why the group stopped on this node; nil while it runs.
     public var stopReason: GroupError?
+    /// Why the group takes no proposals on this node for now; nil while it does.
+    public var proposalRefusal: GroupError?
     public var appliedEntries: UInt64
     public var pendingProposals: Int
     public var snapshotIndex: LogIndex
@@ -50,7 +52,7 @@ extension RaftGroup {
             commitIndex: core.commitIndex, appliedIndex: core.appliedIndex, lastIndex: core.lastIndex,
             isQuiet: core.isQuiet, isRecovering: core.isRecovering, voters: nodes(configuration.voters),
             outgoingVoters: nodes(configuration.outgoingVoters), learners: nodes(configuration.learners),
-            stopReason: stopReason, appliedEntries: metrics.applied,
+            stopReason: stopReason, proposalRefusal: proposalRefusal, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
             snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
             snapshotChunksFetched: metrics.snapshotChunksFetched, lastSnapshot: metrics.lastSnapshot)

@@ -27,6 +27,8 @@ public actor GroupScheduler {
     /// Groups that a peer said it does not host, and until when nothing is sent to it for them.
     var backoffs: [UnknownGroupKey: UnknownGroupBackoff] = [:]
     var isFenced = false
+    /// Why no proposals are taken: the log's disk is full.
+    private var diskFull: GroupError?
     private var desiredNodes: [NodeID]?
     /// Called with every tick, on the loop.
     var onTick: (() -> Void)?
@@ -66,7 +68,9 @@ public actor GroupScheduler {
         groups[id] = group
         let epoch = transport?.assumeIsolated { $0.livenessEpoch } ?? 0
         let desired = desiredNodes
+        let refusal = diskFull
         group.assumeIsolated { group in
+            group.proposalRefusal = refusal
             group.desiredNodes = desired
             group.core.setLivenessEpoch(epoch)
         }
@@ -181,6 +185,10 @@ public actor GroupScheduler {
             if !needsMore { active[id] = nil }
         }
         onTick?()
+        if diskFull != nil {
+            logWriter.endStall()
+            startWriting()
+        }
         armTick()
     }
 
@@ -240,8 +248,13 @@ public actor GroupScheduler {
     }
 
     private func writeDidComplete(_ writes: [GroupOutput.Write], _ failure: LogError?) {
-        logWriter.didComplete()
+        if let failure, failure.code == .diskFull {
+            logWriter.didStall(writes)
+            return diskDidFill(failure)
+        }
+        logWriter.didComplete(writes)
         if let failure, !mutated(.ignoresFailedWrites) { return fence(failure) }
+        if diskFull != nil { diskHasRoom() }
         for write in writes {
             guard let group = groups[write.record.group] else { continue }
             let sends = group.assumeIsolated { $0.writeDidComplete(write) }
@@ -250,6 +263,23 @@ public actor GroupScheduler {
         }
         flushOutbox()
         startWriting()
+    }
+
+    /// What waits for the disk goes on waiting, and is tried again with every tick; reads and heartbeats need no disk.
+    private func diskDidFill(_ failure: LogError) {
+        guard diskFull == nil else { return }
+        logger.error("the log's disk is full; no proposals are taken until there is room", ["reason": failure.message])
+        setProposalRefusal(GroupError(.diskFull, failure.message))
+    }
+
+    private func diskHasRoom() {
+        logger.info("the log's disk has room again; proposals are taken")
+        setProposalRefusal(nil)
+    }
+
+    private func setProposalRefusal(_ refusal: GroupError?) {
+        diskFull = refusal
+        for group in groupsInOrder { group.assumeIsolated { $0.proposalRefusal = refusal } }
     }
 
     /// A failed write is never tried again: nobody knows what the disk holds now. The node takes no further part

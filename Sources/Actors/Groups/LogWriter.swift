@@ -9,6 +9,8 @@ struct LogWriter {
     let loop: any Loop
 
     private var filling: [GroupOutput.Write] = []
+    /// The disk had no room for what fills; it is tried again when that is asked for.
+    private(set) var isStalled = false
     private(set) var isWriting = false
     private(set) var batches: UInt64 = 0
     private(set) var entries: UInt64 = 0
@@ -29,15 +31,13 @@ struct LogWriter {
     mutating func startIfIdle(
         then completion: @escaping @Sendable ([GroupOutput.Write], LogError?) -> Void
     ) {
-        guard !isWriting, !filling.isEmpty else { return }
+        guard !isWriting, !isStalled, !filling.isEmpty else { return }
         isWriting = true
         var taken: [GroupOutput.Write] = []
         swap(&taken, &filling)
-        batches += 1
         var batch = LogBatch()
         batch.writes.reserveCapacity(taken.count)
         for write in taken {
-            entries += UInt64(write.record.entries.count)
             batch.writes.append(write.record)
         }
         let failure = Lock<LogError?>(nil)
@@ -52,8 +52,19 @@ struct LogWriter {
             then: { [taken] in completion(taken, failure.withLock { $0 }) }, on: loop)
     }
 
-    mutating func didComplete() {
+    mutating func didComplete(_ writes: [GroupOutput.Write]) {
         isWriting = false
+        batches += 1
+        for write in writes { entries += UInt64(write.record.entries.count) }
         if mutated(.dropsWritesThatFill) { filling = [] }
     }
+
+    /// The disk is full and nothing was written: these go first when it is tried again.
+    mutating func didStall(_ writes: [GroupOutput.Write]) {
+        isWriting = false
+        isStalled = true
+        filling = writes + filling
+    }
+
+    mutating func endStall() { isStalled = false }
 }

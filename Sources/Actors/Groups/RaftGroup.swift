@@ -39,6 +39,8 @@ public actor RaftGroup {
     nonisolated let wake: @Sendable () -> Void
     /// Set once: the group takes no further part on this node.
     private(set) var stopReason: GroupError?
+    /// Set by the scheduler while this node cannot write proposals down.
+    var proposalRefusal: GroupError?
     var snapshots: SnapshotState
     var leaderWatchers = LeaderWatchers()
     /// The level that the cluster agreed on; commands are proposed at it.

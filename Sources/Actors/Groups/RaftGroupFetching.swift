@@ -148,6 +148,10 @@ extension RaftGroup {
 
     private func stopFetching(_ error: LogError) {
         snapshots.fetch = nil
+        if error.code == .diskFull {
+            // The leader offers it again.
+            return logger.warning("a snapshot of \(identity.group) was fetched and not kept: \(error)", [:])
+        }
         stop(GroupError(.stopped, "a snapshot of \(identity.group) could not be written: \(error)"))
     }
 

@@ -63,6 +63,9 @@ extension RaftGroup {
         snapshots.isBeingTaken = false
         guard stopReason == nil else { return }
         switch outcome {
+        case .failure(let error) where error.code == .diskFull:
+            // Taken again when more has been applied.
+            return logger.warning("no snapshot of \(identity.group) was taken: \(error)", [:])
         case .failure(let error):
             stop(GroupError(.stopped, "a snapshot of \(identity.group) could not be written: \(error)"))
         case .success(let report):

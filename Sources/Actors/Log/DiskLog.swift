@@ -6,10 +6,14 @@ final class DiskLog {
     static let identityName = "identity"
     static let segmentDirectoryName = "log"
     static let bootName = "boot"
+    /// Large enough that the metadata of growth hardly counts, small enough to be written beside a batch.
+    static let growthMax: UInt64 = 1 << 20
 
     let files: any FileSystem
     let directory: String
     let segmentSizeLimit: UInt64
+    /// Files grow by multiples of this, in bytes.
+    let growth: UInt64
     let makeSegmentID: @Sendable () -> UInt64
     /// What the count of boots begins with.
     let firstBoot: UInt64
@@ -21,6 +25,8 @@ final class DiskLog {
     var segments: [LogSegment] = []
     /// The last segment's file; nil until there is one.
     var file: (any File)?
+    /// Files in `logDirectory` that wait to be a segment again.
+    var spares: [SpareFile] = []
     /// What the last segment's checkpoint and copies take, which does not count against the limit.
     var preludeEnd: UInt64 = 0
     var nextSequence: UInt64 = 1
@@ -35,6 +41,7 @@ final class DiskLog {
         self.directory = directory
         self.files = files
         self.segmentSizeLimit = segmentSizeLimit
+        growth = min(Self.growthMax, max(1, segmentSizeLimit / 16))
         self.makeSegmentID = makeSegmentID
         self.firstBoot = firstBoot
         lock = try DataDirectory.lock(directory, for: .log, files: files)
@@ -52,6 +59,7 @@ final class DiskLog {
         self.files = files
         self.lock = lock
         segmentSizeLimit = 0
+        growth = 1
         makeSegmentID = { preconditionFailure("a log that is only read begins no segment") }
         firstBoot = 1
     }
@@ -62,6 +70,11 @@ final class DiskLog {
     func io<R>(_ body: () throws(FileError) -> R) throws(LogError) -> R {
         do { return try body() } catch { throw .io(error) }
     }
+
+    /// The same for calls that take room on the disk and after whose failure everything is as it was.
+    func growing<R>(_ body: () throws(FileError) -> R) throws(LogError) -> R {
+        do { return try body() } catch { throw .growing(error) }
+    }
 }
 
 // MARK: Opening
@@ -70,6 +83,7 @@ extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
         let (recovery, boot, marker) = try read()
+        try findSpares()
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {
                 try files.remove("\(directory)/\(CleanMarker.fileName)")
@@ -110,17 +124,11 @@ extension DiskLog {
     private func repair(_ recovery: LogRecovery, wasClosed: Bool) throws(LogError) {
         guard let last = segments.last else { return }
         try io { () throws(FileError) in
-            if !wasClosed { try writeAgain(last) }
+            if !wasClosed { try writeAgain(last, asItIs: recovery.isAmbiguous) }
             if recovery.lacksSeal {
                 try seal(segments[segments.count - 2], sequence: nextSequence - 1)
             }
-            let file = try files.open(
-                "\(logDirectory)/\(LogFormat.segmentName(last.number))", create: false)
-            if recovery.tornBytes > 0, !recovery.isAmbiguous, !mutated(.keepsTornTail) {
-                try file.truncate(to: last.end)
-                try file.sync()
-            }
-            self.file = file
+            file = try files.open("\(logDirectory)/\(LogFormat.segmentName(last.number))", create: false)
             preludeEnd = UInt64(LogFormat.segmentHeaderBytes)
         }
         if recovery.isAmbiguous { try startSegment() }
@@ -128,11 +136,18 @@ extension DiskLog {
 
     /// What was read is what the system has in its cache. The process may have ended before its fsync, or after one that
     /// failed, and then the system takes for clean what no later fsync brings to the disk (Rebello et al., 2020): only
-    /// what is written anew and synced is known to be there. Damage goes along, until it is decided what it means.
-    private func writeAgain(_ segment: LogSegment) throws(FileError) {
+    /// what is written anew and synced is known to be there.
+    /// - Parameter asItIs: damage goes along, until it is decided what it means; otherwise zeros take its place.
+    private func writeAgain(_ segment: LogSegment, asItIs: Bool) throws(FileError) {
         let name = LogFormat.segmentName(segment.number)
-        let bytes = try files.readWhole("\(logDirectory)/\(name)")
+        var bytes = try files.readWhole("\(logDirectory)/\(name)")
+        if !asItIs {
+            bytes.removeSubrange(Int(segment.end)...)
+            let size = grown(toHold: segment.end + UInt64(LogFormat.reservedBytes))
+            bytes += [UInt8](repeating: 0, count: Int(size - segment.end))
+        }
         try files.writeWhole(bytes, to: name, in: logDirectory)
+        segments[segments.count - 1].fileBytes = UInt64(bytes.count)
     }
 
     /// Leaves the marker of a clean shutdown.

@@ -5,7 +5,8 @@ import FlotillaRaft
 ///
 /// Calls block and exclude each other; any thread may make them. After a write or an fsync has failed nobody knows what
 /// is on the disk (the kernel may have dropped the pages and call the next fsync a success), so nothing is retried:
-/// every later call throws `ioFailed`, and the log is verified when the node starts again.
+/// every later call throws `ioFailed`, and the log is verified when the node starts again. Room is made before a write
+/// begins, so a full disk is no such failure.
 public final class DiskLogStore: LogStore {
     /// A segment is left once it has grown by this many bytes.
     public static let defaultSegmentSizeLimit: UInt64 = 64 << 20
@@ -99,7 +100,7 @@ public final class DiskLogStore: LogStore {
             do throws(LogError) {
                 try body(log)
             } catch {
-                state = .failed(log, error)
+                if error.code != .diskFull { state = .failed(log, error) }
                 throw error
             }
         }

@@ -6,7 +6,8 @@ import FlotillaIO
 //   identity                    who this node is                      } one checksummed container each (SealedFile):
 //   boot                        how often the directory was opened    } written aside, synced, renamed, and the
 //   clean                       where the log ended at a clean close  } directory synced
-//   log/00000001.seg ...        segments, numbered without gaps; the oldest are deleted
+//   log/00000001.seg ...        segments, numbered without gaps; the oldest go, or become:
+//   log/00000001.free ...       files that wait to be a segment again; what they hold means nothing
 //   snapshots/                  SnapshotLayout.swift describes them
 //   *.tmp                       unfinished, removed at the next open
 //
@@ -17,12 +18,18 @@ import FlotillaIO
 //           previousEnd u64, firstSequence u64, 0 u32, checksum u32 of the 60 bytes before.
 //   A segment appears under its name (by rename) only once its header and its first batch, a checkpoint, are durable;
 //   so damage in them is never a torn write. `previousEnd` is where the batches of the segment before it end: what
-//   stands there after that offset was cut off.
+//   stands there after that offset was given up.
+//   Its file is longer than that: it was written ahead with zeros, or was a segment before, so that an fdatasync has no
+//   metadata to write. Behind the last batch stand at least 32 zeros, which are part of that batch's write, and then
+//   anything. The id is drawn anew for each use, and no record verifies under another one.
 //
-// BATCH = header of 28 bytes, heads, checksum u32, body, checksum u32. One write and one fdatasync.
+// BATCH = header of 28 bytes, heads, checksum u32, body, checksum u32, padding, end mark u32. One write and one
+// fdatasync.
 //   header: magic "FBAT", kind u32, sequence u64, bytes of the heads u32, bytes of the body u32, checksum u32.
 //   The header's checksum is seeded with the segment's id and the batch's offset, the heads' with the header's, and
 //   the body's with the heads': a record from another place or another life of the file does not verify.
+//   The end mark is the header's checksum again. It shares a sector of 512 bytes with the zeros behind it, so that both
+//   get to the disk or neither: for that there may be padding, of zeros, before it. Heads begin with a byte that is not zero, but for those of a seal.
 //   Sequence numbers rise by one from batch to batch, over all segments.
 //   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves.
 //   body: the entries, in the order of the heads; field 1 of a message, once for each.
@@ -35,29 +42,45 @@ import FlotillaIO
 //   no vote.
 //
 // WHAT THE END OF THE LOG MEANS. Only one write is ever outstanding, and it starts after the fsync of the one before.
-//  - Damage with anything of ours behind it was acknowledged: an error, nothing is cut.
-//  - A last batch that is shorter than its header says, or not even a whole header, is a write that never completed, so
-//    its fsync never returned: cut.
-//  - Zeros from the end of the last batch to the end of the file are the same: the file system made the file longer
-//    before it wrote the data, which it does not leave so after a completed fsync. (A disk that loses blocks could
-//    show the same; the clean marker catches that where there is one.)
-//  - A last batch of full length that does not verify is ambiguous: blocks of a write that never completed reached the
-//    disk out of order, or a batch that was acknowledged has rotted. If the clean marker covers it: an error. Else it
-//    is cut, and the groups that it may have touched are *recovering*. That is recorded at once, in the checkpoint of a
-//    new segment, so that a second crash does not forget it.
+//  - Whatever has a valid batch of this segment behind it was acknowledged: if it cannot be read, an error, and nothing
+//    is given up.
+//  - A header of zeros where a batch would begin is the end.
+//  - A batch that does not verify and has no end mark, or reaches behind the end of the file, is a write that never
+//    completed, so its fsync never returned. So is a header that does not verify with a zero behind it, where heads
+//    begin. Given up. (A disk that loses blocks could show the same; the clean marker catches that where there is one.)
+//  - A last batch with its end mark that does not verify is ambiguous: blocks of a write that never completed reached
+//    the disk out of order, or a batch that was acknowledged has rotted. If the clean marker covers it: an error. Else
+//    it is given up, and the groups that it may have touched are *recovering*. That is recorded at once, in the
+//    checkpoint of a new segment, so that a second crash does not forget it.
 //  - A log that ends before the place that the clean marker names: an error.
 
 enum LogFormat {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let segmentHeaderBytes = 64
     static let batchHeaderBytes = 28
     static let checksumBytes = 4
+    /// Zeros that are part of every write, behind its batch: what stood there before is not taken for a damaged header.
+    static let terminatorBytes = 32
+    static let sectorBytes = 512
+    /// At most.
+    static let sealBytes = batchHeaderBytes + 3 * checksumBytes + maximumPadding
+    /// Of an end mark and the zeros behind it.
+    static let maximumPadding = checksumBytes + terminatorBytes - 1
+    /// What is kept free behind a batch, so that a segment can be left when no more fits on the disk.
+    static let reservedBytes = sealBytes + terminatorBytes
     /// What one batch may hold; the callers' own limits are far below, and more is a broken precondition.
     static let maximumBatchBytes = 1 << 30
 
-    static func segmentName(_ number: UInt64) -> String {
+    static let spareSuffix = ".free"
+
+    static func segmentName(_ number: UInt64) -> String { digits(number) + ".seg" }
+
+    /// - Parameter number: of the segment that the file was.
+    static func spareName(_ number: UInt64) -> String { digits(number) + spareSuffix }
+
+    private static func digits(_ number: UInt64) -> String {
         let digits = String(number)
-        return String(repeating: "0", count: max(0, 8 - digits.count)) + digits + ".seg"
+        return String(repeating: "0", count: max(0, 8 - digits.count)) + digits
     }
 
     static func segmentNumber(_ name: String) -> UInt64? {
@@ -134,6 +157,8 @@ struct BatchHeader: Hashable {
         case seal = 4
     }
 
+    /// Where it stands in its segment.
+    var offset: Int
     /// A `Kind`, or one of a newer version.
     var kind: UInt32
     var sequence: UInt64
@@ -146,6 +171,7 @@ struct BatchHeader: Hashable {
         guard bytes.count - offset >= LogFormat.batchHeaderBytes,
             bytes.littleEndian32(at: offset) == Self.magic
         else { return nil }
+        self.offset = offset
         checksum = bytes.littleEndian32(at: offset + 24)
         let seed = Self.seed(segment: id, offset: UInt64(offset))
         guard checksum == CRC32C.checksum(bytes[offset..<offset + 24], seed: seed) else {
@@ -157,13 +183,20 @@ struct BatchHeader: Hashable {
         bodyBytes = Int(bytes.littleEndian32(at: offset + 20))
     }
 
-    /// The whole batch's size, header and checksums included.
+    /// The whole batch's size, header, checksums, padding and end mark included.
     var batchBytes: Int {
-        LogFormat.batchHeaderBytes + headsBytes + LogFormat.checksumBytes + bodyBytes
-            + LogFormat.checksumBytes
+        let size = LogFormat.batchHeaderBytes + headsBytes + bodyBytes + 2 * LogFormat.checksumBytes
+        return size + Self.padding(at: offset + size) + LogFormat.checksumBytes
     }
 
-    /// Appends a batch as it stands on disk.
+    /// What brings an end mark at this offset, and the zeros behind it, into one sector.
+    private static func padding(at offset: Int) -> Int {
+        let used = offset % LogFormat.sectorBytes
+        let room = LogFormat.sectorBytes - used
+        return room > LogFormat.maximumPadding ? 0 : room
+    }
+
+    /// Appends a batch as it stands on disk, and the zeros behind it.
     static func append(
         _ kind: Kind, sequence: UInt64, heads: [UInt8], body: [UInt8], segment id: UInt64,
         offset: UInt64,
@@ -174,7 +207,7 @@ struct BatchHeader: Hashable {
             "a batch of \(heads.count) + \(body.count) bytes; at most \(LogFormat.maximumBatchBytes) are written"
         )
         let start = bytes.count
-        bytes.reserveCapacity(start + LogFormat.batchHeaderBytes + heads.count + body.count + 8)
+        bytes.reserveCapacity(start + heads.count + body.count + 128)
         bytes.append(littleEndian: magic)
         bytes.append(littleEndian: kind.rawValue)
         bytes.append(littleEndian: sequence)
@@ -182,6 +215,7 @@ struct BatchHeader: Hashable {
         bytes.append(littleEndian: UInt32(body.count))
         var checksum = CRC32C.checksum(
             bytes[start..<bytes.count], seed: seed(segment: id, offset: offset))
+        let endMark = checksum
         bytes.append(littleEndian: checksum)
         bytes.append(contentsOf: heads)
         checksum = CRC32C.checksum(heads, seed: checksum)
@@ -189,6 +223,10 @@ struct BatchHeader: Hashable {
         bytes.append(contentsOf: body)
         checksum = CRC32C.checksum(body, seed: checksum)
         bytes.append(littleEndian: checksum)
+        let padding = padding(at: Int(offset) + bytes.count - start)
+        bytes.append(contentsOf: repeatElement(0, count: padding))
+        bytes.append(littleEndian: endMark)
+        bytes.append(contentsOf: repeatElement(0, count: LogFormat.terminatorBytes))
     }
 
     private static func seed(segment id: UInt64, offset: UInt64) -> UInt32 {
@@ -218,8 +256,8 @@ extension [UInt8] {
 extension LogError {
     /// What can be done about acknowledged data that is gone.
     static let remedy =
-        "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster, "
-        + "empty the directory and add the node again"
+        "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster "
+        + "(flotilla node remove ID), empty the directory and start it with --join"
 
     static func damaged(_ path: String, at offset: UInt64, _ what: String) -> LogError {
         LogError(.damaged, "\(path) is damaged at byte \(offset): \(what). \(remedy)")
@@ -230,4 +268,11 @@ extension LogError {
     }
 
     static func io(_ error: FileError) -> LogError { LogError(.ioFailed, error.description) }
+
+    /// A file could not be made or made longer.
+    static func growing(_ error: FileError) -> LogError {
+        guard error.isOutOfSpace else { return .io(error) }
+        return LogError(
+            .diskFull, "\(error): make room on that disk; the node goes on by itself as soon as there is some")
+    }
 }

@@ -133,6 +133,10 @@ extension LogHeads {
         }
     }
 
+    /// No fewer bytes than a write takes in the heads besides its snapshot, and an entry in the body besides its payload.
+    static let writeSizeBound = 192
+    static let entrySizeBound = 40
+
     /// Appends entries to a body.
     static func encode(_ entries: [Entry], into body: inout ProtobufWriter) {
         for entry in entries {

@@ -7,6 +7,8 @@ struct LogSegment: Hashable {
     var id: UInt64
     /// Where the next batch goes.
     var end: UInt64
+    /// How long the file is. Behind the zeros at `end` may stand what is left of its use as another segment.
+    var fileBytes: UInt64
 }
 
 /// Reads a log from its first segment to its last. It changes nothing on disk: the store acts on what it found.
@@ -19,9 +21,9 @@ struct LogRecovery {
     private(set) var table = LogTable(keepingEntries: true)
     private(set) var segments: [LogSegment] = []
     private(set) var nextSequence: UInt64 = 1
-    /// Bytes behind the end of the last segment, to be cut off.
+    /// What was given up at the end of the last segment, about.
     private(set) var tornBytes: UInt64 = 0
-    /// What is cut off may have been acknowledged. Some replicas are recovering, which must be recorded first.
+    /// What is given up may have been acknowledged. Some replicas are recovering, which must be recorded first.
     private(set) var isAmbiguous = false
     /// The process ended between creating the last segment and sealing the one before it.
     private(set) var lacksSeal = false
@@ -106,7 +108,7 @@ struct LogRecovery {
         }
         try readFirstBatch(&reader)
         // Nothing is written behind a segment's first batch before its predecessor is sealed.
-        guard !lacksSeal || (reader.remainingBytes == 0 && successor == nil) else {
+        guard !lacksSeal || (successor == nil && isAtEnd(reader)) else {
             throw .damaged(
                 self.path(header.number - 1), at: header.previousEnd,
                 "the segment's seal is missing")
@@ -147,53 +149,64 @@ struct LogRecovery {
                 reader.path, at: reader.offset,
                 "a batch reaches over byte \(end), where it should end")
         }
-        if case .seal = try sealStep(&reader), reader.remainingBytes == 0 {
-            lacksSeal = false
-        } else {
-            lacksSeal = true
-        }
-        segments.append(LogSegment(number: reader.header.number, id: reader.header.id, end: end))
+        lacksSeal = !hasSeal(reader)
+        append(reader.header, end: end, fileBytes: reader.fileBytes)
     }
 
-    /// What was cut off before the segment was left, or a torn seal, may stand where the seal belongs.
-    private func sealStep(_ reader: inout SegmentReader) throws(LogError) -> SegmentReader.Step {
-        do {
-            return try reader.next(sequence: nextSequence)
-        } catch {
-            return .torn
-        }
+    /// What was given up before the segment was left, or a torn seal, may stand where the seal belongs.
+    private func hasSeal(_ reader: SegmentReader) -> Bool {
+        var reader = reader
+        guard case .seal? = try? reader.next(sequence: nextSequence) else { return false }
+        return true
+    }
+
+    private func isAtEnd(_ reader: SegmentReader) -> Bool {
+        var reader = reader
+        guard case .end? = try? reader.next(sequence: nextSequence) else { return false }
+        return true
+    }
+
+    private mutating func append(_ header: SegmentHeader, end: UInt64, fileBytes: UInt64) {
+        segments.append(LogSegment(number: header.number, id: header.id, end: end, fileBytes: fileBytes))
     }
 
     private mutating func readTail(_ reader: inout SegmentReader) throws(LogError) {
         reading: while true {
             switch try reader.next(sequence: nextSequence) {
             case .batch(let batch): try apply(batch, of: reader)
-            case .end: break reading
+            case .end:
+                try refuseBatchBehind(reader, "zeros stand where a batch belongs")
+                break reading
             case .seal:
                 throw .missing(
                     path(reader.header.number + 1), "the segment before it says that it was written"
                 )
-            case .torn:
-                tornBytes = UInt64(reader.remainingBytes)
+            case .torn(let bytes):
+                try refuseBatchBehind(reader, "a batch is not complete")
+                tornBytes = UInt64(bytes)
                 break reading
             case .damaged(let damage):
                 try judge(damage, reader)
                 break reading
             }
         }
-        segments.append(
-            LogSegment(number: reader.header.number, id: reader.header.id, end: reader.offset))
+        append(reader.header, end: reader.offset, fileBytes: reader.fileBytes)
+    }
+
+    private func refuseBatchBehind(_ reader: SegmentReader, _ what: String) throws(LogError) {
+        guard reader.hasBatchBehind, !mutated(.cutsDamageInTheMiddle) else { return }
+        throw .damaged(reader.path, at: reader.offset, what + ", and later ones stand behind it")
     }
 
     /// Damage in what may be the last batch.
     private mutating func judge(_ damage: SegmentReader.Damage, _ reader: SegmentReader)
         throws(LogError)
     {
-        if reader.hasBatchBehind(damage), !mutated(.cutsDamageInTheMiddle) { throw damaged(reader, damage) }
+        if reader.hasBatchBehind, !mutated(.cutsDamageInTheMiddle) { throw damaged(reader, damage) }
         if marker?.covers(segment: reader.header.number, from: reader.offset) == true {
             throw damaged(reader, damage)
         }
-        tornBytes = UInt64(reader.remainingBytes)
+        tornBytes = UInt64(damage.header?.batchBytes ?? LogFormat.batchHeaderBytes)
         if mutated(.forgetsAmbiguousTail) { return }
         isAmbiguous = true
         // A copy stands for entries that are still where they were, or found missing at the end.
@@ -253,7 +266,7 @@ struct LogRecovery {
     }
 
     private func checkEnd() throws(LogError) {
-        let last = segments.last ?? LogSegment(number: 0, id: 0, end: 0)
+        let last = segments.last ?? LogSegment(number: 0, id: 0, end: 0, fileBytes: 0)
         if let marker, marker.covers(segment: last.number, from: last.end) {
             if marker.segment > last.number {
                 throw .missing(path(last.number + 1), "the log was longer when it was closed")

@@ -10,7 +10,8 @@ public protocol LogStore: AnyObject, Sendable {
     func persistIdentity(_ identity: NodeIdentity) throws(LogError)
 
     /// Writes everything in `batch` with one write and one fsync. Durable on return, and then only.
-    /// After an error nothing more may be written: the node fences its groups.
+    /// After `diskFull` nothing has changed: it may be tried again. After any other error nothing more may be written:
+    /// the node fences its groups.
     func write(_ batch: LogBatch) throws(LogError)
 
     /// Leaves the marker of a clean shutdown and releases the directory. Nothing may be written afterwards.
@@ -128,6 +129,8 @@ public struct RecoveredLog: Sendable {
 /// Why the log cannot be used, and what to do.
 public struct LogError: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Code: String, Sendable {
+        /// There is no room for a write. Nothing has changed, and the write can be made again.
+        case diskFull
         case inUse, ioFailed, damaged, unknownVersion, missing, closed, otherFormat, moved,
             notEmpty, recovering
     }

@@ -68,7 +68,12 @@ extension FileSystem {
         try file.truncate(to: 0)
         try file.write(bytes, at: 0)
         try file.sync()
-        try rename(temporary, to: path)
+        try rename(temporary, to: name, in: directory)
+    }
+
+    /// Gives a file that is synced its name, durably.
+    func rename(_ path: String, to name: String, in directory: String) throws(FileError) {
+        try rename(path, to: "\(directory)/\(name)")
         if !mutated(.skipsDirectorySync) { try syncDirectory(directory) }
     }
 

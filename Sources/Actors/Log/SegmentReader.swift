@@ -13,9 +13,10 @@ struct SegmentReader {
         case batch(Batch)
         /// The segment's last record: its successor exists.
         case seal
+        /// Nothing was begun here.
         case end
-        /// The rest is too short for what it begins, or nothing but zeros: a write that never completed.
-        case torn
+        /// A write of about so many bytes that never completed.
+        case torn(bytes: Int)
         case damaged(Damage)
     }
 
@@ -41,15 +42,11 @@ struct SegmentReader {
 
     var offset: UInt64 { UInt64(position) }
     var remainingBytes: Int { bytes.count - position }
+    var fileBytes: UInt64 { UInt64(bytes.count) }
 
     /// Reads on. The position moves only over a batch and over a seal.
     mutating func next(sequence: UInt64) throws(LogError) -> Step {
-        if remainingBytes == 0 { return .end }
-        guard remainingBytes >= LogFormat.batchHeaderBytes else { return .torn }
-        guard let head = BatchHeader(bytes, at: position, segment: header.id) else {
-            if bytes[position...].allSatisfy({ $0 == 0 }), !mutated(.zerosAreDamage) { return .torn }
-            return .damaged(Damage(what: "a batch's header does not match its checksum"))
-        }
+        guard let head = BatchHeader(bytes, at: position, segment: header.id) else { return stepWithoutHeader }
         guard let kind = BatchHeader.Kind(rawValue: head.kind) else {
             throw LogError(
                 .unknownVersion,
@@ -60,8 +57,16 @@ struct SegmentReader {
             throw .damaged(
                 path, at: offset, "batch \(head.sequence) stands where batch \(sequence) belongs")
         }
-        guard head.batchBytes <= remainingBytes else { return .torn }
+        guard head.batchBytes <= remainingBytes else { return .torn(bytes: remainingBytes) }
         return verify(head, kind)
+    }
+
+    /// The bytes behind the end of the file count as zeros.
+    private var stepWithoutHeader: Step {
+        let end = min(bytes.count, position + LogFormat.batchHeaderBytes)
+        if bytes[position..<end].allSatisfy({ $0 == 0 }), !mutated(.zerosAreDamage) { return .end }
+        guard end < bytes.count, bytes[end] != 0 else { return .torn(bytes: end - position) }
+        return .damaged(Damage(what: "a batch's header does not match its checksum"))
     }
 
     private mutating func verify(_ head: BatchHeader, _ kind: BatchHeader.Kind) -> Step {
@@ -72,18 +77,12 @@ struct SegmentReader {
         let headsChecksum = CRC32C.checksum(bytes[headsStart..<headsEnd], seed: head.checksum)
         let heads = Array(bytes[headsStart..<headsEnd])
         guard bytes.littleEndian32(at: headsEnd) == headsChecksum else {
-            return .damaged(
-                Damage(
-                    what: "a batch's heads do not match their checksum", header: head, heads: heads)
-            )
+            return failure(of: head, "a batch's heads do not match their checksum", heads: heads)
         }
         let bodyChecksum = CRC32C.checksum(bytes[bodyStart..<bodyEnd], seed: headsChecksum)
         guard bytes.littleEndian32(at: bodyEnd) == bodyChecksum else {
-            return .damaged(
-                Damage(
-                    what: "a batch's entries do not match their checksum", header: head,
-                    heads: heads,
-                    headsVerify: true))
+            return failure(
+                of: head, "a batch's entries do not match their checksum", heads: heads, headsVerify: true)
         }
         let batch = Batch(
             kind: kind, offset: offset, heads: heads, body: Array(bytes[bodyStart..<bodyEnd]))
@@ -91,19 +90,20 @@ struct SegmentReader {
         return kind == .seal ? .seal : .batch(batch)
     }
 
-    /// Whether a write came after the one at the position: then that one had been acknowledged.
-    func hasBatchBehind(_ damage: Damage) -> Bool {
-        if let header = damage.header { return header.batchBytes < remainingBytes }
-        let magic = UInt8(truncatingIfNeeded: BatchHeader.magic)
-        let last = bytes.count - LogFormat.batchHeaderBytes
+    private func failure(
+        of head: BatchHeader, _ what: String, heads: [UInt8], headsVerify: Bool = false
+    ) -> Step {
+        let endMark = bytes.littleEndian32(at: position + head.batchBytes - LogFormat.checksumBytes)
+        guard endMark == head.checksum else { return .torn(bytes: head.batchBytes) }
+        return .damaged(Damage(what: what, header: head, heads: heads, headsVerify: headsVerify))
+    }
+
+    /// Whether a write came after what stands at the position: then that had been acknowledged.
+    var hasBatchBehind: Bool {
         var candidate = position + 1
-        while candidate <= last {
-            if bytes[candidate] == magic,
-                BatchHeader(bytes, at: candidate, segment: header.id) != nil
-            {
-                return true
-            }
-            candidate += 1
+        while let found = bytes.firstOffset(of: BatchHeader.magic, from: candidate) {
+            if BatchHeader(bytes, at: found, segment: header.id) != nil { return true }
+            candidate = found + 1
         }
         return false
     }

@@ -96,7 +96,7 @@ extension SnapshotStore {
             try part.write(piece.bytes, number: number, checksum: piece.checksum)
         }
         parts[id.group] = part
-        do { try result.get() } catch { throw .io(error) }
+        do { try result.get() } catch { throw .growing(error) }
         return true
     }
 

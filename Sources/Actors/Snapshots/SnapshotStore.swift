@@ -113,32 +113,38 @@ public actor SnapshotStore {
         var compressionTime = Duration.zero
         var end: UInt64 = 0
         let temporary = path(id) + Self.temporarySuffix
-        try io { () throws(FileError) in
-            let file = try files.open(mutated(.writesFilesInPlace) ? path(id) : temporary, create: true)
-            try file.truncate(to: 0)
-            try file.write(header.encoded, at: 0)
-            var records: [SnapshotRecord] = []
-            end = UInt64(SnapshotHeader.bytes)
-            for number in 0..<header.chunkCount {
-                let chunk = Array(bytes[header.range(of: number)])
-                let began = executor.loop.now
-                let compressed = options.isCompressed ? Zstandard.compress(chunk) : nil
-                compressionTime += began.duration(to: executor.loop.now)
-                let record = SnapshotRecord(
-                    offset: end, storedBytes: compressed?.count ?? chunk.count,
-                    encoding: compressed == nil ? .plain : .zstd, checksum: header.checksum(ofChunk: number, chunk))
-                try file.write(record.header + (compressed ?? chunk), at: end)
-                // A large state all at once would hold up the log's own writes.
-                if number % Self.chunksPerSync == Self.chunksPerSync - 1 { try file.sync() }
-                end = record.end
-                records.append(record)
+        do {
+            try io { () throws(FileError) in
+                let file = try files.open(mutated(.writesFilesInPlace) ? path(id) : temporary, create: true)
+                try file.truncate(to: 0)
+                try file.write(header.encoded, at: 0)
+                var records: [SnapshotRecord] = []
+                end = UInt64(SnapshotHeader.bytes)
+                for number in 0..<header.chunkCount {
+                    let chunk = Array(bytes[header.range(of: number)])
+                    let began = executor.loop.now
+                    let compressed = options.isCompressed ? Zstandard.compress(chunk) : nil
+                    compressionTime += began.duration(to: executor.loop.now)
+                    let record = SnapshotRecord(
+                        offset: end, storedBytes: compressed?.count ?? chunk.count,
+                        encoding: compressed == nil ? .plain : .zstd, checksum: header.checksum(ofChunk: number, chunk))
+                    try file.write(record.header + (compressed ?? chunk), at: end)
+                    // A large state all at once would hold up the log's own writes.
+                    if number % Self.chunksPerSync == Self.chunksPerSync - 1 { try file.sync() }
+                    end = record.end
+                    records.append(record)
+                }
+                let footer = SnapshotFooter.encode(records)
+                try file.write(footer, at: end)
+                end += UInt64(footer.count)
+                try file.sync()
+                if !mutated(.writesFilesInPlace) { try files.rename(temporary, to: path(id)) }
+                if !mutated(.skipsDirectorySync) { try files.syncDirectory(directory) }
             }
-            let footer = SnapshotFooter.encode(records)
-            try file.write(footer, at: end)
-            end += UInt64(footer.count)
-            try file.sync()
-            if !mutated(.writesFilesInPlace) { try files.rename(temporary, to: path(id)) }
-            if !mutated(.skipsDirectorySync) { try files.syncDirectory(directory) }
+        } catch {
+            // Nothing names it yet, so that nothing is lost; what is left of it takes space that others may use.
+            if error.code == .diskFull { try? files.remove(temporary) }
+            throw error
         }
         readers[id] = nil
         complete.insert(id)
@@ -225,7 +231,7 @@ public actor SnapshotStore {
 
     /// Runs file calls and names their failure as the store's.
     func io<R>(_ body: () throws(FileError) -> R) throws(LogError) -> R {
-        do { return try body() } catch { throw .io(error) }
+        do { return try body() } catch { throw .growing(error) }
     }
 }
 

@@ -89,6 +89,8 @@ public struct PosixFileSystem: FileSystem {
 extension FileError {
     /// `FileSystem.lock` failed because another process, or another object in this one, holds the lock.
     public var isLockConflict: Bool { errno == EWOULDBLOCK }
+    /// A file could not grow: the disk is full, or what the node may use of it.
+    public var isOutOfSpace: Bool { errno == ENOSPC || errno == EDQUOT }
 }
 
 /// An open file descriptor. Immutable, and the calls on it are the kernel's: any thread.

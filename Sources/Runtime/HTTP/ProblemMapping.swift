@@ -26,6 +26,7 @@ extension Problem {
         case .unknownWorkflow: self = .unprocessable(error.message)
         case .inputTooLarge, .resultTooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")
+        case .diskFull: self = .unavailable("this node's disk is full, ask another node: \(error.message)")
         case .timedOut, .unavailable:
             self = .unavailable(
                 "\(error.message). Whether it was done is unknown; the same request with the same id may be sent "
@@ -41,6 +42,7 @@ extension Problem {
         switch error.code {
         case .tooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")
+        case .diskFull: self = .unavailable("this node's disk is full, ask another node: \(error.message)")
         case .timedOut:
             self = .unavailable(
                 "no majority answered in time, so that nobody knows whether it was done: \(error.message). "

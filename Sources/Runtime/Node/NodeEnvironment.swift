@@ -9,6 +9,8 @@ public struct NodeEnvironment: Sendable {
     public var fileSystem: any FileSystem
     /// Runs the log's writes, and nothing else.
     public var logWorker: any Worker
+    /// In bytes; a segment of the log is left once it has grown by so much.
+    package var logSegmentSizeLimit = DiskLogStore.defaultSegmentSizeLimit
     /// Runs snapshots and other blocking work.
     public var bulkWorker: any Worker
     /// Where this node's randomness begins.

@@ -165,6 +165,9 @@ extension GroupReport {
     fileprivate var warnings: [String] {
         var warnings: [String] = []
         if let stopReason { warnings.append("\(group) has stopped on this node: \(stopReason.message)") }
+        if let proposalRefusal {
+            warnings.append("\(group) takes no commands on this node: \(proposalRefusal.message)")
+        }
         if isRecovering { warnings.append("\(group) recovers from damage at the end of its log") }
         if voters.count == 2 { warnings.append("\(group) has two voters: it tolerates no failure") }
         return warnings

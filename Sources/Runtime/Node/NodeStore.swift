@@ -23,7 +23,8 @@ struct NodeStore: Sendable {
                 throw NodeError(
                     .invalidConfiguration, "RocksDB cannot be simulated: it reaches the machine's own disk by itself")
             }
-            store = format.store(in: directory, files: environment.fileSystem)
+            store = format.store(
+                in: directory, files: environment.fileSystem, segmentSizeLimit: environment.logSegmentSizeLimit)
             place = (DataDirectory.snapshotDirectory(of: directory), environment.fileSystem)
         } else {
             store = MemoryLogStore()

@@ -23,6 +23,8 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// No node ever registered this type and version.
         case unknownWorkflow
         case notFound
+        /// The disk of the node that was asked is full; nothing was done, and another node may do it.
+        case diskFull
         /// The run failed; `failure` says why.
         case failed
         /// The time to wait is over; the run goes on.

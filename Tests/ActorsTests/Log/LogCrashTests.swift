@@ -8,34 +8,63 @@ import Testing
 @Suite struct LogCrashTests {
     private static let directory = "/data"
 
-    private func store(on files: PowerLossFileSystem, limit: UInt64 = 64 << 20) -> DiskLogStore {
-        DiskLogStore(directory: Self.directory, fileSystem: files, segmentSizeLimit: limit) {
-            0x5EED
+    private func store(on files: PowerLossFileSystem, limit: UInt64 = 4096) -> DiskLogStore {
+        DiskLogStore(directory: Self.directory, fileSystem: files, segmentSizeLimit: limit)
+    }
+
+    /// A log that was not closed, before and after its last write.
+    private struct Sample {
+        var before: [String: [UInt8]]
+        var after: [String: [UInt8]]
+        /// Of the segment that the write went to.
+        var path: String
+        /// Where the write stands, without the zeros behind it.
+        var batch: Range<Int>
+
+        init(last: LogBatch, inReusedFile isReused: Bool = false) throws {
+            let files = PowerLossFileSystem()
+            let store = DiskLogStore(directory: directory, fileSystem: files, segmentSizeLimit: 4096)
+            _ = try store.open()
+            try store.persistIdentity(sampleIdentity)
+            if isReused { try reuseFile(store) }
+            try store.write(
+                LogBatch(
+                    .of(
+                        1, create: 1, hardState: HardState(term: Term(1), vote: ReplicaID(1)),
+                        sampleEntries(1...3)),
+                    .of(2, create: 2, sampleEntries(1...2))))
+            try store.write(
+                LogBatch(
+                    .of(
+                        2, hardState: HardState(term: Term(2), commit: LogIndex(1)),
+                        sampleEntries(3...4))))
+            before = files.contents
+            try store.write(last)
+            after = files.contents
+            let old = try lastSegment(before)
+            path = "\(directory)/log/\(LogFormat.segmentName(old.number))"
+            batch = Int(old.end)..<Int(try lastSegment(after).end)
+            let behind = batch.upperBound + LogFormat.terminatorBytes
+            #expect(after[path]![behind...].contains { $0 != 0 } == isReused)
         }
     }
 
-    /// A log of a few batches that was not closed.
-    private func sampleLog(last: LogBatch) throws -> (
-        before: PowerLossFileSystem, after: PowerLossFileSystem
-    ) {
-        let files = PowerLossFileSystem()
-        let store = store(on: files)
-        _ = try store.open()
-        try store.persistIdentity(sampleIdentity)
-        try store.write(
-            LogBatch(
-                .of(
-                    1, create: 1, hardState: HardState(term: Term(1), vote: ReplicaID(1)),
-                    sampleEntries(1...3)),
-                .of(2, create: 2, sampleEntries(1...2))))
-        try store.write(
-            LogBatch(
-                .of(
-                    2, hardState: HardState(term: Term(2), commit: LogIndex(1)),
-                    sampleEntries(3...4))))
-        let before = PowerLossFileSystem(files.contents)
-        try store.write(last)
-        return (before, PowerLossFileSystem(files.contents))
+    /// Fills segments and gives them up, until the log goes on in a file that was one of them.
+    private static func reuseFile(_ store: DiskLogStore) throws {
+        try store.write(LogBatch(.of(99, create: 1)))
+        for index: UInt64 in 1...200 { try store.write(LogBatch(.of(99, [sampleEntry(index, "of an earlier life")]))) }
+        try store.write(LogBatch(.of(99, snapshot: sampleSnapshot(200))))
+        let rest = String(repeating: "r", count: 4096)
+        try store.write(LogBatch(.of(99, [sampleEntry(201, rest)])))
+        try store.write(LogBatch(.of(99, snapshot: sampleSnapshot(201), isRemoved: true)))
+    }
+
+    private static func lastSegment(_ contents: [String: [UInt8]]) throws -> LogSegment {
+        var recovery = LogRecovery(
+            files: PowerLossFileSystem(contents), directory: directory + "/log", instance: sampleIdentity.instance,
+            marker: nil)
+        try recovery.run()
+        return try #require(recovery.segments.last)
     }
 
     private var lastBatch: LogBatch {
@@ -47,44 +76,72 @@ import Testing
             .of(2, hardState: HardState(term: Term(3))))
     }
 
-    private static let segmentPath = directory + "/log/00000001.seg"
-
-    @Test("a crash at every byte of the last write leaves exactly what was before it")
-    func tornWrite() throws {
-        let (before, after) = try sampleLog(last: lastBatch)
-        let expected = Holdings(try store(on: before).open())
-        let complete = Holdings(try store(on: PowerLossFileSystem(after.contents)).open())
+    @Test(
+        "a crash at every byte of the last write leaves what was before it, in a new file and in one that is used again",
+        arguments: [false, true])
+    func tornWrite(inReusedFile isReused: Bool) throws {
+        let sample = try Sample(last: lastBatch, inReusedFile: isReused)
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
+        let complete = Holdings(try store(on: PowerLossFileSystem(sample.after)).open())
         #expect(expected != complete)
-        let start = before.contents[Self.segmentPath]!.count
-        let full = after.contents[Self.segmentPath]!
-        for length in start..<full.count {
-            var contents = after.contents
-            contents[Self.segmentPath] = Array(full[..<length])
+        var torn = 0
+        let end = sample.batch.upperBound
+        let positions = sample.batch.lowerBound...end + LogFormat.terminatorBytes
+        for cut in positions {
+            var contents = sample.after
+            contents[sample.path] = Array(sample.after[sample.path]![..<cut] + sample.before[sample.path]![cut...])
             let files = PowerLossFileSystem(contents)
             let reopened = store(on: files)
             let log = try reopened.open()
-            #expect(Holdings(log) == expected, "cut to \(length) bytes")
-            #expect(log.tornBytes == UInt64(length - start))
-            #expect(files.contents[Self.segmentPath]!.count == start)
+            var found = Holdings(log)
+            // A byte may have been there before.
+            let bytes = end - LogFormat.checksumBytes
+            let isComplete = contents[sample.path]![..<bytes] == sample.after[sample.path]![..<bytes]
+            if isReused, isComplete, cut < end + LogFormat.batchHeaderBytes {
+                // What is left of the file's earlier use looks like a damaged header. No sector is torn there.
+                for group in found.groups.indices { found.groups[group].recoveringUntil = nil }
+            } else {
+                #expect((log.tornBytes > 0) == (cut > sample.batch.lowerBound && !isComplete), "cut at byte \(cut)")
+            }
+            #expect(found == (isComplete ? complete : expected), "cut at byte \(cut)")
+            if log.tornBytes > 0 { torn += 1 }
             // The log goes on behind the cut.
-            try reopened.write(LogBatch(.of(1, sampleEntries(4...4))))
+            let next = isComplete ? sampleEntries(7...7, term: 2) : sampleEntries(4...4)
+            try reopened.write(LogBatch(.of(1, next)))
             files.losePower()
-            let next = try store(on: files).open()
-            #expect(next.groups[0].entries == sampleEntries(1...4))
-            #expect(next.tornBytes == 0 && next.bootCounter == log.bootCounter + 1)
+            let last = try store(on: files).open()
+            #expect(last.groups[0].entries == log.groups[0].entries + next)
+            #expect(last.tornBytes == 0 && last.bootCounter == log.bootCounter + 1)
+        }
+        print("torn write, reused file \(isReused): \(positions.count) of \(positions.count) positions, \(torn) torn")
+    }
+
+    @Test("the end mark of a batch and the zeros behind it share a sector, wherever the batch ends")
+    func sectors() throws {
+        for size in 0...2 * LogFormat.sectorBytes {
+            var bytes = [UInt8](repeating: 1, count: 64)
+            let body = [UInt8](repeating: 2, count: size)
+            BatchHeader.append(.writes, sequence: 1, heads: [1], body: body, segment: 7, offset: 64, to: &bytes)
+            let header = try #require(BatchHeader(bytes, at: 64, segment: 7))
+            #expect(64 + header.batchBytes + LogFormat.terminatorBytes == bytes.count)
+            let endMark = 64 + header.batchBytes - LogFormat.checksumBytes
+            #expect(endMark / LogFormat.sectorBytes == (bytes.count - 1) / LogFormat.sectorBytes, "\(size) bytes")
+            #expect(bytes.littleEndian32(at: endMark) == header.checksum)
         }
     }
 
-    @Test("zeros at the end are a write that never completed")
-    func zeroTail() throws {
-        let (before, _) = try sampleLog(last: lastBatch)
-        let expected = Holdings(try store(on: PowerLossFileSystem(before.contents)).open())
-        for count in [1, 27, 28, 512, 10_000] {
-            var contents = before.contents
-            contents[Self.segmentPath]! += Array(repeating: 0, count: count)
-            let log = try store(on: PowerLossFileSystem(contents)).open()
+    @Test("a file that became longer and is not yet, or only zeros, ends the log where its last batch does")
+    func lostGrowth() throws {
+        let sample = try Sample(last: lastBatch)
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
+        let end = sample.batch.lowerBound
+        for count in [0, 1, 27, 28, 29, 512, 10_000] {
+            var contents = sample.before
+            contents[sample.path] = sample.before[sample.path]![..<end] + Array(repeating: 0, count: count)
+            let files = PowerLossFileSystem(contents)
+            let log = try store(on: files).open()
             #expect(Holdings(log) == expected, "\(count) zeros")
-            #expect(log.tornBytes == UInt64(count))
+            #expect(log.tornBytes == 0)
         }
     }
 
@@ -92,10 +149,11 @@ import Testing
         "a last batch of full length with zeros in its entries leaves its groups recovering, with their votes"
     )
     func ambiguousEntries() throws {
-        let (_, after) = try sampleLog(last: lastBatch)
-        var contents = after.contents
-        let count = contents[Self.segmentPath]!.count
-        for offset in (count - 20)..<count { contents[Self.segmentPath]![offset] = 0 }
+        let sample = try Sample(last: lastBatch)
+        var contents = sample.after
+        for offset in (sample.batch.upperBound - 20)..<(sample.batch.upperBound - LogFormat.checksumBytes) {
+            contents[sample.path]![offset] = 0
+        }
         let files = PowerLossFileSystem(contents)
         var holdings: [Holdings] = []
         // The second time nothing is damaged any more, and it is still known.
@@ -118,12 +176,11 @@ import Testing
         "a last batch whose header or heads are damaged leaves every group recovering, through further crashes"
     )
     func ambiguousHeader() throws {
-        let (before, after) = try sampleLog(last: lastBatch)
-        let start = before.contents[Self.segmentPath]!.count
-        let expected = Holdings(try store(on: before).open())
+        let sample = try Sample(last: lastBatch)
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
         for offset in [0, 4, 8, 16, 20, 24, 28, 40] {
-            var contents = after.contents
-            contents[Self.segmentPath]![start + offset] ^= 0x40
+            var contents = sample.after
+            contents[sample.path]![sample.batch.lowerBound + offset] ^= 0x40
             let files = PowerLossFileSystem(contents)
             for _ in 0..<2 {
                 let log = Holdings(try store(on: files).open())
@@ -141,10 +198,9 @@ import Testing
 
     @Test("a replica stops recovering when a leader has brought it past the claimed end")
     func recovered() throws {
-        let (_, after) = try sampleLog(last: lastBatch)
-        var contents = after.contents
-        let count = contents[Self.segmentPath]!.count
-        contents[Self.segmentPath]![count - 1] ^= 1
+        let sample = try Sample(last: lastBatch)
+        var contents = sample.after
+        contents[sample.path]![sample.batch.upperBound - 5] ^= 1
         let files = PowerLossFileSystem(contents)
         let first = store(on: files)
         #expect(try first.open().groups[0].recoveringUntil == LogIndex(6))
@@ -168,12 +224,17 @@ import Testing
         try first.close()
         files.losePower()
         let closed = files.contents
-        let full = closed[Self.segmentPath]!
-        let log = try store(on: PowerLossFileSystem(closed)).open()
-        #expect(log.groups[0].entries == sampleEntries(1...5))
+        let last = try Self.lastSegment(closed)
+        let path = "/data/log/\(LogFormat.segmentName(last.number))"
+        let full = closed[path]!
         for length in 0..<full.count {
             var contents = closed
-            contents[Self.segmentPath] = Array(full[..<length])
+            contents[path] = Array(full[..<length])
+            guard length < Int(last.end) else {
+                let log = try store(on: PowerLossFileSystem(contents)).open()
+                #expect(log.groups[0].entries == sampleEntries(1...5))
+                continue
+            }
             let error = try #require(throws: LogError.self) {
                 try store(on: PowerLossFileSystem(contents)).open()
             }
@@ -195,7 +256,8 @@ import Testing
         try first.write(LogBatch(.of(17, create: 1, sampleEntries(1...3))))
         try first.close()
         var contents = files.contents
-        contents[Self.segmentPath]![contents[Self.segmentPath]!.count - 6] ^= 1
+        let end = try Self.lastSegment(contents).end
+        contents["/data/log/00000001.seg"]![Int(end) - 6] ^= 1
         let error = try #require(throws: LogError.self) {
             try store(on: PowerLossFileSystem(contents)).open()
         }
@@ -204,70 +266,5 @@ import Testing
         _ = try store(on: files).open()
         files.losePower()
         #expect(files.contents["/data/clean"] == nil)
-    }
-
-    @Test("flipping any byte of a closed directory is an error, or changes nothing")
-    func flipsAfterClose() throws {
-        let files = PowerLossFileSystem()
-        let first = store(on: files, limit: 300)
-        _ = try first.open()
-        try first.persistIdentity(sampleIdentity)
-        try fill(first)
-        try first.close()
-        let closed = files.contents
-        #expect(closed.keys.filter { $0.hasSuffix(".seg") }.count > 1)
-        for (path, bytes) in closed.sorted(by: { $0.key < $1.key }) {
-            for offset in bytes.indices {
-                var contents = closed
-                contents[path]![offset] ^= UInt8(1 << (offset % 8))
-                let damaged = store(on: PowerLossFileSystem(contents), limit: 300)
-                let error = #expect(throws: LogError.self, "\(path) byte \(offset)") {
-                    _ = try damaged.open()
-                }
-                #expect(
-                    error.map { [.damaged, .unknownVersion, .missing].contains($0.code) } == true)
-            }
-        }
-    }
-
-    @Test(
-        "flipping any byte of a log that was not closed is an error, or leaves a prefix that is known to be one"
-    )
-    func flipsAfterCrash() throws {
-        let files = PowerLossFileSystem()
-        let first = store(on: files, limit: 300)
-        _ = try first.open()
-        try first.persistIdentity(sampleIdentity)
-        try fill(first)
-        let crashed = files.contents
-        let whole = Holdings(try store(on: PowerLossFileSystem(crashed)).open())
-        var recovering = 0
-        for (path, bytes) in crashed.sorted(by: { $0.key < $1.key }) where path.hasSuffix(".seg") {
-            for offset in bytes.indices {
-                var contents = crashed
-                contents[path]![offset] ^= UInt8(1 << (offset % 8))
-                guard let log = try? store(on: PowerLossFileSystem(contents), limit: 300).open()
-                else { continue }
-                let found = Holdings(log)
-                recovering += 1
-                #expect(found.groups.count == whole.groups.count, "\(path) byte \(offset)")
-                for (group, complete) in zip(found.groups, whole.groups) where group != complete {
-                    #expect(group.recoveringUntil != nil, "\(path) byte \(offset): \(group)")
-                    #expect(complete.entries.starts(with: group.entries), "\(path) byte \(offset)")
-                }
-            }
-        }
-        #expect(recovering > 0)
-    }
-
-    private func fill(_ store: DiskLogStore) throws {
-        try store.write(
-            LogBatch(.of(1, create: 1, hardState: HardState(term: Term(1)), sampleEntries(1...4))))
-        try store.write(
-            LogBatch(.of(1, snapshot: sampleSnapshot(2)), .of(2, create: 1, sampleEntries(1...8))))
-        try store.write(
-            LogBatch(.of(2, hardState: HardState(term: Term(3)), sampleEntries(9...16))))
-        try store.write(
-            LogBatch(.of(1, sampleEntries(5...6, term: 2)), .of(2, sampleEntries(17...18))))
     }
 }

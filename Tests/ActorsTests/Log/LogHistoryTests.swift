@@ -121,7 +121,7 @@ import Testing
     }
 
     private func store(on files: PowerLossFileSystem, limit: UInt64) -> DiskLogStore {
-        DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit) { 0x5EED }
+        DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit)
     }
 
     @Test(
@@ -191,7 +191,7 @@ import Testing
             files.losePower(unsynced: unsynced)
             let second = store(on: files, limit: 250)
             let log = try second.open()
-            if unsynced.isAmbiguous, log.groups.contains(where: { $0.recoveringUntil != nil }) {
+            if unsynced.mayBeAmbiguous, log.groups.contains(where: { $0.recoveringUntil != nil }) {
                 recovering += 1
                 expectPrefixes(Holdings(log), of: allowed, note)
             } else {
@@ -206,7 +206,7 @@ import Testing
             #expect(last.groups.dropLast().map(\.entries) == log.groups.map(\.entries), note)
         }
         #expect(crashes > 100)
-        #expect((recovering > 0) == unsynced.isAmbiguous, "FLOTILLA_SEED=\(seed)")
+        if unsynced == .middleLost { #expect(recovering > 0, "FLOTILLA_SEED=\(seed)") }
     }
 
     /// Each replica has its last acknowledged log or the one after, or a beginning of it and knows so.

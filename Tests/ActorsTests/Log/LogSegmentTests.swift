@@ -135,17 +135,18 @@ import Testing
     func relocated() throws {
         let (store, _) = try open(limit: 1 << 20)
         try store.write(LogBatch(.of(1, create: 1)))
-        let path = "/data/log/00000001.seg"
-        let start = files.contents[path]!.count
         try store.write(LogBatch(.of(1, sampleEntries(1...2))))
-        let end = files.contents[path]!.count
-        let record = files.contents[path]![start..<end]
+        let path = "/data/log/00000001.seg"
         var bytes = files.contents[path]!
-        bytes += record
-        #expect(
-            BatchHeader(bytes, at: start, segment: try SegmentHeader(bytes, path: path).id) != nil)
-        #expect(
-            BatchHeader(bytes, at: end, segment: try SegmentHeader(bytes, path: path).id) == nil)
+        let id = try SegmentHeader(bytes, path: path).id
+        let starts = bytes.indices.filter { BatchHeader(bytes, at: $0, segment: id) != nil }
+        #expect(starts.count == 3)
+        let header = try #require(BatchHeader(bytes, at: starts[2], segment: id))
+        let end = starts[2] + header.batchBytes
+        bytes.replaceSubrange(end..<end + header.batchBytes, with: bytes[starts[2]..<end])
+        #expect(BatchHeader(bytes, at: starts[2], segment: id) != nil)
+        #expect(BatchHeader(bytes, at: end, segment: id) == nil)
+        #expect(BatchHeader(bytes, at: starts[2], segment: id + 1) == nil)
     }
 
     @Test(
@@ -156,7 +157,7 @@ import Testing
         try store.write(LogBatch(.of(1, create: 1)))
         try store.close()
         var contents = files.contents
-        contents["/data/" + name]![8] = 2
+        contents["/data/" + name]![8] += 1
         let error = try #require(throws: LogError.self) { try open(PowerLossFileSystem(contents)) }
         #expect(error.code == .unknownVersion && error.message.contains(name))
     }

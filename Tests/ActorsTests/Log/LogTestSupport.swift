@@ -5,10 +5,10 @@ import Glibc
 @testable import FlotillaActors
 
 /// A directory that goes with its scope.
-func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
-    var template = Array("/tmp/flotilla-log-XXXXXX".utf8CString)
+func withTemporaryDirectory<R>(in parent: String = "/tmp", _ body: (String) throws -> R) throws -> R {
+    var template = Array("\(parent)/flotilla-log-XXXXXX".utf8CString)
     guard let path = mkdtemp(&template).map({ String(cString: $0) }) else {
-        throw FileError(operation: "mkdtemp", path: "/tmp", errno: errno)
+        throw FileError(operation: "mkdtemp", path: parent, errno: errno)
     }
     defer { removeTree(path) }
     return try body(path)

@@ -9,6 +9,34 @@ final class PowerLossFileSystem: FileSystem {
         struct Bytes {
             var current: [UInt8] = []
             var durable: [UInt8] = []
+
+            mutating func losePower(_ fate: Unsynced) {
+                let written = current
+                var old = durable
+                old.append(contentsOf: repeatElement(0, count: max(0, written.count - old.count)))
+                let changed = written.indices.filter { written[$0] != old[$0] }
+                let range = (changed.first ?? 0)..<(changed.last.map { $0 + 1 } ?? 0)
+                let quarter = range.count / 4
+                switch fate {
+                case .lost: current = durable
+                case .zeros: current = old
+                case .half:
+                    current = old
+                    current.replaceSubrange(range.prefix(2 * quarter), with: written[range.prefix(2 * quarter)])
+                    if written.count > durable.count {
+                        current.removeSubrange(max(durable.count, range.lowerBound + 2 * quarter)...)
+                    }
+                case .frontLost:
+                    current.replaceSubrange(range.prefix(2 * quarter), with: old[range.prefix(2 * quarter)])
+                case .backLost:
+                    current.replaceSubrange(range.dropFirst(2 * quarter), with: old[range.dropFirst(2 * quarter)])
+                case .middleLost:
+                    let middle = range.dropFirst(quarter).dropLast(quarter)
+                    current.replaceSubrange(middle, with: old[middle])
+                case .kept: break
+                }
+                durable = current
+            }
         }
         let bytes = Lock(Bytes())
     }
@@ -23,6 +51,8 @@ final class PowerLossFileSystem: FileSystem {
         var changesLeft: Int?
         var changes = 0
         var failsNextSync = false
+        /// How many bytes all files may have together; a write that makes one longer than that fails, and writes half.
+        var capacity: Int?
         /// Of a file whose name ends so, no more than this can be read in one piece.
         var readable: (suffix: String, bytes: Int)?
     }
@@ -31,6 +61,7 @@ final class PowerLossFileSystem: FileSystem {
     private static let ioError: Int32 = 5
     private static let noEntry: Int32 = 2
     private static let wouldBlock: Int32 = 11
+    private static let noSpace: Int32 = 28
 
     /// The bytes of all files, by path.
     var contents: [String: [UInt8]] {
@@ -55,17 +86,17 @@ final class PowerLossFileSystem: FileSystem {
     /// What becomes of bytes that were written and not synced.
     enum Unsynced: CaseIterable, Sendable {
         case lost
-        /// The file was made longer, and holds zeros.
+        /// Where the file was made longer it holds zeros.
         case zeros
-        /// Half of them arrived, from the front.
+        /// Half of them arrived, from the front, and the file ends there if it was made longer.
         case half
-        /// They arrived out of order, and half of them not at all: the front, or the back.
-        case frontLost, backLost
+        /// They arrived out of order, and some of them not at all: the front, the back, or what is between.
+        case frontLost, backLost, middleLost
         /// Only the process ended.
         case kept
 
         /// Whether the log cannot tell what arrived from a batch that rotted.
-        var isAmbiguous: Bool { self == .frontLost || self == .backLost }
+        var mayBeAmbiguous: Bool { self == .middleLost || self == .frontLost }
     }
 
     /// Of the files that are gone and whose directory was not synced since, the first by name comes back.
@@ -84,26 +115,7 @@ final class PowerLossFileSystem: FileSystem {
             }
             state.locked = []
             state.changesLeft = nil
-            for inode in state.current.values {
-                inode.bytes.withLock { bytes in
-                    let grown = max(0, bytes.current.count - bytes.durable.count)
-                    let new = bytes.current.suffix(grown)
-                    let zeros = Array(repeating: UInt8(0), count: grown)
-                    switch unsynced {
-                    case .lost: bytes.current = bytes.durable
-                    case .zeros: bytes.current = bytes.durable + zeros
-                    case .half: bytes.current = bytes.durable + new.prefix(grown / 2)
-                    case .frontLost:
-                        bytes.current =
-                            bytes.durable + zeros.prefix(grown / 2) + new.dropFirst(grown / 2)
-                    case .backLost:
-                        bytes.current =
-                            bytes.durable + new.prefix(grown / 2) + zeros.dropFirst(grown / 2)
-                    case .kept: break
-                    }
-                    bytes.durable = bytes.current
-                }
-            }
+            for inode in state.current.values { inode.bytes.withLock { $0.losePower(unsynced) } }
             state.durable = state.current
         }
     }
@@ -121,6 +133,12 @@ final class PowerLossFileSystem: FileSystem {
             return left == 0
         }
         if fails { throw FileError(operation: operation, path: path, errno: Self.ioError) }
+    }
+
+    private func hasRoom(for growth: Int) -> Bool {
+        let capacity = state.withLock { $0.capacity }
+        guard let capacity, growth > 0 else { return true }
+        return contents.reduce(0) { $0 + $1.value.count } + growth <= capacity
     }
 
     func createDirectory(_ path: String) throws(FileError) {
@@ -223,6 +241,14 @@ final class PowerLossFileSystem: FileSystem {
 
         func write(_ bytes: [UInt8], at offset: UInt64) throws(FileError) {
             try files.change("pwrite", path)
+            guard files.hasRoom(for: Int(offset) + bytes.count - Int(try size)) else {
+                store(Array(bytes.prefix(bytes.count / 2)), at: offset)
+                throw FileError(operation: "pwrite", path: path, errno: PowerLossFileSystem.noSpace)
+            }
+            store(bytes, at: offset)
+        }
+
+        private func store(_ bytes: [UInt8], at offset: UInt64) {
             inode.bytes.withLock { file in
                 let start = Int(offset)
                 if file.current.count < start {

@@ -50,8 +50,10 @@ final class Journal: StateMachine {
         }
     }
 
-    static func operation(_ number: UInt64) -> Operation {
-        Operation(type: 1, version: 1, body: withUnsafeBytes(of: number.bigEndian) { Array($0) })
+    /// - Parameter padding: so many bytes more than are needed.
+    static func operation(_ number: UInt64, padding: Int = 0) -> Operation {
+        let zeros = Array(repeating: UInt8(0), count: padding)
+        return Operation(type: 1, version: 1, body: zeros + withUnsafeBytes(of: number.bigEndian) { Array($0) })
     }
 }
 

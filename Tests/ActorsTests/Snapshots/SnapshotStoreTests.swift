@@ -108,6 +108,20 @@ import Testing
         }
     }
 
+    @Test("a snapshot for which there is no room is refused by name, leaves nothing behind, and is taken when there is")
+    func fullDisk() throws {
+        let files = PowerLossFileSystem()
+        let store = StoreUnderTest(files)
+        _ = try store { try $0.open(for: RecoveredLog()) }
+        files.state.withLock { $0.capacity = 40 }
+        let error = #expect(throws: LogError.self) { try store { try $0.save(sampleState(65), as: sampleID(5)) } }
+        #expect(error?.code == .diskFull && error?.message.contains("make room on that disk") == true)
+        #expect(files.contents.isEmpty)
+        files.state.withLock { $0.capacity = nil }
+        _ = try store { try $0.save(sampleState(65), as: sampleID(5)) }
+        #expect(try store { try $0.load(sampleID(5)) } == sampleState(65))
+    }
+
     @Test("every flipped byte of a snapshot is noticed: n of n", arguments: [false, true])
     func flips(_ isCompressed: Bool) throws {
         let files = PowerLossFileSystem()

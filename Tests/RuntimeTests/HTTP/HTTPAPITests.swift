@@ -88,7 +88,7 @@ struct HTTPAPITests {
         "errors of the node become statuses that a client can act on",
         arguments: [
             (GroupError(.overloaded, "x"), 503), (GroupError(.timedOut, "x"), 503),
-            (GroupError(.stopped, "x"), 503),
+            (GroupError(.stopped, "x"), 503), (GroupError(.diskFull, "x"), 503),
             (GroupError(.unknownGroup, "x"), 503), (GroupError(.tooLarge, "x"), 413),
         ])
     func groupErrors(error: GroupError, status: Int) async throws {
@@ -105,6 +105,7 @@ struct HTTPAPITests {
             (WorkflowError.Code.conflict, 409), (.notFound, 404), (.unknownWorkflow, 422),
             (.invalidName, 400),
             (.inputTooLarge, 413), (.overloaded, 503), (.unavailable, 503), (.stopped, 503),
+            (.diskFull, 503),
             (.unexpectedAnswer, 500),
         ])
     func workflowErrors(code: WorkflowError.Code, status: Int) async throws {

@@ -119,22 +119,6 @@ import Testing
         }
     }
 
-    @Test("a full disk fences its node, and more room lets it start again")
-    func fullDisk() async throws {
-        try await withSimulations(seeds: 2, workflows: [Self.counting]) { simulation in
-            try simulation.disk(2).capacity = 0
-            let run = try await simulation.submit(Self.counting, id: "a", input: 3)
-            try await simulation.wait(until: "node 2 is fenced") {
-                try await simulation.node(2).status().warnings.contains { $0.contains("No space left") }
-            }
-            #expect(try await run.result() == 3)
-            simulation.crash(2)
-            try simulation.disk(2).capacity = nil
-            simulation.restart(2)
-            try await simulation.untilFormed()
-        }
-    }
-
     @Test("slow disks and completions that come late and out of order delay the cluster and nothing else")
     func slowDisks() async throws {
         try await withSimulations(seeds: 3, workflows: [Self.counting]) { simulation in
@@ -176,29 +160,6 @@ import Testing
             simulation.jumpWallClock(of: 1, by: .seconds(-20))
             simulation.jumpWallClock(of: 3, by: .seconds(30))
             #expect(try await run.result() == 4)
-        }
-    }
-
-    @Test("a rotten bit in the log of a node that is down does not change what the cluster holds")
-    func flippedBit() async throws {
-        try await withSimulations(seeds: 3, workflows: [Self.counting]) { simulation in
-            let run = try await simulation.submit(Self.counting, id: "a", input: 3)
-            #expect(try await run.result() == 3)
-            simulation.crash(3)
-            let disk = try simulation.disk(3)
-            let segment = try #require(disk.files.last { $0.hasSuffix(".seg") })
-            let size = try #require(disk.contents(of: segment)).count
-            #expect(disk.flipBit(3, at: size - 20, of: segment))
-            simulation.restart(3)
-            await simulation.advance(by: .seconds(10))
-            // It either came back by its peers' help, or refuses its data by name.
-            if let failure = simulation.takeFailure(of: 3) {
-                #expect((failure as? NodeError)?.code == .dataUnusable)
-                try disk.contents(of: segment).map { _ in try simulation.disk(3).wipe() }
-            } else {
-                try await simulation.untilConverged()
-            }
-            #expect(try await simulation.node(1).result(of: "a", as: Int.self) == 3)
         }
     }
 

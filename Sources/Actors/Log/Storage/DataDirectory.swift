@@ -12,10 +12,16 @@ public enum StorageFormat: String, Hashable, Sendable, CaseIterable, CustomStrin
     /// A store of this format, not opened yet.
     /// - Parameters:
     ///   - files: RocksDB takes the machine's own in any case.
+    ///   - segmentSizeLimit: of the log, in bytes.
     ///   - firstBoot: what the count of boots begins with in a new directory.
-    public func store(in directory: String, files: any FileSystem, firstBoot: UInt64 = 1) -> any LogStore {
+    public func store(
+        in directory: String, files: any FileSystem, segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
+        firstBoot: UInt64 = 1
+    ) -> any LogStore {
         switch self {
-        case .log: DiskLogStore(directory: directory, fileSystem: files, firstBoot: firstBoot)
+        case .log:
+            DiskLogStore(
+                directory: directory, fileSystem: files, segmentSizeLimit: segmentSizeLimit, firstBoot: firstBoot)
         case .rocksDB: RocksDBLogStore(directory: directory, firstBoot: firstBoot)
         }
     }

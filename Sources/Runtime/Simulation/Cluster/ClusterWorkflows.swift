@@ -117,7 +117,7 @@ extension SimulatedCluster {
 
     private static func isTemporary(_ error: WorkflowError) -> Bool {
         switch error.code {
-        case .stopped, .unavailable, .overloaded: true
+        case .stopped, .unavailable, .overloaded, .diskFull: true
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .failed, .timedOut,
             .duplicateWorkflow, .unexpectedAnswer:

@@ -180,6 +180,9 @@ public final class SimulatedCluster: @unchecked Sendable {
         return configuration
     }
 
+    /// Small, so that scenarios see segments change and come into use again.
+    private static let logSegmentSizeLimit: UInt64 = 256 << 10
+
     private func environment(of process: SimulatedProcess) -> NodeEnvironment {
         let random = Lock(SeededGenerator(seed: world.nextSeed()))
         var environment = NodeEnvironment(
@@ -187,6 +190,7 @@ public final class SimulatedCluster: @unchecked Sendable {
             logWorker: process.makeWorker(), bulkWorker: process.makeWorker(), seed: world.nextSeed(),
             random: { random.withLock { $0.next() } }, shutdown: {})
         environment.observer = observer
+        environment.logSegmentSizeLimit = Self.logSegmentSizeLimit
         return environment
     }
 

@@ -121,15 +121,19 @@ final class DiskFile {
             // A write of nothing does not extend the file.
             guard !bytes.isEmpty else { return }
             if content.count < offset + bytes.count {
-                content.append(
-                    contentsOf: repeatElement(0, count: offset + bytes.count - content.count))
+                content += [UInt8](repeating: 0, count: offset + bytes.count - content.count)
             }
-            content.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+            // Not `replaceSubrange`, which a debug build does byte by byte.
+            content.withUnsafeMutableBytes { content in
+                bytes.withUnsafeBytes {
+                    content.baseAddress!.advanced(by: offset).copyMemory(from: $0.baseAddress!, byteCount: $0.count)
+                }
+            }
         case .truncate(let size):
             if size < content.count {
                 content.removeLast(content.count - size)
             } else {
-                content.append(contentsOf: repeatElement(0, count: size - content.count))
+                content += [UInt8](repeating: 0, count: size - content.count)
             }
         }
     }

@@ -325,6 +325,7 @@ extension WorkflowEngine {
         } catch let error as GroupError {
             switch error.code {
             case .overloaded: throw WorkflowError(.overloaded, error.message)
+            case .diskFull: throw WorkflowError(.diskFull, error.message)
             case .tooLarge: throw WorkflowError(.inputTooLarge, error.message)
             case .timedOut: throw WorkflowError(.unavailable, error.message)
             case .stopped, .unknownGroup: throw WorkflowError(.stopped, error.message)

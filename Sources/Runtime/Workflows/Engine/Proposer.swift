@@ -27,7 +27,7 @@ extension EngineEnvironment {
             do {
                 return try result(of: try await client.propose([encoded], ownerEpoch: ownerEpoch))
             } catch let error as GroupError
-                where error.code == .overloaded || error.code == .timedOut
+                where error.code == .overloaded || error.code == .timedOut || error.code == .diskFull
             {
                 logger.log(.debug, "a proposal is repeated: \(error)")
                 var generator = ClosureGenerator(draw: random)

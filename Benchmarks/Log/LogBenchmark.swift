@@ -1,0 +1,170 @@
+import FlotillaActors
+import FlotillaIO
+
+/// `flotilla-bench log`: what the log on disk takes and gives, without groups above it.
+enum LogBenchmark {
+    static let command = CommandDescription(
+        "flotilla-bench log",
+        summary: "Measures the log on this machine's disk: entries and fsyncs per second, bytes, recovery, space.",
+        options: [
+            .value("runs", "N", "how often each figure is taken (default: 3)"),
+            .value("entries", "N", "entries per run (default: 500000)"),
+            .value("batch", "N", "entries per write (default: 256)"),
+            .value("bytes", "N", "size of an entry's payload (default: 128)"),
+            .value("recovered", "N", "entries that are read back, of 1000 groups (default: 1000000)"),
+            .value("commits", "N", "entries written to see how large the log becomes (default: 1000000)"),
+        ])
+
+    private static let groupCounts = [1, 64, 1_000]
+    /// Of a life of the groups; then nothing of it is live, and its segments are used again.
+    private static let lives = 4
+
+    private struct Sizes {
+        var runs, entries, batch, bytes, recovered, commits: Int
+    }
+
+    static func run(_ options: ParsedOptions) async throws {
+        let sizes = Sizes(
+            runs: try options.number("runs", in: 1...100) ?? 3,
+            entries: try options.number("entries", in: 10_000...100_000_000) ?? 500_000,
+            batch: try options.number("batch", in: 1...10_000) ?? 256,
+            bytes: try options.number("bytes", in: 0...100_000) ?? 128,
+            recovered: try options.number("recovered", in: 1_000...10_000_000) ?? 1_000_000,
+            commits: try options.number("commits", in: 10_000...100_000_000) ?? 1_000_000)
+        let scratch = try Scratch("flotilla-log")
+        defer { scratch.remove() }
+        let progress = Progress()
+        let throughput = try throughput(sizes, scratch.path, progress)
+        let recovery = try recovery(sizes, scratch.path, progress)
+        let space = try space(sizes, scratch.path, progress)
+        progress.clear()
+        progress.line(
+            "\(sizes.entries) entries of \(sizes.bytes) bytes, \(sizes.batch) per write, in \(scratch.path), "
+                + "\(sizes.runs) runs; median (least to most):\n\n\(throughput)\n\(recovery)\n\(space)")
+    }
+
+    private static func figure(_ values: [Double], _ digits: Int) -> String {
+        let parts = [Statistics.median(values) ?? 0, values.min() ?? 0, values.max() ?? 0].map { rounded($0, digits) }
+        return "\(parts[0]) (\(parts[1]) to \(parts[2]))"
+    }
+
+    // MARK: Writing
+
+    private static func throughput(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+        var table = TextTable(
+            ["active groups", "entries/s", "fsyncs/s", "fsyncs", "bytes written per payload byte"],
+            rightAligned: [0, 1, 2, 3, 4])
+        for groups in groupCounts {
+            var entries: [Double] = []
+            var syncs: [Double] = []
+            var counts: [Double] = []
+            var amplification: [Double] = []
+            for run in 1...sizes.runs {
+                progress.update("\(groups) groups, run \(run) of \(sizes.runs)")
+                try Task.checkCancellation()
+                let files = CountingFileSystem()
+                let path = "\(directory)/\(groups)-\(run)"
+                let store = DiskLogStore(directory: path, fileSystem: files)
+                var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
+                let before = files.counts
+                let start = ContinuousClock.now
+                let written = try write(sizes, groups, &load)
+                let seconds = (ContinuousClock.now - start).milliseconds / 1_000
+                let after = files.counts
+                try store.close()
+                entries.append(Double(written) / seconds)
+                counts.append(Double(after.syncs - before.syncs))
+                syncs.append(Double(after.syncs - before.syncs) / seconds)
+                amplification.append(
+                    Double(after.bytesWritten - before.bytesWritten) / Double(max(1, written * sizes.bytes)))
+            }
+            table.add([
+                "\(groups)", figure(entries, 0), figure(syncs, 0), figure(counts, 0), figure(amplification, 2),
+            ])
+        }
+        return table.text
+    }
+
+    /// Every write holds the same number of entries, of one group or of as many as there are.
+    private static func write(_ sizes: Sizes, _ groups: Int, _ load: inout LogLoad) throws -> Int {
+        let perBatch = min(groups, sizes.batch)
+        var written = 0
+        var next = 0
+        for life in 1...lives {
+            while written < sizes.entries * life / lives {
+                let chosen = (0..<perBatch).map { (next + $0) % groups }
+                next = (next + perBatch) % groups
+                try load.append(max(1, sizes.batch / perBatch), to: chosen)
+                written += perBatch * max(1, sizes.batch / perBatch)
+            }
+            if life < lives { try load.beginAgain() }
+        }
+        return written
+    }
+
+    // MARK: Reading back
+
+    private static func recovery(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+        let groups = 1_000
+        let path = "\(directory)/recovery"
+        progress.update("\(sizes.recovered) entries to read back")
+        do {
+            let store = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
+            var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
+            var next = 0
+            while next < sizes.recovered {
+                try load.append(1, to: (next..<min(next + sizes.batch, sizes.recovered)).map { $0 % groups })
+                next += sizes.batch
+            }
+            try store.close()
+        }
+        var times: [Double] = []
+        var timesUnclosed: [Double] = []
+        for run in 1...2 * sizes.runs {
+            progress.update("recovery \(run) of \(2 * sizes.runs)")
+            let store = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
+            let start = ContinuousClock.now
+            let log = try store.open()
+            let time = (ContinuousClock.now - start).milliseconds
+            let found = log.groups.reduce(0) { $0 + $1.entries.count }
+            guard found == sizes.recovered else { throw BenchError("\(found) of \(sizes.recovered) entries are back") }
+            // Every second time the store ends without being closed, as in a crash.
+            if run % 2 == 0 {
+                timesUnclosed.append(time)
+                try store.close()
+            } else {
+                times.append(time)
+            }
+        }
+        return "\(sizes.recovered) entries of \(groups) groups are open again after \(figure(times, 0)) ms, "
+            + "and after a crash \(figure(timesUnclosed, 0)) ms.\n"
+    }
+
+    // MARK: Space
+
+    /// One group is busy and takes snapshots; another one holds back an early entry.
+    private static func space(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+        let path = "\(directory)/space"
+        let files = CountingFileSystem()
+        let store = DiskLogStore(directory: path, fileSystem: files, segmentSizeLimit: 16 << 20)
+        var load = try LogLoad(store, groups: 2, bytes: sizes.bytes)
+        try load.append(1, to: [1])
+        var largest: UInt64 = 0
+        var written = 0
+        var sinceSnapshot = 0
+        while written < sizes.commits {
+            try load.append(sizes.batch, to: [0])
+            written += sizes.batch
+            sinceSnapshot += sizes.batch
+            guard sinceSnapshot >= 10_000 else { continue }
+            sinceSnapshot = 0
+            try load.compact(0)
+            largest = max(largest, try files.size(of: "\(path)/log"))
+            progress.update("\(written) of \(sizes.commits) commits, \(largest >> 20) MiB")
+            try Task.checkCancellation()
+        }
+        try store.close()
+        return "\(written) commits with a snapshot every 10000 beside a group that stands still: "
+            + "the log never took more than \(largest >> 20) MiB, in segments of 16 MiB.\n"
+    }
+}

@@ -1,0 +1,91 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Moving what is live out of old segments.
+extension DiskLog {
+    /// Entries that are copied out of an old segment go in batches of about this size.
+    private static let copyBatchBytes = 4 << 20
+    /// An old segment of which less than this part of the limit is live is emptied by copying.
+    private static let sparsePart: UInt64 = 16
+    /// How many old segments one change of segments empties at most, so that it takes a bounded time.
+    private static let maximumCopiedSegments = 2
+
+    /// Keeps a group that moves slowly from holding back all segments since: where little of the oldest one is live,
+    /// or the log takes more than twice what is live in it, the live entries move to the newest segment. So the log
+    /// takes about twice its live entries and a few segments at most.
+    func copyOutOldSegments() throws(LogError) {
+        for _ in 0..<Self.maximumCopiedSegments {
+            guard segments.count > 1, let usage = table.usage[segments[0].number] else { return }
+            let size = segments.reduce(0) { $0 + $1.end }
+            let isSparse = UInt64(usage.bytes) <= segmentSizeLimit / Self.sparsePart
+            let isOversized = size > 2 * UInt64(table.liveBytes) + 4 * segmentSizeLimit
+            guard isSparse || isOversized else { return }
+            for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
+            try removeDeadSegments()
+        }
+    }
+
+    private func liveEntries(of segment: LogSegment) throws(LogError) -> [(LogKey, [Entry])] {
+        let path = "\(logDirectory)/\(LogFormat.segmentName(segment.number))"
+        let bytes = try io { () throws(FileError) in try files.readWhole(path) }
+        let header = try SegmentHeader(bytes, path: path)
+        var reader = SegmentReader(bytes, header: header, path: path)
+        var sequence = header.firstSequence
+        var found: [LogKey: [LogIndex: Entry]] = [:]
+        while reader.offset < segment.end {
+            let offset = reader.offset
+            guard case .batch(let batch) = try reader.next(sequence: sequence),
+                let heads = try? LogHeads(batch.heads),
+                let lists = try? heads.entries(in: batch.body)
+            else {
+                throw .damaged(path, at: offset, "a batch that was valid before cannot be read")
+            }
+            sequence += 1
+            for (key, entries) in zip(heads.claimants, lists) {
+                for entry in entries where table.isLive(entry, of: key, in: segment.number) {
+                    found[key, default: [:]][entry.index] = entry
+                }
+            }
+        }
+        return found.sorted { $0.key < $1.key }.map {
+            ($0.key, $0.value.values.sorted { $0.index < $1.index })
+        }
+    }
+
+    /// Writes live entries of one replica again, in batches.
+    private func copy(_ entries: [Entry], of key: LogKey) throws(LogError) {
+        var rest = entries[...]
+        while let first = rest.first {
+            var bytes = 0
+            var next = first.index
+            let piece = rest.prefix { entry in
+                defer {
+                    next = entry.index.next
+                    bytes += entry.payload.count + LogTable.entryOverheadBytes
+                }
+                return entry.index == next && bytes < Self.copyBatchBytes
+            }
+            rest = rest.dropFirst(piece.count)
+            var heads = ProtobufWriter()
+            var body = ProtobufWriter(reservingCapacity: bytes)
+            let claim = LogHeads.Claim(first: first.index, count: piece.count)
+            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
+            LogHeads.encode(Array(piece), into: &body)
+            try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
+            try append(.copies, heads: heads.bytes, body: body.bytes)
+            let segment = segments[segments.count - 1].number
+            let problem = table.apply(copy: key, entries: Array(piece), segment: segment)
+            precondition(problem == nil, problem ?? "")
+        }
+    }
+}
+
+extension LogHeads {
+    /// Whose entries the body holds, in its order.
+    fileprivate var claimants: [LogKey] {
+        writes.filter { $0.claim != nil }.map {
+            LogKey(group: $0.write.group, incarnation: $0.write.incarnation)
+        }
+            + copies.map(\.key)
+    }
+}
