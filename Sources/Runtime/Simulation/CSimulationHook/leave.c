@@ -7,9 +7,9 @@
 
 // What Swift does past its enqueue hook (a yield, a sleep, the main actor) ends in one of three calls of libdispatch.
 // The definitions below take their place in the process, as those of a preloaded library would: shared libraries look
-// for a symbol in the executable first. They are weak, so that a statically linked libdispatch keeps its own; then
-// such a task is not noticed here.
-#define IN_PLACE_OF_DISPATCH __attribute__((weak, visibility("default")))
+// for a symbol in the executable first. They are weak, so that a statically linked libdispatch and the thread sanitizer
+// keep their own; then such a task is not noticed here.
+#define IN_PLACE_OF_DISPATCH(own) __attribute__((weak, visibility("default"), alias(#own)))
 
 typedef void (*dispatch_work)(void *);
 static csimulation_leave leave_world;
@@ -26,7 +26,7 @@ static void *original(void **known, const char *name) {
   return function;
 }
 
-IN_PLACE_OF_DISPATCH void dispatch_async_f(void *queue, void *context, dispatch_work work) {
+static void async_f(void *queue, void *context, dispatch_work work) {
   void *world = csimulation_current();
   if (world != NULL) {
     // By name: the executable need not have been linked with libdispatch itself.
@@ -38,7 +38,7 @@ IN_PLACE_OF_DISPATCH void dispatch_async_f(void *queue, void *context, dispatch_
   ((void (*)(void *, void *, dispatch_work))original(&known, "dispatch_async_f"))(queue, context, work);
 }
 
-IN_PLACE_OF_DISPATCH void dispatch_after_f(uint64_t when, void *queue, void *context, dispatch_work work) {
+static void after_f(uint64_t when, void *queue, void *context, dispatch_work work) {
   void *world = csimulation_current();
   if (world != NULL) {
     leave_world(world, csimulation_sleep, context, work);
@@ -49,7 +49,7 @@ IN_PLACE_OF_DISPATCH void dispatch_after_f(uint64_t when, void *queue, void *con
 }
 
 // A sleep with a tolerance is a timer that is made, and then activated.
-IN_PLACE_OF_DISPATCH void dispatch_activate(void *object) {
+static void activate(void *object) {
   void *world = csimulation_current();
   if (world != NULL) {
     leave_world(world, csimulation_sleep, NULL, NULL);
@@ -58,3 +58,9 @@ IN_PLACE_OF_DISPATCH void dispatch_activate(void *object) {
   static void *known;
   ((void (*)(void *))original(&known, "dispatch_activate"))(object);
 }
+
+IN_PLACE_OF_DISPATCH(async_f) void dispatch_async_f(void *queue, void *context, dispatch_work work);
+IN_PLACE_OF_DISPATCH(after_f) void dispatch_after_f(uint64_t when, void *queue, void *context, dispatch_work work);
+IN_PLACE_OF_DISPATCH(activate) void dispatch_activate(void *object);
+
+int csimulation_notices_leaving(void) { return dlsym(RTLD_DEFAULT, "dispatch_async_f") == (void *)async_f; }

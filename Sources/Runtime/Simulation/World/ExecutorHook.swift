@@ -2,7 +2,7 @@ import CSimulationHook
 
 /// Binds a thread to a simulation, so that jobs without an executor (default actors, task groups, `async let`,
 /// streams) land on its ready list instead of Swift's global pool.
-enum ExecutorHook {
+package enum ExecutorHook {
     /// Once per process, for good: other threads may be inside the hook at any time, so it is never taken out.
     private static let isInstalled: Bool = {
         csimulation_install { world, job in
@@ -18,6 +18,10 @@ enum ExecutorHook {
         }
         return true
     }()
+
+    /// Whether tasks that try to leave a simulation are noticed in this process. Not under the thread sanitizer, which
+    /// stands in libdispatch's place itself.
+    package static var noticesEscapes: Bool { csimulation_notices_leaving() != 0 }
 
     private static func current(_ world: UnsafeMutableRawPointer) -> SimulationWorld {
         // The pointer was set by `inside` on this thread, whose caller holds the world meanwhile.

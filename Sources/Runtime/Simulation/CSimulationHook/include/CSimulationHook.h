@@ -19,6 +19,10 @@ typedef void (*csimulation_leave)(void *world, enum csimulation_exit exit, void 
 /// Says who hears of tasks that try to leave. Call once, before any simulation.
 void csimulation_install_leave(csimulation_leave leave);
 
+/// Whether such tasks are noticed. Not where something else took the place of libdispatch's calls before: the thread
+/// sanitizer does, and a libdispatch that is linked statically.
+int csimulation_notices_leaving(void);
+
 /// Which simulation the calling thread is inside of; NULL for none.
 void *csimulation_current(void);
 void csimulation_set_current(void *world);
