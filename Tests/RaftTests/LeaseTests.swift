@@ -122,6 +122,32 @@ import Testing
         }
     }
 
+    @Test("a lease starts when the heartbeat left, however late its answers come")
+    func lateAnswers() {
+        for seed in Self.seeds {
+            var group = Group(seed: seed)
+            let leader = group.leader
+            var late: [Message] = []
+            var isFirstTick = true
+            group.cluster.isLost = { message in
+                guard message.to == leader else { return false }
+                if isFirstTick, case .heartbeatResponse = message.body { late.append(message) }
+                return true
+            }
+            group.tick()
+            isFirstTick = false
+            for _ in 0..<7 { group.tick() }
+            #expect(late.count == 2, "seed \(seed)")
+            for message in late { group.cluster.deliver(message) }
+            // Ten ticks are an election timeout: from the first heartbeat on, the lease is good for one more at most.
+            group.tick()
+            let answered = group.promptCount
+            for _ in 0..<6 { group.tick() }
+            #expect(group.promptCount == answered, "seed \(seed): \(group.promptCount - answered) too many")
+            #expect(group.staleCount == 0, "seed \(seed)")
+        }
+    }
+
     @Test("going quiet ends a lease, because nobody's ticks count then")
     func quiet() {
         let cluster = Cluster(voters: 3) {

@@ -3,24 +3,25 @@ import Testing
 
 @testable import FlotillaScenarios
 
-/// The scenarios on a few seeds that are always the same; `make simulate` looks for new ones.
+/// The scenarios on a few seeds that are always the same; `make simulate` looks for new ones. FLOTILLA_SEED replays one.
 @Suite struct ScenarioTests {
-    private func check(_ scenario: Scenario, _ seeds: ClosedRange<UInt64>) async {
-        for seed in seeds {
-            let instance = ScenarioCase(scenario.name, seed: seed)
-            do {
-                _ = try await scenario.run(instance)
-            } catch {
-                Issue.record("make simulate SCENARIO=\(scenario.name) START=\(seed) SEEDS=1: \(error)")
-            }
+    private func check(_ scenario: Scenario, _ seed: UInt64) async {
+        do {
+            _ = try await scenario.run(ScenarioCase(scenario.name, seed: seed))
+        } catch {
+            Issue.record("make simulate SCENARIO=\(scenario.name) START=\(seed) SEEDS=1: \(error)")
         }
     }
 
-    @Test("registers on every node: linearizable under faults, acknowledged writes survive", arguments: 0..<4)
-    func registers(part: UInt64) async { await check(.registers, 10_000 + 4 * part...10_003 + 4 * part) }
+    @Test(
+        "registers on every node: linearizable under faults, acknowledged writes survive",
+        arguments: Simulation.seeds(12))
+    func registers(seed: UInt64) async { await check(.registers, seed) }
 
-    @Test("TT-56: whole nodes under faults: acknowledged runs complete, each recorded step ran once", arguments: 0..<4)
-    func workflows(part: UInt64) async { await check(.workflows, 10_000 + part...10_000 + part) }
+    @Test(
+        "TT-56: whole nodes under faults: acknowledged runs complete, each recorded step ran once",
+        arguments: Simulation.seeds(3))
+    func workflows(seed: UInt64) async { await check(.workflows, seed) }
 
     @Test("CE-36: cases that have failed before pass")
     func regressions() async throws {

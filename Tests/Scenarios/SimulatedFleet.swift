@@ -138,7 +138,9 @@ package final class SimulatedFleet: @unchecked Sendable {
     package func waitForVoters(_ count: Int) async throws {
         try await wait("group of \(count) voters") { reports in
             reports.count == cores.count
-                && reports.values.allSatisfy { $0.voters.count == count && !$0.isJoint && $0.leader != nil }
+                && reports.values.allSatisfy {
+                    $0.voters.count == count && $0.outgoingVoters.isEmpty && $0.leader != nil
+                }
         }
     }
 

@@ -15,9 +15,9 @@ public struct GroupReport: Sendable {
     public var isQuiet: Bool
     public var isRecovering: Bool
     public var voters: [NodeID]
+    /// Those of the configuration that is being left; empty unless the group is in the middle of a change.
+    public var outgoingVoters: [NodeID]
     public var learners: [NodeID]
-    /// Whether the group is on its way from one set of voters to another, and needs a majority of both.
-    public var isJoint: Bool
     /// Why the group stopped on this node; nil while it runs.
     public var stopReason: GroupError?
     public var appliedEntries: UInt64
@@ -49,8 +49,8 @@ extension RaftGroup {
             replica: identity.replica, status: core.status, leader: core.status.leader.flatMap { routes[$0] },
             commitIndex: core.commitIndex, appliedIndex: core.appliedIndex, lastIndex: core.lastIndex,
             isQuiet: core.isQuiet, isRecovering: core.isRecovering, voters: nodes(configuration.voters),
-            learners: nodes(configuration.learners), isJoint: configuration.isJoint, stopReason: stopReason,
-            appliedEntries: metrics.applied,
+            outgoingVoters: nodes(configuration.outgoingVoters), learners: nodes(configuration.learners),
+            stopReason: stopReason, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
             snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
             snapshotChunksFetched: metrics.snapshotChunksFetched, lastSnapshot: metrics.lastSnapshot)

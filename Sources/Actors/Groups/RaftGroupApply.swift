@@ -89,6 +89,7 @@ extension RaftGroup {
             [
                 "index": entry.index.description,
                 "voters": configuration.voters.map { "\($0.rawValue)" }.joined(separator: ","),
+                "outgoing": configuration.outgoingVoters.map { "\($0.rawValue)" }.joined(separator: ","),
                 "learners": configuration.learners.map { "\($0.rawValue)" }.joined(separator: ","),
             ])
     }

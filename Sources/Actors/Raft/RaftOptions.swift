@@ -6,7 +6,9 @@ public struct RaftOptions: Sendable {
     public var electionTicks = 10
     /// Ticks between two heartbeats of a leader. Less than `electionTicks`.
     public var heartbeatTicks = 1
-    /// Whether a campaign asks first whether it could win, without touching anyone's term (thesis 9.6).
+    /// Whether a campaign asks first whether it could win, without touching anyone's term (thesis 9.6). With this and
+    /// `checksQuorum` both off, a voter that campaigned among former members may be ahead of the leader's term for ever:
+    /// nobody tells the leader.
     public var usesPreVote = true
     /// Whether a leader steps down that did not hear from a quorum for `electionTicks`, and whether votes are
     /// withheld while a leader is heard from (thesis 6.2, 4.2.3).

@@ -11,12 +11,6 @@ extension Node {
         core.loop.execute { core.handOverNow() }
     }
 
-    /// Whether a group that is hosted here is on its way from one set of voters to another.
-    package func isChangingVoters() async throws -> Bool {
-        for group in current?.core.hosted.all ?? [] where try await group.report().isJoint { return true }
-        return false
-    }
-
     /// The hash of the state of each group that is hosted here, and the index that it stands for.
     package func stateHashes() async throws -> [(group: GroupID, index: LogIndex, hash: UInt64)] {
         var hashes: [(group: GroupID, index: LogIndex, hash: UInt64)] = []

@@ -156,7 +156,7 @@ extension NodeStatus.Group {
             role: report.status.role.rawValue, term: report.status.term.rawValue, leader: report.leader?.rawValue,
             commitIndex: report.commitIndex.rawValue, appliedIndex: report.appliedIndex.rawValue,
             lastIndex: report.lastIndex.rawValue, quiet: report.isQuiet, voters: report.voters.map(\.rawValue),
-            learners: report.learners.map(\.rawValue))
+            outgoingVoters: report.outgoingVoters.map(\.rawValue), learners: report.learners.map(\.rawValue))
     }
 }
 

@@ -33,6 +33,8 @@ public struct NodeStatus: Codable, Hashable, Sendable {
         public var quiet: Bool
         /// Nodes.
         public var voters: [UInt64]
+        /// Nodes whose majority counts as well until a change of the voters is complete; empty otherwise.
+        public var outgoingVoters: [UInt64]
         public var learners: [UInt64]
         /// Hexadecimal; equal on all replicas at one applied index. Only where it was asked for: it costs a walk over
         /// the whole state.
@@ -42,8 +44,7 @@ public struct NodeStatus: Codable, Hashable, Sendable {
             group: UInt64, kind: String, replica: UInt64, role: String, term: UInt64,
             leader: UInt64?,
             commitIndex: UInt64, appliedIndex: UInt64, lastIndex: UInt64, quiet: Bool,
-            voters: [UInt64],
-            learners: [UInt64], stateHash: String? = nil
+            voters: [UInt64], outgoingVoters: [UInt64] = [], learners: [UInt64], stateHash: String? = nil
         ) {
             self.group = group
             self.kind = kind
@@ -56,6 +57,7 @@ public struct NodeStatus: Codable, Hashable, Sendable {
             self.lastIndex = lastIndex
             self.quiet = quiet
             self.voters = voters
+            self.outgoingVoters = outgoingVoters
             self.learners = learners
             self.stateHash = stateHash
         }

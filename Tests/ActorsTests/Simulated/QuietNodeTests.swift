@@ -8,12 +8,19 @@ import Testing
 
 /// What a quiet group trusts, and what ends its quiet.
 @Suite struct QuietNodeTests {
-    private func withQuietFleet(_ body: @escaping @Sendable (SimulatedFleet, NodeID, NodeID) async throws -> Void)
-        async throws
-    {
+    /// - Parameter warnings: takes what the nodes warn of, as "node 1: ...".
+    private func withQuietFleet(
+        warnings: Lock<[String]> = Lock([]),
+        _ body: @escaping @Sendable (SimulatedFleet, NodeID, NodeID) async throws -> Void
+    ) async throws {
         for seed in Simulation.seeds(3) {
             _ = try await Simulation.run(seed: seed) { world in
                 let fleet = SimulatedFleet(world, nodes: 3)
+                fleet.logger = { node in
+                    FlotillaLogger(level: .warning) { _, message, _ in
+                        warnings.withLock { $0.append("\(node): \(message)") }
+                    }
+                }
                 try await fleet.startAll()
                 do {
                     try await fleet.waitForVoters(3)
@@ -81,20 +88,30 @@ import Testing
 
     @Test("a node that stood still raises its liveness epoch, and does not take its own stall for others' silence")
     func stall() async throws {
-        try await withQuietFleet { fleet, leader, follower in
+        let warnings = Lock<[String]>([])
+        try await withQuietFleet(warnings: warnings) { fleet, leader, follower in
             let core = fleet.cores[follower]!
             let group = try await fleet.group(follower)
-            let epoch = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
-            fleet.world.process(of: follower)!.pause()
-            try await fleet.world.sleep(for: .seconds(3))
-            fleet.world.process(of: follower)!.resume()
-            for _ in 0..<100 {
-                try await fleet.world.sleep(for: .milliseconds(5))
-                let known = try await group.report().leader
-                #expect(known == leader, "seed \(fleet.world.seed)")
+            warnings.withLock { $0 = [] }
+            // Anywhere between two heartbeats, so that the first thing after the stall is a frame in one round, and in
+            // another the look at who was silent.
+            for round in 0..<8 {
+                try await fleet.wait("quiet") { $0.values.allSatisfy(\.isQuiet) }
+                let epoch = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+                try await fleet.world.sleep(for: .milliseconds(13 * round))
+                fleet.world.process(of: follower)!.pause()
+                try await fleet.world.sleep(for: .seconds(3))
+                fleet.world.process(of: follower)!.resume()
+                for _ in 0..<100 {
+                    try await fleet.world.sleep(for: .milliseconds(5))
+                    let known = try await group.report().leader
+                    #expect(known == leader, "seed \(fleet.world.seed)")
+                }
+                let risen = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+                #expect(risen == epoch + 1)
             }
-            let risen = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
-            #expect(risen == epoch + 1)
+            let own = Set(warnings.withLock { $0.filter { $0.hasPrefix("\(follower): ") } })
+            #expect(own == ["\(follower): this node's loop stood still"], "seed \(fleet.world.seed)")
         }
     }
 

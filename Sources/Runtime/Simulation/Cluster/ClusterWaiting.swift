@@ -26,16 +26,16 @@ extension SimulatedCluster {
         }
     }
 
-    /// Waits until all nodes run, are ready, and each group has as many voters as it can: an odd number, at most five.
+    /// Waits until all nodes run, are ready, and each group has as many voters as it can, an odd number, at most five, with
+    /// no change of them under way.
     public func untilFormed(within limit: Duration = .seconds(60)) async throws {
         let count = nodes.count
         let voters = min(5, count.isMultiple(of: 2) ? count - 1 : count)
         try await wait(until: "a cluster of \(count) nodes, \(voters) of them voters", within: limit) {
             for number in nodes {
                 guard let node = try? node(number), let status = try? await node.status() else { return false }
-                // Between two sets of voters a majority of both is needed: one node less could be one too many.
-                guard status.ready, status.groups.allSatisfy({ $0.voters.count == voters }),
-                    try await !node.isChangingVoters()
+                guard status.ready,
+                    status.groups.allSatisfy({ $0.voters.count == voters && $0.outgoingVoters.isEmpty })
                 else { return false }
             }
             return true
@@ -51,7 +51,7 @@ extension SimulatedCluster {
                 let groups = status.groups.map { group in
                     "\(group.kind) replica \(group.replica) \(group.role) term \(group.term) leader "
                         + "\(group.leader.map(String.init) ?? "unknown") applied \(group.appliedIndex) of "
-                        + "\(group.commitIndex) of \(group.lastIndex), voters \(group.voters), "
+                        + "\(group.commitIndex) of \(group.lastIndex), voters \(group.voters), outgoing \(group.outgoingVoters), "
                         + "learners \(group.learners), quiet \(group.quiet)"
                 }
                 lines.append("node \(number), ready \(status.ready): \(groups) \(status.warnings)")
