@@ -17,7 +17,7 @@ public struct GroupSettings: Sendable {
     public var snapshotEmbedLimit = 1 << 20
     /// How fast this node hands out snapshots, all of them together, so that commits keep their latency. Nil: as fast
     /// as it can.
-    public var snapshotBytesPerSecond: Int? = 64 << 20
+    public var snapshotBytesPerSecond: Int? = 16 << 20
     /// How snapshots are cut and stored.
     public var snapshotFiles = SnapshotStore.Options()
     /// Entries kept in memory behind a snapshot, for followers that lag a little.
