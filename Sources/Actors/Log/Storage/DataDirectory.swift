@@ -45,6 +45,9 @@ public enum DataDirectory {
     /// Where the snapshots of all formats are.
     public static func snapshotDirectory(of directory: String) -> String { "\(directory)/snapshots" }
 
+    /// Where the history of checkpoints is, which the runtime keeps beside the log.
+    public static func historyDirectory(of directory: String) -> String { "\(directory)/checkpoints" }
+
     /// The format of the data in a directory; nil if there is none.
     public static func format(of directory: String, files: any FileSystem) -> StorageFormat? {
         StorageFormat.allCases.first { files.exists("\(directory)/\($0.mark)") }

@@ -118,6 +118,7 @@ public struct StorageMigration {
             throw error
         }
         try copySnapshots(of: recovered)
+        try copyHistory()
         return try compare(recovered)
     }
 
@@ -129,6 +130,18 @@ public struct StorageMigration {
             for group in recovered.groups {
                 guard let snapshot = group.snapshot else { continue }
                 let name = SnapshotID(group.replica, snapshot).fileName
+                try files.writeWhole(try files.readWhole("\(from)/\(name)"), to: name, in: to)
+            }
+        }
+    }
+
+    /// The files of the history of checkpoints, as they are.
+    private func copyHistory() throws(LogError) {
+        let (from, to) = (DataDirectory.historyDirectory(of: source), DataDirectory.historyDirectory(of: aside))
+        try io { () throws(FileError) in
+            guard files.exists(from) else { return }
+            try files.createDirectory(to)
+            for name in try files.list(from) where name != "LOCK" {
                 try files.writeWhole(try files.readWhole("\(from)/\(name)"), to: name, in: to)
             }
         }

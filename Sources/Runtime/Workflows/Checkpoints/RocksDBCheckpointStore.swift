@@ -6,7 +6,6 @@ import FlotillaIO
 /// Writes reach the write-ahead log at once and the disk with `sync`. One log for all of it: what is found after a
 /// crash is a prefix of what was applied.
 final class RocksDBCheckpointStore: CheckpointStore {
-    static let directoryName = "checkpoints"
     private static let family = 0
 
     private let database: RocksDatabase
@@ -14,7 +13,7 @@ final class RocksDBCheckpointStore: CheckpointStore {
 
     /// - Parameter directory: the node's.
     init(directory: String) throws(LogError) {
-        path = "\(directory)/\(Self.directoryName)"
+        path = DataDirectory.historyDirectory(of: directory)
         var options = RocksDatabase.Options()
         options.writeBufferBytes = 4 << 20
         options.cacheBytes = 4 << 20
