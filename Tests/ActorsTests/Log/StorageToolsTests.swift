@@ -147,29 +147,37 @@ import Testing
         }
     }
 
-    @Test("RM-12: each flipped byte of a log is found, by file and place, and nothing is changed")
+    @Test("RM-12: each flipped byte of a log is found, by file and place, or changes nothing")
     func flippedBytes() throws {
         try withTemporaryDirectory { directory in
             try fill(directory, .log)
-            var positions = 0
+            let sound = try StorageVerification.run(on: directory, files: files)
+            var (found, harmless) = (0, 0)
             for place in ["", "/log", "/snapshots"] {
                 for name in try files.list(directory + place) where ![".", "LOCK", "log", "snapshots"].contains(name) {
                     let path = "\(directory)\(place)/\(name)"
                     let bytes = try files.readWhole(path)
-                    // Behind the last batch are zeros that nobody reads.
-                    for position in 0...(bytes.lastIndex { $0 != 0 } ?? 0) {
+                    // The room that is written ahead is a megabyte of zeros: its beginning will do.
+                    for position in bytes.indices.prefix((bytes.lastIndex { $0 != 0 } ?? 0) + 64) {
                         let file = try files.open(path, create: false)
                         try file.write([bytes[position] ^ 1], at: UInt64(position))
                         let report = try StorageVerification.run(on: directory, files: files)
                         try file.write([bytes[position]], at: UInt64(position))
-                        positions += 1
-                        let problem = try #require(report.problems.first, "\(path) at \(position)")
-                        #expect(problem.message.contains(name), "\(path) at \(position): \(problem)")
+                        if let problem = report.problems.first {
+                            found += 1
+                            #expect(problem.message.contains(name), "\(path) at \(position): \(problem)")
+                        } else {
+                            // Padding, or the room that is written ahead.
+                            harmless += 1
+                            #expect(name.hasSuffix(".seg") && report.entries == sound.entries, "\(path) at \(position)")
+                            #expect(report.groups.map(\.entries) == sound.groups.map(\.entries))
+                        }
                     }
                 }
             }
             #expect(try StorageVerification.run(on: directory, files: files).problems.isEmpty)
-            print("storage verify: \(positions) of \(positions) flipped bytes found")
+            #expect(found > 1_000)
+            print("storage verify: \(found + harmless) flipped bytes: \(found) found, \(harmless) without effect")
         }
     }
 
