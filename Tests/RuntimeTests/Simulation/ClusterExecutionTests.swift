@@ -158,13 +158,14 @@ import Testing
             let tokens = Lock<[Int: UInt64]>([:])
             try await withSimulation(seed: seed, nodes: 0, workflows: []) { simulation in
                 for number in 1...3 {
+                    // The simulation holds the workflows.
                     let workflow = Workflow("cutting", version: 1) {
-                        (_: Int, context: WorkflowContext) async throws -> Int in
+                        [weak simulation] (_: Int, context: WorkflowContext) async throws -> Int in
                         try await context.step("cut off") { step in
                             // Nothing leaves this node any more, not even what is under way.
                             guard tokens.withLock({ $0.isEmpty }) else { return }
                             tokens.withLock { $0[number] = step.fencingToken }
-                            simulation.partition([number], from: [1, 2, 3].filter { $0 != number })
+                            simulation?.partition([number], from: [1, 2, 3].filter { $0 != number })
                         }
                         return number
                     }

@@ -141,6 +141,11 @@ final class TestCluster: Sendable {
     /// Ends everything, and waits for it.
     func shutDown() async {
         for node in shared.withLock({ Array($0.nodes.values) }) { await node.stop() }
+        // They hold the cluster, and a fault may hold anything.
+        shared.withLock { shared in
+            shared.nodes = [:]
+            shared.fault = nil
+        }
     }
 }
 
