@@ -42,9 +42,9 @@ struct LeaderWatchers {
 }
 
 extension RaftGroup {
-    /// The group's leader as this node knows it, now and with every change. Ends when the group stops on this node.
-    /// A slow reader misses older changes, and never the newest.
-    /// - Throws: `GroupError` where the group has stopped; `CancellationError`.
+    /// The group's leader as this node knows it, now and with every change. Ends when the group stops on this node, at
+    /// once where it has stopped. A slow reader misses older changes, and never the newest.
+    /// - Throws: `GroupError` where the node has stopped; `CancellationError`.
     public nonisolated func leaderChanges() async throws -> AsyncStream<LeaderChange> {
         try await perform { group in
             let (changes, watcher) = AsyncStream<LeaderChange>.makeStream(

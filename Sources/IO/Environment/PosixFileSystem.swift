@@ -177,7 +177,10 @@ private final class PosixFileLock: FileLock {
 
     func unlock() {
         descriptor.withLock { descriptor in
-            if descriptor >= 0 { close(descriptor) }
+            guard descriptor >= 0 else { return }
+            // Said, and not left to `close`: a process that is being started has a copy of the descriptor for a moment.
+            _ = retryInterrupted { flock(descriptor, LOCK_UN) }
+            close(descriptor)
             descriptor = -1
         }
     }

@@ -8,24 +8,6 @@ import Testing
 
 /// A disk that is full, seen from the groups.
 @Suite struct FleetDiskTests {
-    private func withFleet(
-        nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
-    ) async throws {
-        for seed in Simulation.seeds(seeds) {
-            _ = try await Simulation.run(seed: seed) { world in
-                let fleet = SimulatedFleet(world, nodes: nodes)
-                try await fleet.startAll()
-                do {
-                    try await body(fleet)
-                } catch {
-                    await fleet.stopAll()
-                    throw error
-                }
-                await fleet.stopAll()
-            }
-        }
-    }
-
     private static func fill(_ fleet: SimulatedFleet, _ node: NodeID) { fleet.world.disk(of: node).capacity = 0 }
 
     /// Proposes numbers until the group refuses one.
@@ -61,7 +43,7 @@ import Testing
 
     @Test("a single node whose disk is full refuses commands by name, answers reads, and goes on when there is room")
     func single() async throws {
-        try await withFleet(nodes: 1, seeds: 3) { fleet in
+        try await withFleets(nodes: 1, seeds: 3) { fleet in
             let node = NodeID(1)
             let group = try await fleet.group(node)
             _ = try await group.propose([Journal.operation(1)], ownerEpoch: 0)
@@ -83,7 +65,7 @@ import Testing
 
     @Test("a leader whose disk is full keeps its term, and the others commit what they propose")
     func leaderOfThree() async throws {
-        try await withFleet(nodes: 3, seeds: 3) { fleet in
+        try await withFleets(nodes: 3, seeds: 3) { fleet in
             try await fleet.waitForVoters(3)
             let leader = try #require(try await fleet.group(NodeID(1)).report().leader)
             let term = try await fleet.group(leader).report().status.term

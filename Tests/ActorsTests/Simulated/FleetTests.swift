@@ -7,25 +7,6 @@ import Testing
 @testable import FlotillaActors
 
 @Suite struct FleetTests {
-    /// Runs `body` with a fresh fleet, for each of some seeds. FLOTILLA_SEED replays one.
-    private func withFleets(
-        nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
-    ) async throws {
-        for seed in Simulation.seeds(seeds) {
-            _ = try await Simulation.run(seed: seed) { world in
-                let fleet = SimulatedFleet(world, nodes: nodes)
-                try await fleet.startAll()
-                do {
-                    try await body(fleet)
-                } catch {
-                    await fleet.stopAll()
-                    throw error
-                }
-                await fleet.stopAll()
-            }
-        }
-    }
-
     @Test("a group grows from its founder to three voters, and takes commands from any of its nodes")
     func growth() async throws {
         try await withFleets(nodes: 3, seeds: 5) { fleet in

@@ -77,3 +77,22 @@ extension SimulatedFleet {
         return await core.onLoop { core.transport.assumeIsolated { $0.metrics } }
     }
 }
+
+/// Runs `body` with a fresh fleet, for each of some seeds. FLOTILLA_SEED replays one.
+func withFleets(
+    nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
+) async throws {
+    for seed in Simulation.seeds(seeds) {
+        _ = try await Simulation.run(seed: seed) { world in
+            let fleet = SimulatedFleet(world, nodes: nodes)
+            try await fleet.startAll()
+            do {
+                try await body(fleet)
+            } catch {
+                await fleet.stopAll()
+                throw error
+            }
+            await fleet.stopAll()
+        }
+    }
+}

@@ -86,6 +86,23 @@ import Testing
         }
     }
 
+    @Test("a power failure at any change of the disk while a small state is taken leaves a log that can be used")
+    func embeddedAndPowerLost() async throws {
+        let embedding: @Sendable (SimulatedFleet) -> Void = { $0.settings.snapshotEmbedLimit = 1 << 20 }
+        for changes in 1...20 {
+            try await withLaggard(seeds: [UInt64(changes)], embedding) { fleet, leader, laggard in
+                try await fleet.start(laggard)
+                let disk = fleet.world.disk(of: laggard)
+                disk.losePower(afterChanges: changes, .dropped)
+                try await fleet.world.sleep(for: .seconds(2))
+                disk.losePower(afterChanges: nil)
+                await fleet.crash(laggard, .killed)
+                try await fleet.start(laggard)
+                try await Self.waitUntilEqual(fleet)
+            }
+        }
+    }
+
     @Test("RM-14: chunks that are lost, repeated and overtake each other delay a transfer and do not end it")
     func badNetwork() async throws {
         try await withLaggard(seeds: Simulation.seeds(5)) { fleet, leader, laggard in
@@ -119,11 +136,7 @@ import Testing
         for (number, seed) in Simulation.seeds(12).enumerated() {
             try await withLaggard(seeds: [seed]) { fleet, leader, laggard in
                 let total = try await Self.chunks(fleet, leader)
-                for node in fleet.nodes {
-                    fleet.world.links.setConditions(LinkConditions(bandwidth: 40 << 10), from: node, to: laggard)
-                }
-                try await fleet.start(laggard)
-                try await Self.waitForChunks(number, fleet, laggard)
+                try await Self.startSlowly(laggard, untilChunk: number, fleet)
                 await fleet.crash(laggard, .killed)
                 for node in fleet.nodes { fleet.world.links.setConditions(nil, from: node, to: laggard) }
                 try await fleet.start(laggard)
@@ -139,11 +152,7 @@ import Testing
     func receiverLosesPower() async throws {
         for (number, seed) in Simulation.seeds(12).enumerated() {
             try await withLaggard(seeds: [seed]) { fleet, leader, laggard in
-                for node in fleet.nodes {
-                    fleet.world.links.setConditions(LinkConditions(bandwidth: 40 << 10), from: node, to: laggard)
-                }
-                try await fleet.start(laggard)
-                try await Self.waitForChunks(number, fleet, laggard)
+                try await Self.startSlowly(laggard, untilChunk: number, fleet)
                 await fleet.crash(laggard, .powerLost(.anyKept))
                 try await fleet.start(laggard)
                 try await Self.waitUntilEqual(fleet)
@@ -156,11 +165,7 @@ import Testing
         for (number, seed) in Simulation.seeds(12).enumerated() {
             try await withLaggard(seeds: [seed]) { fleet, leader, laggard in
                 let total = try await Self.chunks(fleet, leader)
-                for node in fleet.nodes {
-                    fleet.world.links.setConditions(LinkConditions(bandwidth: 40 << 10), from: node, to: laggard)
-                }
-                try await fleet.start(laggard)
-                try await Self.waitForChunks(number, fleet, laggard)
+                try await Self.startSlowly(laggard, untilChunk: number, fleet)
                 await fleet.crash(leader, .killed)
                 try await fleet.wait("caught-up laggard") { reports in
                     reports[laggard].map { $0.snapshotIndex.rawValue > 60 } ?? false
@@ -173,7 +178,12 @@ import Testing
         }
     }
 
-    private static func waitForChunks(_ number: Int, _ fleet: SimulatedFleet, _ node: NodeID) async throws {
+    /// Starts a node on slow links, and waits until so many chunks have reached it.
+    private static func startSlowly(_ node: NodeID, untilChunk number: Int, _ fleet: SimulatedFleet) async throws {
+        for other in fleet.nodes {
+            fleet.world.links.setConditions(LinkConditions(bandwidth: 40 << 10), from: other, to: node)
+        }
+        try await fleet.start(node)
         let deadline = fleet.world.now.advanced(by: .seconds(30))
         while fleet.world.now < deadline {
             if let group = fleet.cores[node]?.hosted[SimulatedFleet.group],

@@ -94,4 +94,24 @@ import Testing
             try files.lock(path).unlock()
         }
     }
+
+    @Test("a lock that was given back is free, though a process that is being started has its descriptor still")
+    func lockAndFork() throws {
+        try withTemporaryDirectory { directory in
+            let path = directory + "/LOCK"
+            let lock = try files.lock(path)
+            let copy = try #require(try descriptors(of: path).first.map { dup($0) })
+            defer { close(copy) }
+            lock.unlock()
+            try files.lock(path).unlock()
+        }
+    }
+
+    private func descriptors(of path: String) throws -> [Int32] {
+        try files.list("/proc/self/fd").compactMap { name in
+            var target = [UInt8](repeating: 0, count: 4096)
+            let count = readlink("/proc/self/fd/\(name)", &target, target.count)
+            return count > 0 && String(decoding: target.prefix(count), as: UTF8.self) == path ? Int32(name) : nil
+        }
+    }
 }

@@ -34,38 +34,44 @@ extension ConfigurationChanger.Problem {
 extension Progress {
     /// What a leader knows of a member.
     var scenarioText: String {
-        var text =
+        let state: MemberProgress.State =
             switch state {
-            case .probe: "StateProbe"
-            case .replicate: "StateReplicate"
-            case .snapshot: "StateSnapshot"
+            case .probe: .probe
+            case .replicate: .replicate
+            case .snapshot: .snapshot
             }
-        text += " match=\(match) next=\(next)"
-        if isLearner { text += " learner" }
-        if isThrottled { text += " paused" }
-        if let pendingSnapshot { text += " pendingSnap=\(pendingSnapshot)" }
-        if !isRecentlyActive { text += " inactive" }
-        if !inflights.isEmpty { text += " inflight=\(inflights.count)" + (inflights.isFull ? "[full]" : "") }
-        return text
+        return memberText(
+            state, match, next, isLearner: isLearner, isPaused: isThrottled, pendingSnapshot,
+            isInactive: !isRecentlyActive, inFlight: inflights.count, isFull: inflights.isFull)
     }
 }
 
 extension MemberProgress {
     /// The same, as an event tells it; whether the member is active is not asked there.
     var scenarioText: String {
-        var text =
-            switch state {
-            case .probe: "StateProbe"
-            case .replicate: "StateReplicate"
-            case .snapshot: "StateSnapshot"
-            }
-        text += " match=\(match) next=\(next)"
-        if isLearner { text += " learner" }
-        if isPaused { text += " paused" }
-        if let pendingSnapshot { text += " pendingSnap=\(pendingSnapshot)" }
-        if inFlight > 0 { text += " inflight=\(inFlight)" + (isWindowFull ? "[full]" : "") }
-        return text
+        memberText(
+            state, match, next, isLearner: isLearner, isPaused: isPaused, pendingSnapshot, isInactive: false,
+            inFlight: inFlight, isFull: isWindowFull)
     }
+}
+
+private func memberText(
+    _ state: MemberProgress.State, _ match: LogIndex, _ next: LogIndex, isLearner: Bool, isPaused: Bool,
+    _ pendingSnapshot: LogIndex?, isInactive: Bool, inFlight: Int, isFull: Bool
+) -> String {
+    var text =
+        switch state {
+        case .probe: "StateProbe"
+        case .replicate: "StateReplicate"
+        case .snapshot: "StateSnapshot"
+        }
+    text += " match=\(match) next=\(next)"
+    if isLearner { text += " learner" }
+    if isPaused { text += " paused" }
+    if let pendingSnapshot { text += " pendingSnap=\(pendingSnapshot)" }
+    if isInactive { text += " inactive" }
+    if inFlight > 0 { text += " inflight=\(inFlight)" + (isFull ? "[full]" : "") }
+    return text
 }
 
 extension SnapshotMetadata {

@@ -317,47 +317,6 @@ final class TestNode: GroupClient, @unchecked Sendable {
     }
 }
 
-extension GroupID {
-    static let underTest = GroupID(2)
-}
-
-extension CheckpointJournal {
-    static func inMemory(loop: any Loop) -> CheckpointJournal {
-        CheckpointJournal(worker: CallerWorker(), loop: loop, logger: .silent) { MemoryCheckpointStore() }
-    }
-}
-
-/// Does its work at once, where it is given.
-private struct CallerWorker: Worker {
-    func submit(
-        _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: any Loop
-    ) {
-        work()
-        loop.execute(completion)
-    }
-    func shutdown() async {}
-}
-
-extension WorkflowStateMachine {
-    /// One without a node.
-    convenience init() {
-        self.init(group: .underTest, checkpoints: .inMemory(loop: CallerLoop()))
-    }
-}
-
-/// Runs what it is given at once; a machine without a node needs no more of a loop.
-private final class CallerLoop: Loop {
-    var now: MonotonicTime { MonotonicTime(nanoseconds: 0) }
-    var wallNow: WallTime { WallTime(nanoseconds: 0) }
-    func execute(_ work: @escaping @Sendable () -> Void) { work() }
-    func enqueue(_ job: consuming ExecutorJob) { preconditionFailure("no actor lives here") }
-    func schedule(at deadline: MonotonicTime, _ work: @escaping @Sendable () -> Void) -> TimerToken {
-        preconditionFailure("time stands still here")
-    }
-    func cancel(_ timer: TimerToken) {}
-    func preconditionOnLoop() {}
-}
-
 extension WorkflowStateMachine {
     /// A run of the default namespace.
     func run(_ id: String) -> Run? { state.runs[RunKey("default", id)] }

@@ -85,10 +85,14 @@ extension MemoryCheckpointStore.State {
         switch change {
         case .append(let key, let record):
             var known = records.removeValue(forKey: key) ?? []
-            // Again, after a crash: the record is there already, and so are those behind it.
-            known.removeAll { $0.sequence == record.sequence }
-            let place = known.lastIndex { $0.sequence < record.sequence }.map { $0 + 1 } ?? 0
-            known.insert(record, at: place)
+            if known.last.map({ $0.sequence < record.sequence }) ?? true {
+                known.append(record)
+            } else {
+                // Again, after a crash: the record is there already, and so are those behind it.
+                known.removeAll { $0.sequence == record.sequence }
+                let place = known.lastIndex { $0.sequence < record.sequence }.map { $0 + 1 } ?? 0
+                known.insert(record, at: place)
+            }
             records[key] = known
         case .prune(let key, let sequence): records[key]?.removeAll { $0.sequence < sequence }
         case .remove(let run): records = records.filter { $0.key.run != run }
