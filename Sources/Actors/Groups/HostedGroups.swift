@@ -42,6 +42,8 @@ public final class HostedGroups: Sendable {
         for (_, completion) in ready { completion.finish(.success(group)) }
     }
 
+    func remove(_ id: GroupID) { state.withLock { $0.groups[id] = nil } }
+
     /// Nobody waits any longer.
     public func close(_ failure: GroupError) {
         let waiters = state.withLock { state in
