@@ -18,7 +18,7 @@ import Testing
     private func withEmptyFleets(
         nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
     ) async throws {
-        try await withFleets(nodes: nodes, seeds: seeds, prepare: { $0.groups = [] }, body)
+        try await withFleets(nodes: nodes, seeds: seeds, groups: [], body)
     }
 
     private static func found(_ foundation: GroupFoundation, _ fleet: SimulatedFleet) async throws {

@@ -10,7 +10,7 @@ import Testing
     @Test("TT-15: ten groups between two nodes share one connection, and messages reach only their group")
     func oneConnection() async throws {
         let groups = (11...20).map { GroupID($0) }
-        try await withFleets(nodes: 2, seeds: 3, prepare: { $0.groups = groups }) { fleet in
+        try await withFleets(nodes: 2, seeds: 3, groups: groups) { fleet in
             let (first, second) = (NodeID(1), NodeID(2))
             for id in groups {
                 let group = try await fleet.cores[second]!.hosted.group(id)
