@@ -19,6 +19,7 @@ final class NodeServices: Sendable {
     private let http: HTTPServer?
     let logger: FlotillaLogger
 
+    private let retention: RetentionKeeper
     private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
     private let joinInbox: AsyncStream<NodeCore.JoinQuestion>.Continuation
 
@@ -41,6 +42,7 @@ final class NodeServices: Sendable {
         self.address = address
         self.machines = machines
         self.workflows = workflows
+        retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
         clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { group in
             try WorkflowEngine(
@@ -55,7 +57,10 @@ final class NodeServices: Sendable {
     func run() async {
         let joinInbox = joinInbox
         await core.setJoinHandler { _ = joinInbox.yield($0) }
-        await core.setTickHandler { [weak self] in self?.watchExecutors() }
+        await core.setTickHandler { [weak self] in
+            self?.watchExecutors()
+            self?.keepRetention()
+        }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
@@ -237,6 +242,16 @@ final class NodeServices: Sendable {
                     return core.silence(of: executor.node).map { $0 > limit } ?? false
                 }.map { WorkflowOperations.loseExecutor($0.node, registration: $0.registration) }
             }
+        }
+    }
+
+    /// On the execution group's leader, with every tick: runs that are kept no longer are removed.
+    private func keepRetention() {
+        guard let group = core.hosted[NodeStart.executionGroup.group] else { return }
+        let (retention, loop) = (retention, core.loop)
+        group.assumeIsolatedOnLeader { machine in
+            guard let machine = machine as? WorkflowStateMachine else { return [] }
+            return retention.operation(for: machine, now: loop.now, wallNow: loop.wallNow).map { [$0] } ?? []
         }
     }
 }
