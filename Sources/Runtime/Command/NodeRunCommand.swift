@@ -15,6 +15,8 @@ enum NodeRunCommand {
             .value("data", "DIR", "where the log is kept; this or --memory"),
             .value(
                 "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
+            .value(
+                "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
                 "bootstrap",
@@ -58,6 +60,7 @@ enum NodeRunCommand {
             guard !options.has("memory") else { throw options.fail("--memory and --storage exclude each other") }
             format = try StorageFormat(option: name, options)
         }
+        let payloadFileLimit = try options.number("payload-file-limit", in: 0...1 << 30)
         let seeds = (options.string("join") ?? "").split(separator: ",").map(String.init)
         let levelName = options.string("log-level") ?? "info"
         guard let level = LogLines.level(named: levelName) else {
@@ -69,6 +72,7 @@ enum NodeRunCommand {
         // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
         configuration.founds = options.has("bootstrap")
         configuration.storage = format
+        if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
