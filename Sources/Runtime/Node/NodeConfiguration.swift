@@ -78,6 +78,13 @@ public struct NodeConfiguration: Sendable {
         guard payloadFileLimit >= 0 else {
             throw NodeError(.invalidConfiguration, "the limit for payloads in the log is \(payloadFileLimit) bytes")
         }
+        for (name, bytes) in [("resultBytesMax", limits.resultBytesMax), ("inputBytesMax", limits.inputBytesMax)] {
+            guard (1...WorkflowLimits.payloadBytesMax).contains(bytes) else {
+                throw NodeError(
+                    .invalidConfiguration,
+                    "limits.\(name) is \(bytes); choose a number from 1 to \(WorkflowLimits.payloadBytesMax)")
+            }
+        }
         for address in [listen, http].compactMap({ $0 }) where !allowsInsecureListening {
             guard Self.isLoopback(address) else {
                 throw NodeError(
