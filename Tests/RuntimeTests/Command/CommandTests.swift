@@ -45,6 +45,13 @@ struct NodeRunCommandTests {
         #expect(try configuration("--id 1 --listen a:1 --memory").retention == WorkflowRetention())
     }
 
+    @Test("the limit for commands in the log is taken, and is 256 KiB without it")
+    func payloadFileLimit() throws {
+        let words = "--id 1 --listen a:1 --data d"
+        #expect(try configuration(words).payloadFileLimit == 256 << 10)
+        #expect(try configuration(words + " --payload-file-limit 4096").payloadFileLimit == 4096)
+    }
+
     @Test("a founder may name nodes to ask first, and a node with data needs neither")
     func foundersAndOthers() throws {
         let founder = try configuration("--id 1 --listen a:1 --memory --bootstrap --join b:1")
@@ -65,6 +72,7 @@ struct NodeRunCommandTests {
             ("--id 1 --listen a:1 --data d --storage paper", "paper is no format"),
             ("--id 1 --listen a:1 --memory --keep-finished soon", "--keep-finished soon"),
             ("--id 1 --listen a:1 --memory --storage log", "exclude each other"),
+            ("--id 1 --listen a:1 --data d --payload-file-limit none", "--payload-file-limit none: not a number"),
         ])
     func usage(words: String, message: String) throws {
         let error = #expect(throws: UsageError.self) { try configuration(words) }
