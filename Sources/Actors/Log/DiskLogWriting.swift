@@ -17,9 +17,9 @@ extension DiskLog {
         var body = ProtobufWriter(reservingCapacity: batch.sizeBound)
         var changesSpace = false
         for write in batch.writes {
-            let head = table.checkAndApply(write, segment: segment)
+            var head = table.checkAndApply(write, segment: segment)
+            head.claim = LogHeads.encode(write.entries, into: &body)
             LogHeads.encode(head, into: &heads)
-            LogHeads.encode(write.entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
         }
         try append(.writes, heads: heads.bytes, body: body.bytes)

@@ -26,6 +26,10 @@ struct LogHeads {
     struct Claim: Hashable {
         var first: LogIndex
         var count: Int
+        /// What they take there, and the checksum of that.
+        var bytes = 0
+        var checksum: UInt32 = 0
+
         var last: LogIndex { first + (count - 1) }
     }
 
@@ -60,13 +64,9 @@ struct LogHeads {
     var removed: [ReplicaIdentity] = []
     var copies: [Copy] = []
 
-    /// Names the groups, for an error message.
-    var groupNames: String {
-        var keys = Set(
-            writes.map { LogKey(group: $0.write.group, incarnation: $0.write.incarnation) })
-        keys.formUnion(copies.map(\.key))
-        keys.formUnion(replicas.map(\.identity.key))
-        return keys.sorted().map(\.description).joined(separator: "; ")
+    /// Whose entries the body holds, in its order.
+    var claims: [(key: LogKey, claim: Claim)] {
+        writes.compactMap { write in write.claim.map { (write.key, $0) } } + copies.map { ($0.key, $0.claim) }
     }
 }
 
@@ -102,6 +102,8 @@ extension LogHeads {
             if let claim = item.claim {
                 head.varint(6, claim.first.rawValue)
                 head.varint(7, UInt64(claim.count))
+                head.varint(10, UInt64(claim.bytes))
+                head.varint(11, UInt64(claim.checksum))
             }
             head.bool(8, write.isRemoved)
             head.bool(9, item.keepsTail)
@@ -130,6 +132,8 @@ extension LogHeads {
             head.varint(2, copy.key.incarnation)
             head.varint(3, copy.claim.first.rawValue)
             head.varint(4, UInt64(copy.claim.count))
+            head.varint(5, UInt64(copy.claim.bytes))
+            head.varint(6, UInt64(copy.claim.checksum))
         }
     }
 
@@ -138,10 +142,16 @@ extension LogHeads {
     static let entrySizeBound = 40
 
     /// Appends entries to a body.
-    static func encode(_ entries: [Entry], into body: inout ProtobufWriter) {
+    /// - Returns: what the heads say of them; nil if there are none.
+    static func encode(_ entries: [Entry], into body: inout ProtobufWriter) -> Claim? {
+        guard let first = entries.first else { return nil }
+        let start = body.bytes.count
         for entry in entries {
             body.message(1) { entry.encode(into: &$0) }
         }
+        let checksum = body.bytes.withUnsafeBytes { CRC32C.checksum(.init(rebasing: $0[start...])) }
+        return Claim(
+            first: first.index, count: entries.count, bytes: body.bytes.count - start, checksum: checksum)
     }
 }
 
@@ -191,47 +201,65 @@ extension LogHeads {
         }
     }
 
-    /// The entries of a body: one array for each claim of the writes, then of the copies.
-    func entries(in body: [UInt8]) throws(WireError) -> [[Entry]] {
-        var reader = ProtobufReader(body)
-        var result: [[Entry]] = []
-        for claim in writes.compactMap(\.claim) + copies.map(\.claim) {
-            var entries: [Entry] = []
-            for offset in 0..<claim.count {
-                guard try reader.next() == 1 else {
-                    throw WireError(.truncated, "the body holds fewer entries than the heads claim")
-                }
-                var inner = try reader.message()
-                let entry = try Entry(from: &inner, unknownFields: .reject)
-                guard entry.index == claim.first + offset else {
-                    throw WireError(
-                        .invalidValue, "entry \(entry.index) where \(claim.first + offset) belongs")
-                }
-                entries.append(entry)
-            }
-            result.append(entries)
+    /// The entries of a body, for each of `claims`; nil where the body does not match the claim's checksum.
+    func entries(in body: ArraySlice<UInt8>) throws(WireError) -> [[Entry]?] {
+        let claims = claims.map(\.claim)
+        guard claims.reduce(0, { $0 + $1.bytes }) == body.count else {
+            throw WireError(.invalidValue, "a body of \(body.count) bytes, which is not what the heads claim")
         }
-        guard reader.isAtEnd else {
-            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        var rest = body
+        var result: [[Entry]?] = []
+        for claim in claims {
+            let part = rest.prefix(claim.bytes)
+            rest = rest.dropFirst(claim.bytes)
+            result.append(CRC32C.checksum(part) == claim.checksum ? try claim.entries(in: Array(part)) : nil)
         }
         return result
     }
 }
 
 extension LogHeads.Claim {
-    init(first: UInt64, count: UInt64) throws(WireError) {
-        guard first > 0, count > 0, count <= UInt64(LogFormat.maximumBatchBytes),
-            !first.addingReportingOverflow(count).overflow
-        else { throw WireError(.invalidValue, "\(count) entries from index \(first) on") }
-        self.init(first: LogIndex(first), count: Int(count))
+    fileprivate func entries(in bytes: [UInt8]) throws(WireError) -> [Entry] {
+        var reader = ProtobufReader(bytes)
+        var entries: [Entry] = []
+        for offset in 0..<count {
+            guard try reader.next() == 1 else {
+                throw WireError(.truncated, "the body holds fewer entries than the heads claim")
+            }
+            var inner = try reader.message()
+            let entry = try Entry(from: &inner, unknownFields: .reject)
+            guard entry.index == first + offset else {
+                throw WireError(.invalidValue, "entry \(entry.index) where \(first + offset) belongs")
+            }
+            entries.append(entry)
+        }
+        guard reader.isAtEnd else {
+            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        }
+        return entries
+    }
+
+    /// As it is read, field by field.
+    fileprivate struct Fields {
+        var first: UInt64 = 0
+        var count: UInt64 = 0
+        var bytes: UInt64 = 0
+        var checksum: UInt32 = 0
+
+        func claim() throws(WireError) -> LogHeads.Claim {
+            let maximum = UInt64(LogFormat.maximumBatchBytes)
+            guard first > 0, count > 0, count <= maximum, bytes <= maximum,
+                !first.addingReportingOverflow(count).overflow
+            else { throw WireError(.invalidValue, "\(count) entries of \(bytes) bytes from index \(first) on") }
+            return LogHeads.Claim(first: LogIndex(first), count: Int(count), bytes: Int(bytes), checksum: checksum)
+        }
     }
 }
 
 extension LogHeads.Write {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         write = LogBatch.Write(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         while let field = try reader.next() {
             switch field {
             case 1: write.group = GroupID(try reader.varint())
@@ -245,14 +273,16 @@ extension LogHeads.Write {
             case 5:
                 var inner = try reader.message()
                 write.snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
-            case 6: first = try reader.varint()
-            case 7: count = try reader.varint()
+            case 6: fields.first = try reader.varint()
+            case 7: fields.count = try reader.varint()
             case 8: write.isRemoved = try reader.bool()
             case 9: keepsTail = try reader.bool()
+            case 10: fields.bytes = try reader.varint()
+            case 11: fields.checksum = try reader.uint32()
             default: throw reader.unknownField(in: "LogHeads.Write")
             }
         }
-        claim = first == 0 && count == 0 ? nil : try LogHeads.Claim(first: first, count: count)
+        claim = fields.first == 0 && fields.count == 0 ? nil : try fields.claim()
     }
 }
 
@@ -290,17 +320,18 @@ extension LogHeads.Replica {
 extension LogHeads.Copy {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         key = LogKey(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         while let field = try reader.next() {
             switch field {
             case 1: key.group = GroupID(try reader.varint())
             case 2: key.incarnation = try reader.varint()
-            case 3: first = try reader.varint()
-            case 4: count = try reader.varint()
+            case 3: fields.first = try reader.varint()
+            case 4: fields.count = try reader.varint()
+            case 5: fields.bytes = try reader.varint()
+            case 6: fields.checksum = try reader.uint32()
             default: throw reader.unknownField(in: "LogHeads.Copy")
             }
         }
-        claim = try LogHeads.Claim(first: first, count: count)
+        claim = try fields.claim()
     }
 }

@@ -71,7 +71,7 @@ struct FlotillaCommandTests {
             ["--nonsense"],
             ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
-            ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
+            ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
         ])
     func usage(words: [String]) async {
@@ -84,7 +84,7 @@ struct FlotillaCommandTests {
             ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
             ["workflow"],
             ["workflow", "list", "--help"], ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
-            ["storage", "migrate", "--help"],
+            ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)
