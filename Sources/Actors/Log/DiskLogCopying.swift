@@ -43,8 +43,8 @@ extension DiskLog {
                 throw .damaged(path, at: offset, "a batch that was valid before cannot be read")
             }
             sequence += 1
-            for (claimed, entries) in zip(batch.heads.claims, batch.entries) {
-                for entry in entries ?? [] where table.isLive(entry, of: claimed.key, in: segment.number) {
+            for (claimed, logged) in zip(batch.heads.claims, batch.entries) {
+                for entry in logged?.entries ?? [] where table.isLive(entry, of: claimed.key, in: segment.number) {
                     found[claimed.key, default: [:]][entry.index] = entry
                 }
             }
@@ -59,7 +59,7 @@ extension DiskLog {
         }
     }
 
-    /// Writes live entries of one replica again, in batches.
+    /// Writes live entries of one replica again, in batches. Payloads in files stay where they are.
     private func copy(_ entries: [Entry], of key: LogKey) throws(LogError) {
         var rest = entries[...]
         while let first = rest.first {
@@ -75,12 +75,14 @@ extension DiskLog {
             rest = rest.dropFirst(piece.count)
             var heads = ProtobufWriter()
             var body = ProtobufWriter(reservingCapacity: bytes)
-            guard let claim = LogHeads.encode(Array(piece), into: &body) else { return }
+            var logged = LoggedEntries(Array(piece))
+            logged.payloads = table.payloads(of: key, in: first.index...first.index + (piece.count - 1))
+            guard let claim = LogHeads.encode(logged, into: &body) else { return }
             LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
             try append(.copies, heads: heads.bytes, body: body.bytes)
             let segment = segments[segments.count - 1].number
-            let problem = table.apply(copy: key, entries: Array(piece), segment: segment)
+            let problem = table.apply(copy: key, logged, segment: segment)
             precondition(problem == nil, problem ?? "")
         }
     }

@@ -27,7 +27,7 @@ public import FlotillaRaft
 public struct LogDamage: Hashable, Sendable, CustomStringConvertible {
     /// The file.
     public var path: String
-    /// Of the batch that they were written in, in bytes.
+    /// Of the batch that they were written in, in bytes; 0 of a payload's file.
     public var offset: UInt64
     public var group: GroupID
     public var incarnation: UInt64
@@ -35,11 +35,14 @@ public struct LogDamage: Hashable, Sendable, CustomStringConvertible {
     public var last: LogIndex
     /// False where a snapshot, later entries or a copy have taken their place: then nothing is lost.
     public var isNeeded: Bool
+    /// Whether the file is that of a payload, which is missing or damaged.
+    public var isPayload = false
 
     var key: LogKey { LogKey(group: group, incarnation: incarnation) }
 
     public var description: String {
-        "\(path) is damaged at byte \(offset): entries \(first) to \(last) of \(key) do not match their checksum"
+        if isPayload { return "\(path) is missing or damaged at byte 0: it is the payload of entry \(first) of \(key)" }
+        return "\(path) is damaged at byte \(offset): entries \(first) to \(last) of \(key) do not match their checksum"
     }
 }
 
@@ -53,12 +56,17 @@ extension LogTable {
 
     /// Takes note of lost copies. What they were made of is where it was, unless its segment was deleted.
     mutating func loseCopy(_ claim: LogHeads.Claim, of key: LogKey) {
+        lose(claim.first...claim.last, of: key) { $0.segment == Run.nowhere }
+    }
+
+    /// Takes note of lost entries among those that the log holds.
+    mutating func lose(_ indexes: ClosedRange<LogIndex>, of key: LogKey, where isLost: (Run) -> Bool = { _ in true }) {
         guard let runs = replicas[key]?.runs else { return }
         var changed: [Run] = []
         for run in runs {
-            let first = max(run.first, claim.first)
-            let last = min(run.last, claim.last)
-            guard run.segment == Run.nowhere, first <= last else {
+            let first = max(run.first, indexes.lowerBound)
+            let last = min(run.last, indexes.upperBound)
+            guard isLost(run), first <= last else {
                 changed.append(run)
                 continue
             }

@@ -74,7 +74,6 @@ struct LogRecovery {
             try readSegment(headers[position], successor: isLast ? nil : headers[position + 1])
         }
         try checkEnd()
-        try cutLosses()
     }
 
     /// What is found must be recorded before the node takes part in anything.
@@ -297,7 +296,35 @@ struct LogRecovery {
         }
     }
 
-    private mutating func cutLosses() throws(LogError) {
+}
+
+// MARK: What is lost
+
+extension LogRecovery {
+    /// Puts the payloads that are in files into the entries; an entry without its payload is lost.
+    mutating func loadPayloads(from directory: PayloadDirectory) throws(LogError) {
+        for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
+            for payload in replica.payloads {
+                do throws(LogError) {
+                    let bytes = try directory.read(payload.reference, of: "entry \(payload.index) of \(key)")
+                    let position = replica.base.next.distance(to: payload.index)
+                    table.replicas[key]?.entries[position].payload = bytes
+                } catch {
+                    guard error.code == .damaged || error.code == .missing else { throw error }
+                    table.lose(payload.index...payload.index, of: key)
+                    damages.append(
+                        LogDamage(
+                            path: directory.path(of: payload.reference), offset: 0, group: key.group,
+                            incarnation: key.incarnation, first: payload.index, last: payload.index, isNeeded: true,
+                            isPayload: true))
+                }
+            }
+        }
+    }
+
+    /// Decides about everything that is lost: see LogDamage.swift.
+    /// - Throws: `damaged` where nobody can give it back.
+    mutating func cutLosses() throws(LogError) {
         for position in damages.indices { damages[position].isNeeded = table.needs(damages[position]) }
         let alone = table.recoveringAlone
         if let key = alone.first, !acceptsLoss { throw unrepairable(key) }
@@ -331,22 +358,22 @@ extension LogTable {
         for head in heads.writes {
             if let problem = problem(with: head) { return problem }
             guard let claim = head.claim else {
-                apply(head, entries: [], segment: segment)
+                apply(head, LoggedEntries(), segment: segment)
                 continue
             }
-            guard let entries = rest.removeFirst() else {
+            guard let logged = rest.removeFirst() else {
                 apply(head, losing: claim)
                 continue
             }
-            if let problem = Self.problem(with: entries) { return problem }
-            apply(head, entries: entries, segment: segment)
+            if let problem = Self.problem(with: logged.entries) { return problem }
+            apply(head, logged, segment: segment)
         }
         for copy in heads.copies {
-            guard let entries = rest.removeFirst() else {
+            guard let logged = rest.removeFirst() else {
                 loseCopy(copy.claim, of: copy.key)
                 continue
             }
-            if let problem = apply(copy: copy.key, entries: entries, segment: segment) { return problem }
+            if let problem = apply(copy: copy.key, logged, segment: segment) { return problem }
         }
         return nil
     }

@@ -9,7 +9,7 @@ struct SegmentReader {
         var bytes: Int
         var heads: LogHeads
         /// For each of the heads' claims; nil where they are damaged.
-        var entries: [[Entry]?]
+        var entries: [LoggedEntries?]
         /// Whether its end got to the disk.
         var hasEndMark: Bool
 

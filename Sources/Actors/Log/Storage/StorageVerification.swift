@@ -67,6 +67,10 @@ public enum StorageVerification {
                     + "acknowledged; the next start cuts them off")
         }
         if marker == nil, !report.groups.isEmpty { report.notes.append("the node did not end in order") }
+        let unnamed = try log.io { () throws(FileError) in try log.unnamedPayloads() }
+        if !unnamed.isEmpty {
+            report.notes.append("\(unnamed.count) files of payloads belong to no entry; the next start removes them")
+        }
     }
 
     private static func readDatabase(_ path: String, _ report: inout StorageReport) throws(LogError) {
