@@ -91,7 +91,7 @@ struct FlotillaCommandTests {
             ["workflow", "history"], ["workflow", "prune"], ["workflow", "prune", "a", "--finished"],
             ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
-            ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
+            ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
         ])
     func usage(words: [String]) async {
@@ -105,7 +105,7 @@ struct FlotillaCommandTests {
             ["workflow"],
             ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
             ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
-            ["storage", "migrate", "--help"],
+            ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)
