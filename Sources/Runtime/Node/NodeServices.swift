@@ -50,7 +50,7 @@ final class NodeServices: Sendable {
         self.workflows = workflows
         retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
-        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { group in
+        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { [boot = store.boot] group in
             try WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
