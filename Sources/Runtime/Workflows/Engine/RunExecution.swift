@@ -7,8 +7,10 @@ final class RunExecution: Sendable {
     enum Stop: Sendable {
         /// The body has ended.
         case ended
-        /// The run has another owner, or none, or was ended from outside.
+        /// The run has another owner, or none.
         case lost
+        /// The run was ended from outside.
+        case terminated
         /// The node or the group stops.
         case shutdown
     }
@@ -23,8 +25,16 @@ final class RunExecution: Sendable {
         var replayed: [ByteText: ArraySlice<CheckpointRecord>] = [:]
         /// What runs now, for the check on names and for the log.
         var running: Set<String> = []
+        var looks: [ByteText: UInt64] = [:]
+        /// How much of the record the body has met again.
+        var metCount: UInt64 = 0
+        /// Where the body heard first that it is to end, in this life of it or in an earlier one.
+        var cancellationPlace: String?
+        /// It has been there.
+        var isCancelled = false
         /// Nothing may be recorded any more.
         var isOver = false
+        var isTerminated = false
         var bodyHasEnded = false
     }
 
@@ -33,18 +43,29 @@ final class RunExecution: Sendable {
     let recorded: Run
     let environment: EngineEnvironment
     let stop: Promise<Stop>
+    let cancel: CancelRequest
     /// Set where a finished run's record is held against code: nothing may have effects then.
     private let replay: ReplayNotes?
+    /// How many steps, sleeps and checkpoints are recorded.
+    private let recordedCount: UInt64
     private let progress = Lock(Progress())
 
     init(
-        key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, replay: ReplayNotes? = nil
+        key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, cancel: CancelRequest,
+        replay: ReplayNotes? = nil
     ) {
         self.key = key
         self.recorded = recorded
         self.environment = environment
         self.stop = stop
+        self.cancel = cancel
         self.replay = replay
+        recordedCount =
+            UInt64(recorded.steps.count + recorded.timers.count)
+            + recorded.checkpoints.members.reduce(0) { $0 + $1.value.count }
+        if let place = recorded.steps[Self.cancellationStep]?.value {
+            progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
+        }
     }
 
     var runID: RunID { recorded.runID }
@@ -57,8 +78,17 @@ final class RunExecution: Sendable {
 
     var bodyHasEnded: Bool { progress.withLock { $0.bodyHasEnded } }
 
+    var isTerminated: Bool { progress.withLock { $0.isTerminated } }
+    /// The body has heard that it is to end.
+    var isCancelled: Bool { progress.withLock { $0.isCancelled } }
+
     /// From here on the context records nothing.
-    func end() { progress.withLock { $0.isOver = true } }
+    func end(isTerminated: Bool) {
+        progress.withLock { progress in
+            progress.isOver = true
+            progress.isTerminated = progress.isTerminated || isTerminated
+        }
+    }
 
     /// The body has returned; nothing of the run is left here.
     func endBody() {
@@ -76,12 +106,15 @@ final class RunExecution: Sendable {
         try checkName(name)
         let step = try begin("step", name, counter: \.steps)
         defer { finish("step", name) }
-        let known = recorded.steps[step]
-        try replay?.note(.step, step, isRecorded: known != nil)
-        if let known { return try decode(known.value, "step \(step)") }
+        if let known = recorded.steps[step] {
+            meet(.step, step)
+            return try decode(known.value, "step \(step)")
+        }
+        if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
+        try replay?.end(.step, step)
         let context = StepContext(
             idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1,
-            clock: NodeClock(loop: environment.loop))
+            clock: NodeClock(loop: environment.loop), cancel: cancel)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
         let start = environment.loop.now
@@ -97,9 +130,11 @@ final class RunExecution: Sendable {
     ) async throws -> Value {
         if !name.isEmpty { try checkName(name) }
         let step = try count(name.isEmpty ? kind : "\(kind)/\(name)", counter: \.steps)
-        let known = recorded.steps[step]
-        try replay?.note(.step, step, isRecorded: known != nil)
-        if let known { return try decode(known.value, "\(step)") }
+        if let known = recorded.steps[step] {
+            meet(.step, step)
+            return try decode(known.value, "\(step)")
+        }
+        try replay?.end(.step, step)
         return try await record(compute(environment), as: step)
     }
 
@@ -118,17 +153,22 @@ final class RunExecution: Sendable {
         try checkName(name)
         let timer = try begin("sleep", name, counter: \.timers)
         defer { finish("sleep", name) }
-        let deadline: Int64
+        let place = "sleep \(timer)"
         let known = recorded.timers[timer]
-        try replay?.note(.sleep, timer, isRecorded: known != nil, isOver: known?.hasFired ?? false)
+        if known != nil { meet(.sleep, timer) }
+        if known?.hasFired == true { return }
+        if try await meetsCancellation(at: place) { throw Self.cancelled }
+        // Where the record says that it lasts, a replay has come to the record's end.
+        try replay?.end(.sleep, timer, isRecorded: known != nil)
+        let deadline: Int64
         if let known {
-            if known.hasFired { return }
             deadline = known.deadline
         } else {
             deadline = try await propose(.startTimer(address, timer, setting)).deadline
         }
         while true {
             try await waitForWallClock(deadline)
+            if try await meetsCancellation(at: place) { throw Self.cancelled }
             do {
                 _ = try await propose(.fireTimer(address, timer))
                 return
@@ -141,13 +181,73 @@ final class RunExecution: Sendable {
 
     private func waitForWallClock(_ deadline: Int64) async throws {
         let loop = environment.loop
-        while loop.wallNow.nanoseconds < deadline {
+        while loop.wallNow.nanoseconds < deadline, !hasNewCancellation {
             let (remaining, overflow) = deadline.subtractingReportingOverflow(
                 loop.wallNow.nanoseconds)
             let interval = WorkflowLimits.wallClockCheckInterval
-            try await loop.sleep(
+            try await sleepUnlessCancelled(
                 for: overflow ? interval : min(interval, .nanoseconds(max(1, remaining))))
         }
+    }
+
+    private func sleepUnlessCancelled(for duration: Duration) async throws {
+        let loop = environment.loop
+        // Who has heard of it sleeps as everybody does.
+        guard !progress.withLock({ $0.cancellationPlace != nil }) else { return try await loop.sleep(for: duration) }
+        let (sleeper, cancelTimer) = loop.promise(fulfilledAt: loop.now.advanced(by: duration), with: ())
+        cancel.wake(sleeper)
+        defer {
+            cancel.forget(sleeper)
+            cancelTimer()
+        }
+        try await sleeper.wait()
+    }
+
+    // MARK: Cancellation
+
+    /// Holds the place at which the body heard first that it is to end: after a takeover it hears of it there again.
+    private static let cancellationStep = StepKey("$cancelled", 0)
+    private static let cancelled = WorkflowError(.cancelled, "the run is to end; clean up, and let this error pass")
+
+    private var hasNewCancellation: Bool {
+        cancel.isMade && progress.withLock { $0.cancellationPlace == nil }
+    }
+
+    /// Whether the body is to hear here that it is to end: if it did so before, or if it was asked since and has heard of
+    /// it nowhere else.
+    private func meetsCancellation(at place: @autoclosure () -> String) async throws -> Bool {
+        let known = progress.withLock { $0.cancellationPlace }
+        guard known != nil || cancel.isMade else { return false }
+        let place = place()
+        let first: String
+        if let known {
+            first = known
+        } else {
+            first = try await record(place, as: Self.cancellationStep)
+            progress.withLock { $0.cancellationPlace = first }
+        }
+        guard first == place else { return false }
+        replay?.meet(.step, Self.cancellationStep)
+        progress.withLock { $0.isCancelled = true }
+        return true
+    }
+
+    /// A look at whether the run is to end. The same looks see the same after a takeover: where an earlier owner went on
+    /// behind one, it saw nothing there.
+    func lookForCancellation(_ name: String) async throws -> Bool {
+        if !name.isEmpty { try checkName(name) }
+        let look = try count(name, counter: \.looks)
+        let mayHear = progress.withLock { progress in
+            progress.cancellationPlace != nil || progress.metCount == recordedCount
+        }
+        if !isCancelled, mayHear { _ = try await meetsCancellation(at: "look \(look)") }
+        return isCancelled
+    }
+
+    /// The body has come to something that is recorded.
+    private func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
+        progress.withLock { $0.metCount += 1 }
+        replay?.meet(kind, key)
     }
 
     // MARK: Checkpoints
@@ -157,11 +257,11 @@ final class RunExecution: Sendable {
         let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
         defer { finish("checkpoint", name) }
         let bytes: [UInt8]
-        let known = try await recordedCheckpoint(checkpoint)
-        try replay?.note(.checkpoint, checkpoint, isRecorded: known != nil)
-        if let known {
+        if let known = try await recordedCheckpoint(checkpoint) {
+            meet(.checkpoint, checkpoint)
             bytes = known
         } else {
+            try replay?.end(.checkpoint, checkpoint)
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
             try await readingCheckpoints { try await $0.catchUp() }
@@ -234,7 +334,7 @@ final class RunExecution: Sendable {
             if refused.code == .notYet { throw refused }
             environment.logger.log(
                 .info, "run \(key) stops on this node: \(refused.message)", metadata)
-            throw halt(.lost)
+            throw halt(refused.code == .runEnded ? .terminated : .lost)
         } catch let error as GroupError {
             if error.code == .tooLarge {
                 throw WorkflowError(.resultTooLarge, "the group does not take it: \(error.message)")
@@ -244,7 +344,7 @@ final class RunExecution: Sendable {
     }
 
     private func halt(_ reason: Stop) -> CancellationError {
-        end()
+        end(isTerminated: reason == .terminated)
         stop.fulfill(reason)
         return CancellationError()
     }
