@@ -84,7 +84,7 @@ extension Node {
     }
 
     var engine: WorkflowEngine {
-        get async throws { try await running().engine.value() }
+        get async throws { try await running().clusters.engine(of: NodeStart.executionGroup.group) }
     }
 
     // MARK: The cluster

@@ -178,6 +178,11 @@ extension WorkflowEngine {
         let key = RunKey(defaultNamespace, id)
         let waiter = Promise<Ending>()
         let deadline = timeout.map { environment.loop.now.advanced(by: $0) }
+        defer {
+            // Marked first: where this task was cancelled early, the loop may yet come to enter it.
+            waiter.fulfill(.stopped)
+            state.withLock { $0.remove(waiter, for: key) }
+        }
         let isKnown = try await namingErrors { [environment] in
             try await environment.client.barrier()
             // On the loop, where ends are told too: none can come between the look and the entry.
@@ -185,7 +190,6 @@ extension WorkflowEngine {
                 self.enter(waiter, for: key, machine)
             }
         }
-        defer { state.withLock { $0.remove(waiter, for: key) } }
         guard isKnown else { throw notFound(id) }
         let cancelTimer = deadline.map {
             environment.loop.promise(waiter, fulfilledAt: $0, with: .timedOut).cancel
@@ -208,7 +212,7 @@ extension WorkflowEngine {
             return true
         }
         let hasStopped = state.withLock { state in
-            if !state.hasStopped { state.add(waiter, for: key) }
+            if !state.hasStopped, waiter.value == nil { state.add(waiter, for: key) }
             return state.hasStopped
         }
         if hasStopped { waiter.fulfill(.stopped) }
