@@ -15,7 +15,7 @@ final class RunExecution: Sendable {
         case shutdown
     }
 
-    private struct Progress {
+    struct Progress {
         var steps: [ByteText: UInt64] = [:]
         var timers: [ByteText: UInt64] = [:]
         var checkpoints: [ByteText: UInt64] = [:]
@@ -45,10 +45,10 @@ final class RunExecution: Sendable {
     let stop: Promise<Stop>
     let cancel: CancelRequest
     /// Set where a finished run's record is held against code: nothing may have effects then.
-    private let replay: ReplayNotes?
+    let replay: ReplayNotes?
     /// How many steps, sleeps and checkpoints are recorded.
-    private let recordedCount: UInt64
-    private let progress = Lock(Progress())
+    let recordedCount: UInt64
+    let progress = Lock(Progress())
 
     init(
         key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, cancel: CancelRequest,
@@ -139,7 +139,7 @@ final class RunExecution: Sendable {
     }
 
     /// What the caller gets has been through JSON, as it will have been after a takeover.
-    private func record<Value: Codable & Sendable>(
+    func record<Value: Codable & Sendable>(
         _ value: Value, as step: StepKey, _ effort: StepEffort = StepEffort()
     ) async throws -> Value {
         let bytes = try encode(value, "the result of step \(step)")
@@ -203,118 +203,6 @@ final class RunExecution: Sendable {
         try await sleeper.wait()
     }
 
-    // MARK: Cancellation
-
-    /// Holds the place at which the body heard first that it is to end: after a takeover it hears of it there again.
-    private static let cancellationStep = StepKey("$cancelled", 0)
-    private static let cancelled = WorkflowError(.cancelled, "the run is to end; clean up, and let this error pass")
-
-    private var hasNewCancellation: Bool {
-        cancel.isMade && progress.withLock { $0.cancellationPlace == nil }
-    }
-
-    /// Whether the body is to hear here that it is to end: if it did so before, or if it was asked since and has heard of
-    /// it nowhere else.
-    private func meetsCancellation(at place: @autoclosure () -> String) async throws -> Bool {
-        let known = progress.withLock { $0.cancellationPlace }
-        guard known != nil || cancel.isMade else { return false }
-        let place = place()
-        let first: String
-        if let known {
-            first = known
-        } else {
-            first = try await record(place, as: Self.cancellationStep)
-            progress.withLock { $0.cancellationPlace = first }
-        }
-        guard first == place else { return false }
-        replay?.meet(.step, Self.cancellationStep)
-        progress.withLock { $0.isCancelled = true }
-        return true
-    }
-
-    /// A look at whether the run is to end. The same looks see the same after a takeover: where an earlier owner went on
-    /// behind one, it saw nothing there.
-    func lookForCancellation(_ name: String) async throws -> Bool {
-        if !name.isEmpty { try checkName(name) }
-        let look = try count(name, counter: \.looks)
-        let mayHear = progress.withLock { progress in
-            progress.cancellationPlace != nil || progress.metCount == recordedCount
-        }
-        if !isCancelled, mayHear { _ = try await meetsCancellation(at: "look \(look)") }
-        return isCancelled
-    }
-
-    /// The body has come to something that is recorded.
-    private func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
-        progress.withLock { $0.metCount += 1 }
-        replay?.meet(kind, key)
-    }
-
-    // MARK: Checkpoints
-
-    func setCheckpoint<Value: Codable & Sendable>(_ name: String, _ value: Value) async throws {
-        try checkName(name)
-        let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
-        defer { finish("checkpoint", name) }
-        let bytes: [UInt8]
-        if let known = try await recordedCheckpoint(checkpoint) {
-            meet(.checkpoint, checkpoint)
-            bytes = known
-        } else {
-            try replay?.end(.checkpoint, checkpoint)
-            bytes = try encode(value, "checkpoint \(checkpoint)")
-            _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
-            try await readingCheckpoints { try await $0.catchUp() }
-        }
-        progress.withLock { $0.latestCheckpoints[checkpoint.name] = bytes }
-    }
-
-    /// What an earlier owner recorded; nil if none did. Read in pieces, because a body records it in order again.
-    private func recordedCheckpoint(_ checkpoint: StepKey) async throws -> [UInt8]? {
-        guard let latest = recorded.checkpoints[checkpoint.name], checkpoint.occurrence < latest.count else {
-            return nil
-        }
-        if checkpoint.occurrence == latest.count - 1 { return latest.value }
-        func ready() -> [UInt8]? {
-            progress.withLock { progress in
-                guard progress.replayed[checkpoint.name]?.first?.sequence == checkpoint.occurrence else { return nil }
-                return progress.replayed[checkpoint.name]?.removeFirst().value
-            }
-        }
-        if let value = ready() { return value }
-        let key = CheckpointKey(
-            run: CheckpointRun(group: environment.group, run: self.key, runID: runID), name: checkpoint.name)
-        let records = try await readingCheckpoints { journal in
-            try await journal.page(
-                of: key, from: checkpoint.occurrence, limit: Self.replayPage, until: latest.count)
-        }
-        progress.withLock { $0.replayed[checkpoint.name] = records[...] }
-        return ready()
-    }
-
-    /// Checkpoints that are read at a time while a body is replayed.
-    private static let replayPage = 256
-
-    /// A store that fails is no failure of the run, which goes on elsewhere.
-    private func readingCheckpoints<Result>(
-        _ body: (CheckpointJournal) async throws -> Result
-    ) async throws -> Result {
-        do {
-            return try await body(environment.checkpoints)
-        } catch let error as LogError {
-            environment.logger.log(.error, "the history of checkpoints cannot be used: \(error)", metadata)
-            throw halt(.shutdown)
-        }
-    }
-
-    func latestCheckpoint<Value: Codable>(_ name: String, as type: Value.Type) throws -> Value? {
-        try checkName(name)
-        guard let latest = progress.withLock({ $0.latestCheckpoints[ByteText(name)] }) else {
-            return nil
-        }
-        return try decode(latest, "checkpoint '\(name)'")
-    }
-
     // MARK: The end
 
     /// Records how the body ended.
@@ -326,7 +214,7 @@ final class RunExecution: Sendable {
 
     /// Proposes as this run's owner. What says that it is not the owner any more stops the run here, and looks to the
     /// body like the cancellation that follows.
-    private func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
+    func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
         guard !isOver else { throw overError() }
         do {
             return try await environment.proposeUntilAnswered(operation, ownerEpoch: epoch)
@@ -343,7 +231,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func halt(_ reason: Stop) -> CancellationError {
+    func halt(_ reason: Stop) -> CancellationError {
         end(isTerminated: reason == .terminated)
         stop.fulfill(reason)
         return CancellationError()
@@ -356,7 +244,7 @@ final class RunExecution: Sendable {
             "the context of run \(runID) was used after the run had ended on this node")
     }
 
-    private func checkName(_ name: String) throws {
+    func checkName(_ name: String) throws {
         guard !name.isEmpty, name.utf8.count <= WorkflowLimits.nameBytesMax, !name.hasPrefix("$")
         else {
             throw WorkflowError(
@@ -367,7 +255,7 @@ final class RunExecution: Sendable {
     }
 
     /// The next occurrence of a name.
-    private func count(_ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>)
+    func count(_ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>)
         throws -> StepKey
     {
         try progress.withLock { progress in
@@ -378,7 +266,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func begin(
+    func begin(
         _ kind: String, _ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>
     ) throws -> StepKey {
         let isFirst = progress.withLock { $0.running.insert("\(kind) '\(name)'").inserted }
@@ -396,11 +284,11 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func finish(_ kind: String, _ name: String) {
+    func finish(_ kind: String, _ name: String) {
         progress.withLock { _ = $0.running.remove("\(kind) '\(name)'") }
     }
 
-    private func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws
+    func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws
         -> [UInt8]
     {
         let bytes = try encodeValue(value, what())
@@ -418,7 +306,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
+    func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
         throws -> Value
     {
         do {
