@@ -10,6 +10,10 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// A step that has not ended this long after its run was stopped here is named in the log.
     public var stepGracePeriod: Duration = .seconds(10)
 
+    /// Runs that one command removes. With ten ticks a second a leader removes ten times as many, which keeps up with
+    /// whatever a group can run, and holds up its loop for about a millisecond each.
+    var prunePortion = 1_000
+
     public init() {}
 
     /// What `resultBytesMax` and `inputBytesMax` may be at most: a command of 8 MiB holds it. What is larger belongs into
