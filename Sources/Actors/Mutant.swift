@@ -56,6 +56,8 @@ enum Mutant: String {
     case forgetsAmbiguousTail
     /// 59: a replica that lost entries which it had acknowledged goes on as if it never had
     case forgetsLostEntries
+    /// 59: a node that comes back with older data than it had acknowledged is taken for itself
+    case welcomesOlderData
     /// 60: a new file's directory is not synced
     case skipsDirectorySync
     /// 60: records of another segment, or of another place in it, are valid

@@ -86,7 +86,7 @@ import Testing
     func otherItemsRoundTrip() throws {
         let hello = Hello(
             cluster: 0xABCD, node: NodeID(3), instance: .max, boot: 9, featureLevel: 1, address: "127.0.0.1:7001",
-            purpose: .bulk, capabilities: ["order_processing/1", "x/2"])
+            purpose: .bulk, capabilities: ["order_processing/1", "x/2"], life: 77, lastWrite: 1 << 41)
         let refusal = Refusal(code: .duplicateNode, message: "node 3 is a member")
         let id = SnapshotID(group: GroupID(2), incarnation: 1, index: LogIndex(100), term: Term(4))
         let request = SnapshotRequest(id: id, checksum: 9, offset: 1 << 20)
@@ -117,7 +117,7 @@ import Testing
     @Test("TT-14: the public protoc decodes a real frame, and names everything in it", .enabled(if: Protoc.exists))
     func protocDecodes() throws {
         var writer = PeerFrameWriter()
-        writer.add(.heartbeat(NodeHeartbeat(boot: 4, livenessEpoch: 1)))
+        writer.add(.heartbeat(NodeHeartbeat(boot: 4, livenessEpoch: 1, lastWrite: 5)))
         for (body, _) in Self.bodies { writer.add(.message(Self.routed(body))) }
         let text = try Protoc.decode(writer.take(), as: "flotilla.v1.PeerFrame", in: "flotilla/v1/peer.proto")
         for (_, expected) in Self.bodies { #expect(text.contains(expected), "\(expected) is missing from:\n\(text)") }
@@ -129,7 +129,7 @@ import Testing
     @Test("TT-14: our reader reads what the public protoc encodes", .enabled(if: Protoc.exists))
     func protocEncodes() throws {
         let text = """
-            heartbeat { boot: 300 liveness_epoch: 2 }
+            heartbeat { boot: 300 liveness_epoch: 2 last_write: 400 }
             messages { group: 2 incarnation: 1 kind: 2 from: 1 to: 2 term: 5
               append { previous_index: 200 previous_term: 2 commit: 199
                 entries { index: 201 term: 3 kind: ENTRY_COMMAND payload: "abc" } } }
@@ -138,7 +138,7 @@ import Testing
         let decoded = try items(payload)
         guard decoded.count == 2, case .heartbeat(let beat) = decoded[0], case .message(let message) = decoded[1]
         else { return #expect(Bool(false), "\(decoded)") }
-        #expect(beat == NodeHeartbeat(boot: 300, livenessEpoch: 2))
+        #expect(beat == NodeHeartbeat(boot: 300, livenessEpoch: 2, lastWrite: 400))
         #expect(
             message.message.body
                 == .append(

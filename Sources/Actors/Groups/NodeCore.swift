@@ -81,6 +81,7 @@ public final class NodeCore: Sendable {
                 cluster: parts.identity.cluster, node: parts.identity.node, instance: parts.identity.instance,
                 boot: parts.boot, featureLevel: parts.featureLevel.supported, address: parts.address,
                 purpose: .consensus, capabilities: parts.capabilities),
+            lastWrite: { [store = parts.store] in store.lastWrite },
             settings: parts.settings, seed: parts.seed, logger: parts.logger)
     }
 

@@ -134,9 +134,12 @@ extension DiskLog {
         table = recovery.table
         segments = recovery.segments
         damagedSegments = recovery.damagedSegments
-        nextSequence = recovery.nextSequence
+        nextSequence = segments.isEmpty ? Self.firstSequence(ofBoot: firstBoot) : recovery.nextSequence
         return (recovery, boot, marker)
     }
+
+    /// Data that was moved here has a history of writes that peers remember: the count goes on above it.
+    private static func firstSequence(ofBoot boot: UInt64) -> UInt64 { ((boot - 1) << 40) + 1 }
 
     private func repair(_ recovery: LogRecovery, wasClosed: Bool) throws(LogError) {
         guard let last = segments.last else { return }

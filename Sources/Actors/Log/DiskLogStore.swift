@@ -31,6 +31,8 @@ public final class DiskLogStore: LogStore {
     private let firstBoot: UInt64
     private let acceptsLoss: Bool
     private let state = Lock(State.new)
+    /// Apart from the state, which is locked while a write is under way.
+    private let durableWrites = Lock(UInt64(0))
 
     /// Touches nothing yet.
     /// - Parameters:
@@ -72,6 +74,7 @@ public final class DiskLogStore: LogStore {
             do throws(LogError) {
                 let recovered = try log.recover()
                 state = .open(log)
+                self.noteWrites(of: log)
                 return recovered
             } catch {
                 log.unlock()
@@ -85,8 +88,15 @@ public final class DiskLogStore: LogStore {
     }
 
     public func write(_ batch: LogBatch) throws(LogError) {
-        try changing { log throws(LogError) in try log.write(batch) }
+        try changing { log throws(LogError) in
+            try log.write(batch)
+            self.noteWrites(of: log)
+        }
     }
+
+    public var lastWrite: UInt64 { durableWrites.withLock { $0 } }
+
+    private func noteWrites(of log: DiskLog) { durableWrites.withLock { $0 = log.nextSequence - 1 } }
 
     /// Releases the directory in any case; throws if the log is not marked as closed in order. Idempotent.
     public func close() throws(LogError) {

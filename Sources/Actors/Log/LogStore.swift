@@ -14,8 +14,17 @@ public protocol LogStore: AnyObject, Sendable {
     /// the node fences its groups.
     func write(_ batch: LogBatch) throws(LogError)
 
+    /// The number of the last durable write, over all boots: it rises with each, and peers remember it, so that an older
+    /// copy of the data is not taken for this one. 0 where the store does not count. Any thread, and never waits for a
+    /// write.
+    var lastWrite: UInt64 { get }
+
     /// Leaves the marker of a clean shutdown and releases the directory. Nothing may be written afterwards.
     func close() throws(LogError)
+}
+
+extension LogStore {
+    public var lastWrite: UInt64 { 0 }
 }
 
 /// Who a node is, for as long as its data lives.

@@ -13,12 +13,18 @@ struct Peer {
     var bulk: BulkState = .none
     var backoff: Backoff
     var nextDial: MonotonicTime
+    /// It refused this node, for a reason that will not pass in a moment.
+    var refusedUntil: MonotonicTime?
     var lastHeard: MonotonicTime
     var isAlive = false
     /// From the newest hello or heartbeat.
     var boot: UInt64 = 0
     var livenessEpoch: UInt64 = 0
     var instance: UInt64 = 0
+    /// Of the newest process.
+    var life: UInt64 = 0
+    /// The highest that it named: it has acknowledged on the strength of it.
+    var lastWrite: UInt64 = 0
     var featureLevel: UInt32 = 0
 
     /// Can transition to: dialing, then open; back to none when it closes.

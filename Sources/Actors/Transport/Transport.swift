@@ -14,6 +14,7 @@ public actor Transport {
 
     /// What this node says of itself; the cluster is zero until it has joined one.
     private(set) var me: Hello
+    private nonisolated let lastWrite: @Sendable () -> UInt64
     /// Rises whenever this node may have been silent without knowing it.
     private(set) var livenessEpoch: UInt64 = 1
     private var listener: (any NetworkListener)?
@@ -49,21 +50,26 @@ public actor Transport {
     static let silenceLimit: Duration = .seconds(3)
     /// The same for a bulk connection, which is idle between transfers. As long as a transfer waits for its next part.
     static let bulkSilenceLimit = SnapshotState.transferTimeout
+    /// A peer that refused this node, for a reason that an operator has to see to, is asked again after this long.
+    static let refusalPause: Duration = .seconds(1)
     /// Peers, and connections that have not said hello yet; more are refused.
     static let linkLimit = 1024
 
     init(
-        loop: any Loop, network: any Network, hello: Hello, settings: GroupSettings, seed: UInt64,
-        logger: FlotillaLogger
+        loop: any Loop, network: any Network, hello: Hello, lastWrite: @escaping @Sendable () -> UInt64,
+        settings: GroupSettings, seed: UInt64, logger: FlotillaLogger
     ) {
         self.loop = loop
         unownedExecutor = loop.asUnownedSerialExecutor()
         self.network = network
         self.logger = logger
         me = hello
+        self.lastWrite = lastWrite
         heartbeatInterval = settings.tickInterval
         failureTimeout = settings.failureTimeout
         random = SeededGenerator(seed: seed)
+        me.life = random.next()
+        me.lastWrite = lastWrite()
         lastBeat = loop.now
     }
 
@@ -212,7 +218,7 @@ public actor Transport {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
             watch(node, now)
             if let link = peers[node]?.link {
-                transmit(heartbeat, over: link)
+                transmit(.heartbeat(heartbeat), over: link)
             } else {
                 dialIfNeeded(node)
             }
@@ -222,7 +228,10 @@ public actor Transport {
         armHeartbeat()
     }
 
-    var heartbeat: PeerFrameItem { .heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch)) }
+    /// What this node says of itself at this moment.
+    var heartbeat: NodeHeartbeat {
+        NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite())
+    }
 
     private func watch(_ node: NodeID, _ now: MonotonicTime) {
         guard peers[node]!.isAlive, peers[node]!.lastHeard.advanced(by: failureTimeout) < now else { return }
@@ -249,13 +258,14 @@ public actor Transport {
     }
 
     /// Something arrived from a node.
-    func heard(_ node: NodeID, boot: UInt64, epoch: UInt64) {
+    func heard(_ node: NodeID, boot: UInt64, epoch: UInt64, lastWrite: UInt64 = 0) {
         guard var peer = peers[node] else { return }
         let isNews = !peer.isAlive || peer.boot != boot || peer.livenessEpoch != epoch
         peer.lastHeard = loop.now
         peer.isAlive = true
         peer.boot = boot
         peer.livenessEpoch = epoch
+        peer.lastWrite = max(peer.lastWrite, lastWrite)
         peers[node] = peer
         if isNews { scheduler?.assumeIsolated { $0.peerDidChange(node, .newEpoch) } }
     }

@@ -65,10 +65,11 @@ extension Transport {
         case .ready(let node):
             guard let scheduler else { return }
             switch item {
-            case .heartbeat(let beat): heard(node, boot: beat.boot, epoch: beat.livenessEpoch)
+            case .heartbeat(let beat):
+                heard(node, boot: beat.boot, epoch: beat.livenessEpoch, lastWrite: beat.lastWrite)
             case .message(let message):
                 // A connection on which nothing ever comes back would be taken for dead.
-                if link.purpose == .bulk { transmit(heartbeat, over: id) }
+                if link.purpose == .bulk { transmit(.heartbeat(heartbeat), over: id) }
                 scheduler.assumeIsolated { $0.receive(message, from: node) }
             case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
             case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
@@ -111,6 +112,10 @@ extension Transport {
             // Said once, though it is tried again and again.
             if lastRefusal != refusal.message { logger.error("a peer refused this node", ["reason": refusal.message]) }
             lastRefusal = refusal.message
+            // It has greeted already, so there is no backoff: it would be asked again at once, for ever.
+            for node in peers.keys where peers[node]!.link == id || peers[node]!.dialing == id {
+                peers[node]!.refusedUntil = loop.now.advanced(by: Self.refusalPause)
+            }
         }
         if let link = links[id], link.isInitiator, link.purpose == .join {
             answerJoin(.success(JoinResponse(cluster: 0, refusal: refusal)))
@@ -184,13 +189,25 @@ extension Transport {
                 message: "\(hello.node) is a member with another data directory; "
                     + "remove it first (flotilla node remove \(hello.node.rawValue)) or choose another id")
         }
-        if let peer = peers[hello.node], peer.instance == hello.instance, hello.boot < peer.boot {
+        if let peer = peers[hello.node], isOlder(hello, than: peer) {
             return Refusal(
                 code: .olderBoot,
-                message: "\(hello.node) came back as boot \(hello.boot) after boot \(peer.boot) was seen: "
-                    + "this is an old copy of its data; remove the node and add it again")
+                message: "\(hello.node) came back as boot \(hello.boot) at write \(hello.lastWrite), after boot "
+                    + "\(peer.boot) at write \(peer.lastWrite) was seen: this is an old copy of its data; put the newest "
+                    + "back, or remove the node (flotilla node remove \(hello.node.rawValue)), empty its directory and "
+                    + "start it with --join")
         }
         return nil
+    }
+
+    /// Whether this node has heard more of a peer's data than the data that the peer has now can have said: a copy was put
+    /// back, and with it the peer would break promises that it made since. It is remembered as long as this node runs.
+    /// What was acknowledged after the last heartbeat of the previous life is not seen here.
+    private func isOlder(_ hello: Hello, than peer: Peer) -> Bool {
+        guard peer.instance == hello.instance, peer.life != hello.life, !mutated(.welcomesOlderData) else {
+            return false
+        }
+        return hello.boot <= peer.boot || hello.lastWrite < peer.lastWrite
     }
 
     /// Makes this connection the one with its peer, or refuses it where another one is to stay: the one that the lower
@@ -213,13 +230,15 @@ extension Transport {
         links[id]!.state = .ready(hello.node)
         peer.link = id
         if !hello.address.isEmpty { peer.address = hello.address }
+        peer.lastWrite = max(peer.instance == hello.instance ? peer.lastWrite : 0, hello.lastWrite)
         peer.instance = hello.instance
+        peer.life = hello.life
         peer.featureLevel = hello.featureLevel
         peer.backoff = Backoff()
         // The epoch comes with the first heartbeat.
         peers[hello.node] = peer
         if let previous { links[previous]?.connection.close() }
-        transmit(heartbeat, over: id)
+        transmit(.heartbeat(heartbeat), over: id)
         heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
         scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
         logger.debug("connected to \(hello.node)", ["address": peer.address])
@@ -241,7 +260,7 @@ extension Transport {
             failRequests { $0.node == node }
             logger.debug("lost the connection to \(node)", ["error": error?.description ?? "closed"])
             scheduler?.assumeIsolated { $0.peerDidChange(node, .disconnected) }
-            peers[node]!.nextDial = loop.now
+            peers[node]!.nextDial = max(loop.now, peers[node]!.refusedUntil ?? loop.now)
             dialIfNeeded(node)
         }
     }

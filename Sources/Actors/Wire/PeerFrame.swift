@@ -44,6 +44,10 @@ struct Hello: Hashable, Sendable {
     var purpose: Purpose
     /// What the node can run: "type/version".
     var capabilities: [String]
+    /// Drawn at random at each start: tells two processes of one boot apart, of which one runs on a copy.
+    var life: UInt64 = 0
+    /// `LogStore.lastWrite` when the sender started: what it writes later must not hide what it lacked.
+    var lastWrite: UInt64 = 0
 
     static let currentProtocol: UInt32 = 1
 }
@@ -80,6 +84,8 @@ struct NodeHeartbeat: Hashable, Sendable {
     /// Rises whenever the sender may have been silent without knowing it. Whoever trusts a quiet leader trusts it in
     /// one epoch only.
     var livenessEpoch: UInt64
+    /// See `LogStore.lastWrite`.
+    var lastWrite: UInt64 = 0
 }
 
 /// A Raft message and the replica life that it is meant for.

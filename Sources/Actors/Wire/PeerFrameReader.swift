@@ -63,6 +63,8 @@ enum PeerFrameReader {
                 }
                 hello.purpose = purpose
             case 10: hello.capabilities.append(try reader.string())
+            case 11: hello.life = try reader.fixed64()
+            case 12: hello.lastWrite = try reader.varint()
             default: try reader.skip()
             }
         }
@@ -87,6 +89,7 @@ enum PeerFrameReader {
             switch field {
             case 1: heartbeat.boot = try reader.varint()
             case 2: heartbeat.livenessEpoch = try reader.varint()
+            case 3: heartbeat.lastWrite = try reader.varint()
             default: try reader.skip()
             }
         }

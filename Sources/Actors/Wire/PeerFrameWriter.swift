@@ -23,6 +23,7 @@ struct PeerFrameWriter {
             writer.message(3) { writer in
                 writer.varint(1, heartbeat.boot)
                 writer.varint(2, heartbeat.livenessEpoch)
+                writer.varint(3, heartbeat.lastWrite)
             }
         case .message(let message): add(message)
         case .unknownGroup(let unknown):
@@ -101,6 +102,8 @@ struct PeerFrameWriter {
             writer.string(8, hello.address)
             writer.varint(9, UInt64(hello.purpose.rawValue))
             for capability in hello.capabilities { writer.stringAlways(10, capability) }
+            writer.fixed64(11, hello.life)
+            writer.varint(12, hello.lastWrite)
         }
     }
 

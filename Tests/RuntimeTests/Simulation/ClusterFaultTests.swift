@@ -185,6 +185,39 @@ import Testing
         }
     }
 
+    @Test(
+        "an older copy of one node's disk, put back, is refused by the others, and the newest is taken",
+        arguments: [true, false])
+    func oldDisk(isOfEarlierBoot: Bool) async throws {
+        try await withSimulations(seeds: 3, workflows: [Self.counting]) { simulation in
+            #expect(try await simulation.submit(Self.counting, id: "before", input: 2).result() == 2)
+            let disk = try simulation.disk(3)
+            let old = disk.copy()
+            if isOfEarlierBoot {
+                simulation.crash(3)
+                simulation.restart(3)
+                try await simulation.untilFormed()
+            }
+            #expect(try await simulation.submit(Self.counting, id: "after", input: 2).result() == 2)
+            try await simulation.untilConverged()
+            await simulation.advance(by: .seconds(1))
+            simulation.crash(3)
+            let newest = disk.copy()
+            disk.replace(with: old)
+            simulation.restart(3)
+            await simulation.advance(by: .seconds(15))
+            #expect(try await simulation.node(3).status().ready == false)
+            #expect(simulation.eventLog.contains("this is an old copy of its data"))
+            // The others go on without it.
+            #expect(try await simulation.submit(Self.counting, id: "meanwhile", input: 2).result() == 2)
+            simulation.crash(3)
+            disk.replace(with: newest)
+            simulation.restart(3)
+            try await simulation.untilFormed()
+            try await simulation.untilConverged()
+        }
+    }
+
     @Test("a node that cannot start says why; a scenario that does not look fails")
     func failedStart() async throws {
         let scenario: @Sendable (SimulatedCluster) async throws -> Void = { simulation in
