@@ -156,6 +156,7 @@ extension NodeServices {
             status.groups.append(line)
             status.warnings += report.warnings
         }
+        if let warning = machines.checkpoints.warning { status.warnings.append(warning) }
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }

@@ -164,7 +164,6 @@ final class RunExecution: Sendable {
         } else {
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
-            try await readingCheckpoints { try await $0.catchUp() }
         }
         progress.withLock { $0.latestCheckpoints[checkpoint.name] = bytes }
     }
