@@ -25,10 +25,15 @@ public protocol StateMachine: AnyObject {
 
     /// What it keeps on disk beside the state; nil for nothing.
     var companion: (any StateCompanion)? { get }
+
+    /// False while what it keeps on disk beside the state is too far behind: nothing more is applied then. Asked again
+    /// with every tick.
+    var isReadyToApply: Bool { get }
 }
 
 extension StateMachine {
     public var companion: (any StateCompanion)? { nil }
+    public var isReadyToApply: Bool { true }
 }
 
 /// A frozen state. Equal states serialise to equal bytes.

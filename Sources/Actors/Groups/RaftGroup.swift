@@ -89,7 +89,8 @@ public actor RaftGroup {
 
     /// Whether somebody waits for this replica, so that it must see the ticks even while the group is quiet.
     var needsTicks: Bool {
-        stopReason == nil && (!core.isQuiet || !pending.isEmpty || !reads.isEmpty || snapshots.isTransferring)
+        stopReason == nil
+            && (!core.isQuiet || !unapplied.isEmpty || !pending.isEmpty || !reads.isEmpty || snapshots.isTransferring)
     }
 
     func tick() {
@@ -105,6 +106,12 @@ public actor RaftGroup {
     func receive(_ message: Message, from node: NodeID) {
         guard stopReason == nil else { return }
         routes[message.from] = node
+        // A member that cannot apply takes no more entries, or they would fill its memory: they count as lost.
+        if case .append(let append) = message.body, !append.entries.isEmpty, !unapplied.isEmpty,
+            !stateMachine.isReadyToApply
+        {
+            return
+        }
         // Before the answer itself, which makes the core send what it then thinks is next.
         if largeMessages.received(message) { core.reportUnreachable(message.from) }
         core.step(message)

@@ -5,8 +5,8 @@ extension RaftGroup {
     /// Applies what is committed, wakes who waited for it.
     func applyCommitted() {
         var answers: [(Completion<Answer>, Answer)] = []
-        let entries = unapplied
-        unapplied = []
+        var entries: [Entry] = []
+        if stateMachine.isReadyToApply { swap(&entries, &unapplied) }
         // Also when the group stops on the way: what was applied before is answered.
         defer { for (completion, answer) in answers { completion.finish(.success(answer)) } }
         for entry in entries {

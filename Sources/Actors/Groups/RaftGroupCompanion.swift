@@ -153,6 +153,10 @@ extension RaftGroup {
 
     private func companionFailed(_ error: LogError) {
         snapshots.completion = nil
+        // The leader offers the snapshot again, and what has arrived stays for that.
+        guard error.code != .diskFull else {
+            return logger.warning("\(identity.group) cannot take what belongs to a snapshot yet: \(error)", [:])
+        }
         stop(GroupError(.stopped, "what belongs to a snapshot of \(identity.group) could not be kept: \(error)"))
     }
 

@@ -39,6 +39,8 @@ public struct RocksDBError: Error, Hashable, Sendable, CustomStringConvertible {
         case noLibrary
         /// A checksum does not match, or a file is missing.
         case damaged
+        /// A file could not grow. The database takes no more writes until it is opened again.
+        case diskFull
         /// Everything else, such as a failed write or no permission.
         case ioFailed
     }
@@ -51,8 +53,13 @@ public struct RocksDBError: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The C interface tells kinds of errors apart by the words that they begin with.
-    init(saying message: String) {
-        self.init(message.hasPrefix("Corruption") ? .damaged : .ioFailed, message)
+    package init(saying message: String) {
+        if message.hasPrefix("Corruption") {
+            self.init(.damaged, message)
+        } else {
+            let isFull = ["No space left on device", "Disk quota exceeded"].contains { message.contains($0) }
+            self.init(isFull ? .diskFull : .ioFailed, message)
+        }
     }
 
     public var description: String { message }

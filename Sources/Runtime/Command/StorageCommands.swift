@@ -14,8 +14,13 @@ enum StorageCommands {
             summary: "Reads all of a stopped node's data and checks every checksum; ends with 1 if something is wrong.",
             arguments: ["DIR"])
     ) { options in
-        let report = try StorageVerification.run(on: options.arguments[0], files: PosixFileSystem())
-        Terminal.write(text(of: report))
+        var history = CheckpointVerification()
+        let files = PosixFileSystem()
+        let report = try StorageVerification.run(on: options.arguments[0], files: files) { report throws(LogError) in
+            history = CheckpointVerification(of: report, files: files)
+            report.problems += history.problems
+        }
+        Terminal.write(text(of: report, history))
         guard let first = report.problems.first else { return }
         let others = report.problems.dropFirst().map { "\n\($0.message)" }.joined()
         throw CommandError(first.message + others)
@@ -83,7 +88,7 @@ enum StorageCommands {
         return lines.map { $0 + "\n" }.joined()
     }
 
-    static func text(of report: StorageReport) -> String {
+    static func text(of report: StorageReport, _ history: CheckpointVerification = .init()) -> String {
         var lines: [String] = []
         let owner =
             report.identity.map { identity in
@@ -98,6 +103,9 @@ enum StorageCommands {
                 "entries \(first.index) to \(group.entries[group.entries.count - 1].index)"
             }
             lines.append("  \(group.replica.group): \(snapshot), \(range ?? "no entries")")
+        }
+        if history.records > 0 {
+            lines.append("  checkpoints: \(history.records) of \(history.keys) keys of \(history.runs) runs")
         }
         lines += report.notes.map { "note: \($0)" }
         if report.problems.isEmpty { lines.append("All of it can be read, and every checksum matches.") }

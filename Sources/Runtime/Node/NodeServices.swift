@@ -64,8 +64,10 @@ final class NodeServices: Sendable {
         let joinInbox = joinInbox
         await core.setJoinHandler { _ = joinInbox.yield($0) }
         await core.setTickHandler { [weak self] in
-            self?.watchExecutors()
-            self?.keepRetention()
+            guard let self else { return }
+            watchExecutors()
+            keepRetention()
+            machines.checkpoints.retry(now: core.loop.now)
         }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.register() }

@@ -36,6 +36,7 @@ final class Journal: StateMachine {
     }
 
     func didApplyBatch() {}
+    var isReadyToApply = true
     func snapshotView() -> any SnapshotView { View(numbers: numbers, ballast: ballast) }
 
     func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {

@@ -17,7 +17,7 @@ extension CheckpointJournal {
 }
 
 /// Does its work at once, where it is given.
-private struct CallerWorker: Worker {
+struct CallerWorker: Worker {
     func submit(
         _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void, on loop: any Loop
     ) {
@@ -35,7 +35,7 @@ extension WorkflowStateMachine {
 }
 
 /// Runs what it is given at once; a machine without a node needs no more of a loop.
-private final class CallerLoop: Loop {
+final class CallerLoop: Loop {
     var now: MonotonicTime { MonotonicTime(nanoseconds: 0) }
     var wallNow: WallTime { WallTime(nanoseconds: 0) }
     func execute(_ work: @escaping @Sendable () -> Void) { work() }

@@ -152,7 +152,8 @@ extension LogError {
     static func database(_ error: RocksDBError, path: String) -> LogError {
         switch error.code {
         case .damaged: .damagedDatabase(path, error.message)
-        case .ioFailed, .noLibrary: LogError(.ioFailed, "\(path): \(error.message)")
+        // A write may have left a part behind, so that it is not tried again.
+        case .diskFull, .ioFailed, .noLibrary: LogError(.ioFailed, "\(path): \(error.message)")
         }
     }
 

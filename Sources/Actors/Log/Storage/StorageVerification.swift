@@ -23,9 +23,13 @@ public struct StorageReport: Sendable {
 /// Reads all of a data directory and checks every checksum. Changes nothing but the lock, which it holds meanwhile.
 public enum StorageVerification {
     /// Blocks.
+    /// - Parameter check: reads what else is in the directory, while no node can start on it.
     /// - Throws: `missing` where no node's data is, `inUse`, `ioFailed`. What is wrong with the data itself is in the
     ///   report.
-    public static func run(on directory: String, files: any FileSystem) throws(LogError) -> StorageReport {
+    public static func run(
+        on directory: String, files: any FileSystem,
+        andThen check: (inout StorageReport) throws(LogError) -> Void = { (_) throws(LogError) in }
+    ) throws(LogError) -> StorageReport {
         let format = try DataDirectory.existingFormat(of: directory, files: files)
         let lock = try DataDirectory.lockExisting(directory, files: files)
         defer { lock.unlock() }
@@ -39,6 +43,7 @@ public enum StorageVerification {
             case .rocksDB: try readDatabase("\(directory)/\(RocksDBLog.directoryName)", &report)
             }
             try readSnapshots(files, &report)
+            try check(&report)
         } catch {
             report.problems.append(error)
         }
@@ -111,6 +116,21 @@ public enum StorageVerification {
 }
 
 extension StorageReport {
+    /// The state of the snapshot that a group's log names, and the version of its format.
+    package func state(
+        of group: RecoveredLog.Group, files: any FileSystem
+    ) throws(LogError) -> (bytes: [UInt8], formatVersion: UInt32)? {
+        guard let id = group.snapshot.map({ SnapshotID(group.replica, $0) }) else { return nil }
+        let path = "\(DataDirectory.snapshotDirectory(of: directory))/\(id.fileName)"
+        let bytes = try SnapshotReader(id, path: path, files: files).load()
+        do {
+            let snapshot = try GroupSnapshot(bytes)
+            return (snapshot.state, snapshot.formatVersion)
+        } catch {
+            throw LogError(.damaged, "\(path) cannot be decoded (\(error)). \(LogError.remedy)")
+        }
+    }
+
     fileprivate mutating func fill(_ identity: NodeIdentity?, _ boot: UInt64, _ table: LogTable) {
         self.identity = identity
         boots = boot

@@ -12,12 +12,21 @@ final class CheckpointJournal: Sendable {
         var bytes = 0
         /// A worker has been told.
         var isScheduled = false
+        /// Why it does not get shorter, or why nothing is taken any more.
+        var problem: Problem?
+    }
+
+    private enum Problem {
+        /// The disk is full. It is tried again then.
+        case stalled(LogError, retryAt: MonotonicTime)
+        case failed(LogError)
     }
 
     private enum State {
+        /// Also while the disk is full: RocksDB takes nothing more until it is opened again.
         /// Can transition to: open; failed; closed.
         case unopened
-        /// Can transition to: failed; closed.
+        /// Can transition to: unopened; failed; closed.
         case open(any CheckpointStore)
         /// Nobody knows what is on the disk. The log still has all that no durable snapshot covers, so a restart makes
         /// the history whole. Can transition to: closed.
@@ -25,8 +34,9 @@ final class CheckpointJournal: Sendable {
         case closed
     }
 
-    /// More waits only until whoever recorded it has heard that it was written; see `catchUp`.
+    /// While more waits, nothing is applied.
     static let backlogBytesMax = 8 << 20
+    private static let retryInterval: Duration = .seconds(1)
 
     private let backlog = Lock(Backlog())
     /// Held while the store is used.
@@ -52,29 +62,54 @@ final class CheckpointJournal: Sendable {
     func append(_ changes: [CheckpointChange]) {
         guard !changes.isEmpty else { return }
         let mustSchedule = backlog.withLock { backlog in
+            // What is lost here is in the log.
+            if case .failed = backlog.problem { return false }
             backlog.changes += changes
             backlog.bytes += changes.reduce(0) { $0 + $1.bytes }
-            defer { backlog.isScheduled = true }
-            return !backlog.isScheduled
+            // While the disk is full, `retry` decides.
+            guard backlog.problem == nil, !backlog.isScheduled else { return false }
+            backlog.isScheduled = true
+            return true
         }
-        guard mustSchedule else { return }
+        if mustSchedule { schedule() }
+    }
+
+    /// Tries again what a full disk refused, if it is time to. On the loop, now and then.
+    func retry(now: MonotonicTime) {
+        let isDue = backlog.withLock { backlog in
+            guard case .stalled(let error, let retryAt) = backlog.problem, retryAt <= now, !backlog.isScheduled else {
+                return false
+            }
+            backlog.problem = .stalled(error, retryAt: now.advanced(by: Self.retryInterval))
+            backlog.isScheduled = true
+            return true
+        }
+        if isDue { schedule() }
+    }
+
+    private func schedule() {
         worker.submit({ self.writeBacklog() }, then: {}, on: loop)
     }
 
     private func writeBacklog() {
+        backlog.withLock { $0.isScheduled = false }
         do throws(LogError) {
             try withStore { _ throws(LogError) in }
         } catch {
-            logger.error(
-                "checkpoints cannot be kept; the group stops at its next snapshot, and a restart makes them whole",
-                ["reason": error.description])
+            // `stall` or `fail` has said so.
         }
     }
 
-    /// Waits until the store has caught up, if it is far behind.
-    func catchUp() async throws {
-        guard backlog.withLock({ $0.bytes > Self.backlogBytesMax }) else { return }
-        try await read { _ throws(LogError) in }
+    /// Whether so little waits that more may be applied: what is not on the disk is in memory.
+    var hasRoom: Bool { backlog.withLock { $0.bytes <= Self.backlogBytesMax } }
+
+    /// What an operator has to know; nil if all is well.
+    var warning: String? {
+        switch backlog.withLock({ $0.problem }) {
+        case nil: nil
+        case .stalled(let error, _): "checkpoints wait for room on the disk: \(error.message)"
+        case .failed(let error): "checkpoints are not kept until this node is restarted: \(error.message)"
+        }
     }
 
     /// Makes everything durable that was appended. Blocks.
@@ -127,23 +162,60 @@ final class CheckpointJournal: Sendable {
         let result: Swift.Result<Result, LogError> = state.withLock { state in
             do throws(LogError) {
                 let store = try openStore(&state)
-                let changes = backlog.withLock { backlog in
-                    defer { backlog = Backlog() }
-                    return backlog.changes
-                }
-                do throws(LogError) {
-                    if !changes.isEmpty { try store.apply(changes) }
-                } catch {
-                    store.close()
-                    state = .failed(error)
-                    throw error
-                }
+                try writeBacklog(to: store, &state)
                 return .success(try body(store))
             } catch {
                 return .failure(error)
             }
         }
         return try result.get()
+    }
+
+    private func writeBacklog(to store: any CheckpointStore, _ state: inout State) throws(LogError) {
+        let (changes, bytes) = backlog.withLock { backlog in
+            defer { (backlog.changes, backlog.bytes) = ([], 0) }
+            return (backlog.changes, backlog.bytes)
+        }
+        do throws(LogError) {
+            if !changes.isEmpty { try store.apply(changes) }
+        } catch {
+            store.close()
+            guard error.code == .diskFull else { throw fail(error, &state) }
+            state = .unopened
+            backlog.withLock { backlog in
+                backlog.changes = changes + backlog.changes
+                backlog.bytes += bytes
+            }
+            throw stall(error)
+        }
+        let hadStalled = backlog.withLock { backlog in
+            defer { backlog.problem = nil }
+            return backlog.problem != nil
+        }
+        if hadStalled { logger.info("the disk of the history of checkpoints has room again") }
+    }
+
+    /// The disk is full: what waits goes on waiting.
+    private func stall(_ error: LogError) -> LogError {
+        let isNew = backlog.withLock { backlog in
+            guard backlog.problem == nil else { return false }
+            backlog.problem = .stalled(error, retryAt: loop.now.advanced(by: Self.retryInterval))
+            return true
+        }
+        if isNew { logger.error("checkpoints wait for room on the disk", ["reason": error.message]) }
+        return error
+    }
+
+    private func fail(_ error: LogError, _ state: inout State) -> LogError {
+        state = .failed(error)
+        backlog.withLock { backlog in
+            backlog = Backlog()
+            backlog.problem = .failed(error)
+        }
+        logger.error(
+            "checkpoints cannot be kept; the group stops at its next snapshot, and a restart makes them whole",
+            ["reason": error.description])
+        return error
     }
 
     private func openStore(_ state: inout State) throws(LogError) -> any CheckpointStore {
@@ -155,12 +227,9 @@ final class CheckpointJournal: Sendable {
                 state = .open(store)
                 return store
             } catch {
-                state = .failed(error)
-                throw error
+                throw error.code == .diskFull ? stall(error) : fail(error, &state)
             }
-        case .failed(let error):
-            backlog.withLock { $0 = Backlog() }
-            throw error
+        case .failed(let error): throw error
         case .closed: throw LogError(.closed, "the store of checkpoints is closed")
         }
     }

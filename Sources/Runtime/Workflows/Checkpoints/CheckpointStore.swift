@@ -9,6 +9,8 @@ import FlotillaRaft
 /// from any earlier point on. Calls block; any thread may make them, one at a time.
 protocol CheckpointStore: AnyObject, Sendable {
     /// Makes the changes in their order. Durable after the next `sync`.
+    /// - Throws: `diskFull` where the same changes may be made again once this store has been closed and another one
+    ///   opened. After any other error nobody knows what is on the disk.
     func apply(_ changes: [CheckpointChange]) throws(LogError)
     /// The record with the highest sequence number; nil if the key has none.
     func latest(of key: CheckpointKey) throws(LogError) -> CheckpointRecord?
@@ -21,6 +23,7 @@ protocol CheckpointStore: AnyObject, Sendable {
         of key: CheckpointKey, from start: UInt64, limit: Int, bytesMax: Int
     ) throws(LogError) -> [CheckpointRecord]
     /// Makes everything durable that was applied.
+    /// - Throws: `diskFull` where it may be called again.
     func sync() throws(LogError)
     func close()
 }

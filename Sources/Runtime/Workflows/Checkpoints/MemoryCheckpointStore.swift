@@ -58,12 +58,11 @@ final class MemoryCheckpointStore: CheckpointStore {
         guard !changes.isEmpty else { return }
         var bytes: [UInt8] = []
         for change in changes { bytes += Self.frame(change) }
-        do throws(FileError) {
-            try file.write(bytes, at: end)
-            try file.sync()
-        } catch {
-            throw LogError(.ioFailed, error.description)
+        do throws(FileError) { try file.write(bytes, at: end) } catch {
+            // What was written stands behind the end, and is written again.
+            throw LogError(error.isOutOfSpace ? .diskFull : .ioFailed, error.description)
         }
+        do throws(FileError) { try file.sync() } catch { throw LogError(.ioFailed, error.description) }
         state.withLock { state in
             state.unsynced.removeFirst(changes.count)
             state.end += UInt64(bytes.count)

@@ -11,15 +11,18 @@ final class RocksDBCheckpointStore: CheckpointStore {
     private let database: RocksDatabase
     private let path: String
 
-    /// - Parameter directory: the node's.
-    init(directory: String) throws(LogError) {
+    /// - Parameters:
+    ///   - directory: the node's.
+    ///   - isReadOnly: changes nothing, and fails if there is no database.
+    init(directory: String, isReadOnly: Bool = false) throws(LogError) {
         path = DataDirectory.historyDirectory(of: directory)
         var options = RocksDatabase.Options()
         options.writeBufferBytes = 4 << 20
         options.cacheBytes = 4 << 20
         options.writeAheadLogBytes = 16 << 20
         do throws(RocksDBError) {
-            database = try RocksDatabase(path: path, columnFamilies: ["checkpoints"], options: options)
+            database = try RocksDatabase(
+                path: path, columnFamilies: ["checkpoints"], options: options, isReadOnly: isReadOnly)
         } catch {
             throw LogError(checkpoints: path, error)
         }
@@ -78,15 +81,29 @@ final class RocksDBCheckpointStore: CheckpointStore {
         return records
     }
 
+    /// A full disk is a failure here: what the system dropped then is not known.
     func sync() throws(LogError) {
         do throws(RocksDBError) {
             try database.syncWriteAheadLog()
         } catch {
-            throw LogError(checkpoints: path, error)
+            guard error.code == .diskFull else { throw LogError(checkpoints: path, error) }
+            throw LogError(.ioFailed, "\(path): \(error.message)")
         }
     }
 
     func close() { database.close() }
+
+    /// Reads everything, in the order of the keys.
+    /// - Parameter body: gets a key of the database and its value.
+    /// - Throws: `damaged`, `ioFailed`; what is behind the place cannot be read.
+    func visit(_ body: ([UInt8], [UInt8]) -> Void) throws(LogError) {
+        let cursor = database.cursor(in: Self.family)
+        do throws(RocksDBError) {
+            while let (key, value) = try cursor.next() { body(key, value) }
+        } catch {
+            throw LogError(checkpoints: path, error)
+        }
+    }
 
     private func record(_ key: [UInt8], _ value: [UInt8]) throws(LogError) -> CheckpointRecord {
         let sequence = key.suffix(8).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
@@ -102,6 +119,8 @@ extension LogError {
     init(checkpoints path: String, _ error: RocksDBError) {
         switch error.code {
         case .damaged: self = .damagedCheckpoints(path, error.message)
+        case .diskFull:
+            self.init(.diskFull, "\(path): \(error.message): make room on that disk; the node goes on by itself")
         case .ioFailed, .noLibrary: self.init(.ioFailed, "\(path): \(error.message)")
         }
     }

@@ -14,7 +14,6 @@ extension RunExecution {
             try replay?.end(.checkpoint, checkpoint)
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
-            try await readingCheckpoints { try await $0.catchUp() }
         }
         progress.withLock { $0.latestCheckpoints[checkpoint.name] = bytes }
     }

@@ -57,6 +57,9 @@ public final class WorkflowStateMachine: StateMachine {
         return WorkflowSnapshot(state, checkpoints)
     }
 
+    /// Checkpoints that are not on the disk are in memory.
+    public var isReadyToApply: Bool { checkpoints.hasRoom }
+
     public var companion: (any StateCompanion)? { checkpointCompanion }
 
     public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {

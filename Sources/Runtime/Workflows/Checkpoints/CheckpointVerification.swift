@@ -1,0 +1,119 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// Reads all of the history of checkpoints of a node that is stopped, and holds it against the node's snapshots. What is
+/// behind a snapshot need not be there: a start of the node applies it again.
+struct CheckpointVerification {
+    private(set) var runs = 0
+    private(set) var keys = 0
+    private(set) var records = 0
+    /// What is wrong, and what can be done.
+    private(set) var problems: [LogError] = []
+
+    private var path = ""
+    /// Of each key the sequence number behind its last record.
+    private var ends: [CheckpointKey: UInt64] = [:]
+
+    /// Nothing was read.
+    init() {}
+
+    /// Blocks.
+    init(of report: StorageReport, files: any FileSystem) {
+        path = DataDirectory.historyDirectory(of: report.directory)
+        do throws(LogError) {
+            if files.exists(path) {
+                let store = try RocksDBCheckpointStore(directory: report.directory, isReadOnly: true)
+                defer { store.close() }
+                try store.visit { read($0, $1) }
+            }
+            for group in report.groups where group.replica.kind == .workflow {
+                try compare(report, group, files)
+            }
+        } catch {
+            problems.append(error)
+        }
+        keys = ends.count
+        runs = Set(ends.keys.map(\.run)).count
+    }
+
+    private mutating func read(_ bytes: [UInt8], _ value: [UInt8]) {
+        records += 1
+        guard let (key, sequence) = CheckpointKey.decode(bytes) else {
+            return damaged("record \(records) has a key that makes no sense")
+        }
+        if (try? CheckpointRecord(sequence: sequence, decoding: value)) == nil {
+            damaged("record \(sequence) of '\(key.name)' of \(key.run.run) cannot be decoded")
+        }
+        // The first ones may have been pruned.
+        if let end = ends[key], end != sequence {
+            damaged("records \(end) to \(sequence - 1) of '\(key.name)' of \(key.run.run) are missing")
+        }
+        ends[key] = sequence + 1
+    }
+
+    private mutating func compare(
+        _ report: StorageReport, _ group: RecoveredLog.Group, _ files: any FileSystem
+    ) throws(LogError) {
+        guard let snapshot = try report.state(of: group, files: files) else { return }
+        let state: WorkflowState
+        do {
+            state = try WorkflowSnapshot.state(from: snapshot.bytes, formatVersion: snapshot.formatVersion)
+        } catch {
+            throw LogError(
+                .unknownVersion,
+                "the snapshot of \(group.replica.group) cannot be read, so the history of checkpoints was not compared "
+                    + "with it: \(error)")
+        }
+        // What is removed leaves at once, and the snapshot still names it.
+        let mayLackRuns = group.entries.contains { Self.removesRuns($0) }
+        for (_, id) in state.startOrder.elements {
+            guard let run = state.runs[id] else { continue }
+            let owner = CheckpointRun(group: group.replica.group, run: id, runID: run.runID)
+            for (name, checkpoint) in run.checkpoints.sorted() {
+                let end = ends[CheckpointKey(run: owner, name: name)] ?? 0
+                guard end < checkpoint.count, end > 0 || !mayLackRuns else { continue }
+                damaged(
+                    "'\(name)' of \(id) has \(checkpoint.count) records by the snapshot at "
+                        + "\(group.snapshot?.index.description ?? "0"), and those from \(end) on are missing")
+            }
+        }
+    }
+
+    private static func removesRuns(_ entry: Entry) -> Bool {
+        guard entry.kind == .command, let command = try? Command(decoding: entry.payload) else { return false }
+        return command.operations.contains { operation in
+            switch try? WorkflowOperation(operation) {
+            case .pruneRun?, .pruneFinished?: true
+            default: false
+            }
+        }
+    }
+
+    private mutating func damaged(_ what: String) { problems.append(.damagedCheckpoints(path, what)) }
+}
+
+extension CheckpointKey {
+    /// Reads what `bytes(sequence:)` wrote; nil where it did not write this.
+    static func decode(_ bytes: [UInt8]) -> (key: CheckpointKey, sequence: UInt64)? {
+        var rest = bytes[...]
+        func number() -> UInt64? {
+            guard rest.count >= 8 else { return nil }
+            defer { rest = rest.dropFirst(8) }
+            return rest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        func take(_ count: UInt64) -> [UInt8]? {
+            guard count <= UInt64(rest.count) else { return nil }
+            defer { rest = rest.dropFirst(Int(count)) }
+            return Array(rest.prefix(Int(count)))
+        }
+        func text() -> String? {
+            number().flatMap(take).flatMap { String(validating: $0, as: UTF8.self) }
+        }
+        guard let group = number(), let namespace = text(), let workflowID = text(),
+            let runID = take(16).flatMap({ RunID(bytes: $0) }), let name = text(), let sequence = number(), rest.isEmpty
+        else { return nil }
+        let run = CheckpointRun(group: GroupID(group), run: RunKey(namespace, workflowID), runID: runID)
+        return (CheckpointKey(run: run, name: ByteText(name)), sequence)
+    }
+}
