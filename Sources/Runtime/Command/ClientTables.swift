@@ -83,7 +83,14 @@ enum ClientTables {
             steps.add(
                 ["name", "occurrence", "recordedAt", "bytes", "value"].map { cell(step, $0) })
         }
-        return facts.text + "\n" + steps.text
+        var failed = TextTable(["FAILED STEP", "OCCURRENCE", "ATTEMPTS", "NEXT", "FAILURE"], rightAligned: [1, 2])
+        for step in workflow["failedSteps"]?.elements ?? [] {
+            failed.add(
+                ["name", "occurrence", "attempts", "nextAt"].map { cell(step, $0) }
+                    + [cell(step["failure"], "message")])
+        }
+        let hasFailed = workflow["failedSteps"]?.elements.isEmpty == false
+        return facts.text + "\n" + steps.text + (hasFailed ? "\n" + failed.text : "")
     }
 
     static func history(_ history: JSONValue) -> String {
@@ -105,7 +112,7 @@ enum ClientTables {
         for event in history["events"]?.elements ?? [] {
             events.add(
                 ["time", "kind", "name", "occurrence", "owner", "attempt"].map { cell(event, $0) }
-                    + [duration(event), cell(event, "bytes")])
+                    + [duration(event), event["failure"] == nil ? cell(event, "bytes") : "failed"])
         }
         let more = history["next"]?.text.map { "More: --after \($0)\n" } ?? ""
         return facts.text + "\n" + events.text + more

@@ -30,6 +30,13 @@ enum HistoryJSON {
             object["epoch"] = WorkflowJSON.number(epoch)
             object["attempt"] = .integer(Int64(attempt))
             object["durationNanoseconds"] = .integer(duration.clampedNanoseconds)
+        case .failedStep(let owner, let epoch, let attempt, let duration, let failure):
+            object["owner"] = WorkflowJSON.number(owner.rawValue)
+            object["epoch"] = WorkflowJSON.number(epoch)
+            object["attempt"] = .integer(Int64(attempt))
+            object["durationNanoseconds"] = .integer(duration.clampedNanoseconds)
+            WorkflowJSON.addEnd(output: nil, failure: failure, to: &object)
+            return .object(object)
         case .sleep(let deadline, let firedAt):
             object["deadline"] = WorkflowJSON.time(deadline)
             if let firedAt { object["firedAt"] = WorkflowJSON.time(firedAt) }
@@ -84,10 +91,17 @@ extension WorkflowEvent {
         value = field.bytes("value")
         switch try field.text("kind") {
         case "step":
-            detail = .step(
-                owner: NodeID(try field.number("owner")), epoch: try field.number("epoch"),
-                attempt: Int(clamping: try field.number("attempt")),
-                duration: .nanoseconds(Int64(clamping: try field.number("durationNanoseconds"))))
+            let (owner, epoch) = (NodeID(try field.number("owner")), try field.number("epoch"))
+            let attempt = Int(clamping: try field.number("attempt"))
+            let duration = Duration.nanoseconds(Int64(clamping: try field.number("durationNanoseconds")))
+            if field.has("failure") {
+                let failure = try field.object("failure")
+                detail = .failedStep(
+                    owner: owner, epoch: epoch, attempt: attempt, duration: duration,
+                    failure: WorkflowFailure(type: try failure.text("type"), message: try failure.text("message")))
+            } else {
+                detail = .step(owner: owner, epoch: epoch, attempt: attempt, duration: duration)
+            }
         case "sleep":
             detail = .sleep(
                 deadline: try field.time("deadline"), firedAt: field.has("firedAt") ? try field.time("firedAt") : nil)

@@ -32,6 +32,16 @@ enum WorkflowJSON {
                 if step.value.count <= stepValueBytesMax { members["value"] = document(step.value) }
                 return .object(members)
             })
+        object["failedSteps"] = .array(
+            description.failedSteps.map { step in
+                var members: [String: JSONValue] = [
+                    "name": .string(step.name), "occurrence": number(step.occurrence),
+                    "attempts": .integer(Int64(step.attempts)), "failedAt": time(step.failedAt),
+                ]
+                if let nextAt = step.nextAt { members["nextAt"] = time(nextAt) }
+                addEnd(output: nil, failure: step.failure, to: &members)
+                return .object(members)
+            })
         object["timers"] = .array(
             description.timers.map { timer in
                 .object([

@@ -27,6 +27,26 @@ public struct WorkflowContext: Sendable {
         try await execution.step(name, body)
     }
 
+    /// The same for a step that is tried again where it fails, as `retry` says. Failed attempts are recorded, so the next
+    /// owner goes on with the count. When no attempt is left, that is recorded as well.
+    /// - Throws: as `step(_:_:)`, but not what `body` throws: `WorkflowError` with `stepFailed` and the last failure
+    ///   instead, whichever owner finds it.
+    public func step<Result: Codable & Sendable>(
+        _ name: String, retry: RetryPolicy, _ body: @escaping @Sendable (StepContext) async throws -> Result
+    ) async throws -> Result {
+        try await execution.step(name, retry: retry, body)
+    }
+
+    /// A step without a result that is tried again where it fails.
+    public func step(
+        _ name: String, retry: RetryPolicy, _ body: @escaping @Sendable (StepContext) async throws -> Void
+    ) async throws {
+        _ = try await execution.step(name, retry: retry) { step in
+            try await body(step)
+            return JSONValue.null
+        }
+    }
+
     /// A step without a result: that it is done is recorded.
     public func step(_ name: String, _ body: (StepContext) async throws -> Void) async throws {
         _ = try await execution.step(name) { step in
@@ -101,7 +121,7 @@ public struct StepContext: Sendable {
     /// The owner's epoch. It rises with every change of the owner: a receiver that remembers the highest can refuse an
     /// owner that was cut off and does not know it.
     public let fencingToken: UInt64
-    /// Counts the attempts of this owner, from 1.
+    /// Counts the attempts, from 1: those that failed under a `RetryPolicy`, over all owners, and this one.
     public let attempt: Int
     /// The node's clock, for waits inside the body such as the pause before another attempt. It drives a simulation's
     /// time where the system's clocks would leave it.

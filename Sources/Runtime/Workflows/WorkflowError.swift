@@ -13,6 +13,10 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case undecodableResult
         /// The context was used after its run had ended.
         case contextEnded
+        /// A step failed in all the attempts that its policy allows; `failure` is the last one's. Recorded.
+        case stepFailed
+        /// An attempt at a step took longer than its policy allows.
+        case stepTimedOut
         /// The run is to end. Thrown once, by the next step or sleep; what a body does then is still recorded.
         case cancelled
 
@@ -50,7 +54,7 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
     }
     public var code: Code
     public var message: String
-    /// What the run's body threw; only with `failed`.
+    /// What the run's body threw, with `failed`; what the step's body threw, with `stepFailed`.
     public var failure: WorkflowFailure?
 
     public init(_ code: Code, _ message: String, failure: WorkflowFailure? = nil) {

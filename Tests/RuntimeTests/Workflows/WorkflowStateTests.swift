@@ -203,6 +203,13 @@ struct WorkflowStateTests {
             Bench.register(1, boot: 9, [Bench.type, WorkflowType("", version: 0)]),
             .recordStep(address, key, value: []),
             .recordStep(address, key, value: [1], StepEffort(attempt: 3, duration: 17)),
+            .recordFailure(
+                address, key,
+                StepFailure(
+                    failure: WorkflowFailure(type: "a", message: "b"), effort: StepEffort(attempt: 2, duration: 9),
+                    delay: 5)),
+            .recordFailure(
+                address, key, StepFailure(failure: WorkflowFailure(type: "", message: ""), effort: StepEffort())),
             .finishRun(address, .cancelled), .controlRun(workflowID: "a", .pause, reason: "b"),
             .pruneRun(workflowID: "a"), .pruneFinished(keeping: .forever, limit: 0),
             .pruneFinished(keeping: WorkflowRetention(age: .zero, count: 0), limit: 7),

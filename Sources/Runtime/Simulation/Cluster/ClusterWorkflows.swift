@@ -130,9 +130,8 @@ extension SimulatedCluster {
         case .stopped, .unavailable, .overloaded, .diskFull: true
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
-            .cancelled, .terminated,
-            .invalidPage, .failed, .timedOut,
-            .duplicateWorkflow, .unexpectedAnswer:
+            .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
+            .unexpectedAnswer:
             false
         }
     }

@@ -50,6 +50,16 @@ struct HistoryReader: Sendable {
                         duration: .nanoseconds(step.effort.duration)))
             }
         }
+        run.attempts.visit { key, attempts in
+            guard attempts.nextAt == nil else { return }
+            page.add(EventPosition(time: attempts.failedAt, kind: .step, key: key)) {
+                WorkflowEvent(
+                    name: key.name.text, occurrence: key.occurrence, recordedAt: attempts.failedAt, bytes: 0,
+                    detail: .failedStep(
+                        owner: attempts.owner, epoch: attempts.epoch, attempt: Int(attempts.effort.attempt),
+                        duration: .nanoseconds(attempts.effort.duration), failure: attempts.failure))
+            }
+        }
         run.timers.visit { key, timer in
             page.add(EventPosition(time: timer.startedAt, kind: .sleep, key: key)) {
                 WorkflowEvent(

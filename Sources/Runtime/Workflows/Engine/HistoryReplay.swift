@@ -73,6 +73,13 @@ package struct HistoryReplay {
                     Run.Step(
                         value: event.value ?? [], epoch: epoch, recordedAt: event.recordedAt, owner: owner,
                         effort: effort), for: step)
+            case .failedStep(let owner, let epoch, let attempt, let duration, let failure):
+                let effort = StepEffort(
+                    attempt: UInt32(clamping: attempt), duration: duration.clampedNanoseconds)
+                run.attempts.insert(
+                    StepAttempts(
+                        startedAt: event.recordedAt, failedAt: event.recordedAt, failure: failure, owner: owner,
+                        epoch: epoch, effort: effort), for: step)
             case .sleep(let deadline, let firedAt):
                 run.timers.insert(
                     Run.Timer(deadline: deadline, startedAt: event.recordedAt, firedAt: firedAt), for: step)
@@ -140,7 +147,7 @@ extension WorkflowEvent {
     fileprivate var use: ReplayNotes.Use {
         let kind: EventPosition.Kind =
             switch detail {
-            case .step: .step
+            case .step, .failedStep: .step
             case .sleep: .sleep
             case .checkpoint: .checkpoint
             }
@@ -148,7 +155,10 @@ extension WorkflowEvent {
     }
 
     fileprivate var isReplayable: Bool {
-        if case .sleep = detail { true } else { value != nil }
+        switch detail {
+        case .step, .checkpoint: value != nil
+        case .failedStep, .sleep: true
+        }
     }
 }
 

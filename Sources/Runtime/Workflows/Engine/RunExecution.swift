@@ -63,6 +63,7 @@ final class RunExecution: Sendable {
         recordedCount =
             UInt64(recorded.steps.count + recorded.timers.count)
             + recorded.checkpoints.members.reduce(0) { $0 + $1.value.count }
+            + recorded.attempts.members.reduce(0) { $0 + ($1.value.nextAt == nil ? 1 : 0) }
         if let place = recorded.steps[Self.cancellationStep]?.value {
             progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
         }
@@ -112,9 +113,7 @@ final class RunExecution: Sendable {
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
         try replay?.end(.step, step)
-        let context = StepContext(
-            idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1,
-            clock: NodeClock(loop: environment.loop), cancel: cancel)
+        let context = stepContext(step, attempt: 1)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
         let start = environment.loop.now
@@ -122,6 +121,12 @@ final class RunExecution: Sendable {
         let duration = start.duration(to: environment.loop.now).clampedNanoseconds
         return try await record(
             value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
+    }
+
+    func stepContext(_ step: StepKey, attempt: Int) -> StepContext {
+        StepContext(
+            idempotencyKey: "\(runID)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
+            clock: NodeClock(loop: environment.loop), cancel: cancel)
     }
 
     /// A small value that is computed here and recorded like a step. Several of one name may run at the same time.
@@ -179,7 +184,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func waitForWallClock(_ deadline: Int64) async throws {
+    func waitForWallClock(_ deadline: Int64) async throws {
         let loop = environment.loop
         while loop.wallNow.nanoseconds < deadline, !hasNewCancellation {
             let (remaining, overflow) = deadline.subtractingReportingOverflow(

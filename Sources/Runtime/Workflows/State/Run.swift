@@ -118,6 +118,8 @@ struct Run: Sendable {
     /// The fencing token. It rises with every assignment.
     var epoch: UInt64 = 0
     var steps = BucketedMap<StepKey, Step>()
+    /// Of steps that failed, or wait for another attempt.
+    var attempts = BucketedMap<StepKey, StepAttempts>()
     var timers = BucketedMap<StepKey, Timer>()
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
     var finishedAt: Int64?

@@ -46,6 +46,7 @@ extension Run {
         if let output { writer.bytesAlways(15, output) }
         if let failure { writer.message(16) { failure.write(to: &$0) } }
         writer.varint(17, sequence)
+        for (key, attempts) in attempts.sorted() { writer.message(20) { attempts.write(key, to: &$0) } }
         if let cancellation { writer.message(18) { cancellation.write(to: &$0) } }
         if let intervention { writer.message(19) { intervention.write(to: &$0) } }
     }
@@ -53,15 +54,20 @@ extension Run {
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
         var header = RunHeader()
         var members: [(Int, RunMember)] = []
+        var attempts: [(StepKey, StepAttempts)] = []
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
                 var inner = try reader.message()
                 members.append((field, try RunMember(from: &inner)))
+            case 20:
+                var inner = try reader.message()
+                attempts.append(try StepAttempts.read(from: &inner))
             default: try header.read(field, from: &reader)
             }
         }
         var run = try header.run()
+        for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)
             switch field {

@@ -24,6 +24,8 @@ public struct WorkflowEvent: Hashable, Sendable {
     public enum Detail: Hashable, Sendable {
         /// `owner` recorded it, under the fencing token `epoch`, at its `attempt`, which took `duration`.
         case step(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration)
+        /// All attempts failed, which is recorded as its end.
+        case failedStep(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration, failure: WorkflowFailure)
         /// `firedAt` is nil while it lasts.
         case sleep(deadline: Int64, firedAt: Int64?)
         case checkpoint
@@ -44,7 +46,7 @@ public struct WorkflowEvent: Hashable, Sendable {
     /// "step", "sleep" or "checkpoint".
     public var kind: String {
         switch detail {
-        case .step: "step"
+        case .step, .failedStep: "step"
         case .sleep: "sleep"
         case .checkpoint: "checkpoint"
         }

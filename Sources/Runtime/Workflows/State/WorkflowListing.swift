@@ -69,6 +69,18 @@ public struct WorkflowDescription: Hashable, Sendable {
         public var deadline: Int64
         public var hasFired: Bool
     }
+    /// A step that failed, or waits for another attempt.
+    public struct FailedStep: Hashable, Sendable {
+        public var name: String
+        public var occurrence: UInt64
+        /// How many attempts have failed.
+        public var attempts: Int
+        public var failedAt: Int64
+        /// When the next attempt may begin; nil where there is none.
+        public var nextAt: Int64?
+        /// The last one's.
+        public var failure: WorkflowFailure
+    }
     public struct Checkpoint: Hashable, Sendable {
         public var key: String
         /// How many values the key has had.
@@ -85,6 +97,8 @@ public struct WorkflowDescription: Hashable, Sendable {
     public var input: [UInt8]
     /// In the order of recording.
     public var steps: [Step]
+    /// By name; the reason why a run waits may stand here.
+    public var failedSteps: [FailedStep]
     public var timers: [Timer]
     /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
     public var checkpoints: [Checkpoint]
@@ -104,6 +118,11 @@ public struct WorkflowDescription: Hashable, Sendable {
         }
         steps.sort {
             ($0.recordedAt, $0.name, $0.occurrence) < ($1.recordedAt, $1.name, $1.occurrence)
+        }
+        failedSteps = run.attempts.sorted().map { key, attempts in
+            FailedStep(
+                name: key.name.text, occurrence: key.occurrence, attempts: Int(attempts.effort.attempt),
+                failedAt: attempts.failedAt, nextAt: attempts.nextAt, failure: attempts.failure)
         }
         timers = run.timers.sorted().map { key, timer in
             Timer(

@@ -7,6 +7,7 @@ public import FlotillaRaft
 enum WorkflowOperation: Hashable, Sendable {
     case startRun(StartRun)
     case recordStep(RunAddress, StepKey, value: [UInt8], StepEffort = StepEffort())
+    case recordFailure(RunAddress, StepKey, StepFailure)
     case startTimer(RunAddress, StepKey, TimerSetting)
     case fireTimer(RunAddress, StepKey)
     case setCheckpoint(RunAddress, StepKey, value: [UInt8])
@@ -40,7 +41,8 @@ extension WorkflowOperation {
     var workflowID: String? {
         switch self {
         case .startRun(let start): start.workflowID
-        case .recordStep(let run, _, _, _), .startTimer(let run, _, _), .fireTimer(let run, _),
+        case .recordStep(let run, _, _, _), .recordFailure(let run, _, _), .startTimer(let run, _, _),
+            .fireTimer(let run, _),
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
         case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
@@ -79,7 +81,7 @@ extension WorkflowOperation {
     private enum Number: UInt32 {
         case startRun = 1
         case recordStep, startTimer, fireTimer, setCheckpoint, finishRun, registerExecutor,
-            loseExecutor, pruneRun, pruneFinished, controlRun
+            loseExecutor, pruneRun, pruneFinished, controlRun, recordFailure
     }
 
     /// The only version there is yet.
@@ -98,6 +100,13 @@ extension WorkflowOperation {
             writer.bytes(5, value)
             writer.varint(6, UInt64(effort.attempt))
             writer.signed(7, effort.duration)
+        case .recordFailure(let run, let key, let failed):
+            number = .recordFailure
+            writer.write(run, key)
+            writer.message(5) { failed.failure.write(to: &$0) }
+            writer.varint(6, UInt64(failed.effort.attempt))
+            writer.signed(7, failed.effort.duration)
+            if let delay = failed.delay { writer.varintAlways(8, UInt64(bitPattern: delay)) }
         case .startTimer(let run, let key, let setting):
             number = .startTimer
             writer.write(run, key)
@@ -189,7 +198,7 @@ extension WorkflowOperation {
             return .pruneRun(workflowID: workflowID)
         case .pruneFinished: return try readPruning(from: &reader)
         case .controlRun: return try readControl(from: &reader)
-        case .recordStep, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
+        case .recordStep, .recordFailure, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
             return try readOwnerOperation(number, from: &reader)
         }
     }
@@ -249,6 +258,8 @@ extension WorkflowOperation {
         var runID: RunID?
         var value: [UInt8] = []
         var effort = StepEffort(attempt: 0, duration: 0)
+        var failure: WorkflowFailure?
+        var delay: Int64?
         var setting: TimerSetting?
         var result: RunResult?
         while let field = try reader.next() {
@@ -263,8 +274,12 @@ extension WorkflowOperation {
             case (3, _): name = try reader.string()
             case (4, _): occurrence = try reader.varint()
             case (5, .recordStep), (5, .setCheckpoint): value = try reader.bytes()
-            case (6, .recordStep): effort.attempt = try reader.uint32()
-            case (7, .recordStep): effort.duration = try reader.signed()
+            case (5, .recordFailure):
+                var inner = try reader.message()
+                failure = try WorkflowFailure(from: &inner)
+            case (8, .recordFailure): delay = Int64(bitPattern: try reader.varint())
+            case (6, .recordStep), (6, .recordFailure): effort.attempt = try reader.uint32()
+            case (7, .recordStep), (7, .recordFailure): effort.duration = try reader.signed()
             case (5, .startTimer): setting = .after(Int64(bitPattern: try reader.varint()))
             case (6, .startTimer): setting = .at(Int64(bitPattern: try reader.varint()))
             default: throw reader.unknownField(in: "\(number)")
@@ -276,6 +291,9 @@ extension WorkflowOperation {
         )
         switch number {
         case .recordStep: return .recordStep(run, key, value: value, effort)
+        case .recordFailure:
+            guard let failure else { throw WireError(.invalidValue, "a failed attempt without its failure") }
+            return .recordFailure(run, key, StepFailure(failure: failure, effort: effort, delay: delay))
         case .setCheckpoint: return .setCheckpoint(run, key, value: value)
         case .fireTimer: return .fireTimer(run, key)
         case .startTimer:

@@ -21,6 +21,8 @@ extension WorkflowState {
             return try startRun(start, context)
         case .recordStep(let run, let step, let value, let effort):
             return try recordStep(run, step, value, effort, context)
+        case .recordFailure(let run, let step, let failed):
+            return try recordFailure(run, step, failed, context)
         case .startTimer(let run, let timer, let setting):
             return try startTimer(run, timer, setting, context)
         case .fireTimer(let run, let timer):
@@ -82,7 +84,35 @@ extension WorkflowState {
             let record = Run.Step(
                 value: value, epoch: context.ownerEpoch, recordedAt: context.time, owner: owner, effort: effort)
             run.steps.insert(record, for: step)
+            run.attempts.remove(step)
             return OperationResult()
+        }
+    }
+
+    /// Of an attempt that is recorded already nothing changes.
+    private mutating func recordFailure(
+        _ address: RunAddress, _ step: StepKey, _ failed: StepFailure, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run throws(Refused) in
+            if let recorded = run.steps[step] {
+                return OperationResult(wasDone: true, recordedValue: recorded.value)
+            }
+            let known = run.attempts[step]
+            if let known, known.nextAt == nil || known.effort.attempt >= failed.effort.attempt {
+                return OperationResult(wasDone: true, deadline: known.nextAt ?? 0)
+            }
+            guard let owner = run.owner else { preconditionFailure("running run \(run.runID) has no owner") }
+            let nextAt = failed.delay.map { delay in
+                let (sum, isTooLarge) = context.time.addingReportingOverflow(max(0, delay))
+                return isTooLarge ? Int64.max : sum
+            }
+            let began = context.time.subtractingReportingOverflow(max(0, failed.effort.duration))
+            run.attempts.insert(
+                StepAttempts(
+                    startedAt: known?.startedAt ?? (began.overflow ? context.time : began.partialValue),
+                    failedAt: context.time, nextAt: nextAt, failure: failed.failure, owner: owner,
+                    epoch: context.ownerEpoch, effort: failed.effort), for: step)
+            return OperationResult(deadline: nextAt ?? 0)
         }
     }
 

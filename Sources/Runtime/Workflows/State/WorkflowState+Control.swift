@@ -33,6 +33,7 @@ extension WorkflowState {
             assign(run.sequence)
         case (.retry, .failed):
             transition(key) { run in
+                run.forgetFailedStep()
                 run.status = .parked
                 run.owner = nil
                 run.failure = nil

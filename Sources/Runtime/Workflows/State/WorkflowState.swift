@@ -175,7 +175,7 @@ extension WorkflowState {
             changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
         }
         changes.runs.append(key)
-        return run.steps.count + run.timers.count + run.checkpoints.count
+        return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
     }
 
     // MARK: Assignment

@@ -1,0 +1,110 @@
+import FlotillaActors
+import FlotillaIO
+
+// Steps that are tried again. Each failed attempt is recorded before the next one is waited for.
+
+extension RunExecution {
+    func step<Result: Codable & Sendable>(
+        _ name: String, retry policy: RetryPolicy, _ body: @escaping @Sendable (StepContext) async throws -> Result
+    ) async throws -> Result {
+        try checkName(name)
+        let step = try begin("step", name, counter: \.steps)
+        defer { finish("step", name) }
+        if let known = recorded.steps[step] {
+            meet(.step, step)
+            return try decode(known.value, "step \(step)")
+        }
+        let tried = recorded.attempts[step]
+        if let tried, tried.nextAt == nil {
+            meet(.step, step)
+            throw WorkflowError(.stepFailed, tried.message(for: step), failure: tried.failure)
+        }
+        if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
+        try replay?.end(.step, step)
+        var attempt = Int(tried?.effort.attempt ?? 0)
+        let deadline = policy.timeLimit.map { limit in
+            let (sum, isTooLarge) = (tried?.startedAt ?? environment.loop.wallNow.nanoseconds)
+                .addingReportingOverflow(limit.clampedNanoseconds)
+            return isTooLarge ? Int64.max : sum
+        }
+        if let nextAt = tried?.nextAt { try await wait(until: nextAt, for: step) }
+        while true {
+            attempt += 1
+            // No effects of a run that is being stopped.
+            try Task.checkCancellation()
+            let start = environment.loop.now
+            let outcome = await outcome(of: body, stepContext(step, attempt: attempt), policy, until: deadline)
+            let duration = start.duration(to: environment.loop.now).clampedNanoseconds
+            let effort = StepEffort(attempt: UInt32(clamping: attempt), duration: duration)
+            switch outcome {
+            case .success(let value): return try await record(value, as: step, effort)
+            case .failure(let error):
+                // The run is being stopped here: that is no failure of the step.
+                guard !Task.isCancelled, !isOver else { throw error }
+                let nextAt = try await recordFailure(error, of: step, effort, policy, until: deadline)
+                try await wait(until: nextAt, for: step)
+            }
+        }
+    }
+
+    /// - Returns: when the next attempt may begin.
+    /// - Throws: `WorkflowError` with `stepFailed` where there is none.
+    private func recordFailure(
+        _ error: any Error, of step: StepKey, _ effort: StepEffort, _ policy: RetryPolicy, until deadline: Int64?
+    ) async throws -> Int64 {
+        let attempt = Int(effort.attempt)
+        let chance = Double(environment.random() >> 11) / Double(1 << 53)
+        let pause = policy.pause(after: attempt, chance: chance).clampedNanoseconds
+        let isLate = deadline.map { $0 - environment.loop.wallNow.nanoseconds <= pause } ?? false
+        let isLast = isLate || policy.attempts.map { attempt >= $0 } ?? false || !policy.isRetryable(error)
+        let failed = StepFailure(
+            failure: WorkflowFailure(error), effort: effort, delay: isLast ? nil : pause)
+        let nextAt = try await propose(.recordFailure(address, step, failed)).deadline
+        guard isLast else { return nextAt }
+        let attempts = StepAttempts(
+            startedAt: 0, failedAt: 0, failure: failed.failure, owner: environment.client.node, epoch: epoch,
+            effort: effort)
+        throw WorkflowError(.stepFailed, attempts.message(for: step), failure: failed.failure)
+    }
+
+    /// The pause before an attempt ends early where the run is to end.
+    private func wait(until moment: Int64, for step: StepKey) async throws {
+        repeat {
+            try await waitForWallClock(moment)
+            if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
+        } while environment.loop.wallNow.nanoseconds < moment
+    }
+
+    /// One attempt, within its time. A body that returns a value although its time was over has done its work.
+    private func outcome<Result: Sendable>(
+        of body: @escaping @Sendable (StepContext) async throws -> Result, _ context: StepContext,
+        _ policy: RetryPolicy, until deadline: Int64?
+    ) async -> Swift.Result<Result, any Error> {
+        let loop = environment.loop
+        let left = deadline.map { Duration.nanoseconds(max(0, $0 - loop.wallNow.nanoseconds)) }
+        guard let limit = [policy.attemptTimeout, left].compactMap(\.self).min() else {
+            do { return .success(try await body(context)) } catch { return .failure(error) }
+        }
+        guard limit > .zero else {
+            return .failure(WorkflowError(.stepTimedOut, "attempt \(context.attempt) came too late to begin"))
+        }
+        return await withTaskGroup(of: Swift.Result<Result, any Error>?.self) { group in
+            group.addTask {
+                do { return .success(try await body(context)) } catch { return .failure(error) }
+            }
+            group.addTask {
+                do { try await loop.sleep(for: limit) } catch { return .failure(error) }
+                return nil
+            }
+            let first = await group.next()
+            group.cancelAll()
+            if case .some(.some(let outcome)) = first {
+                await group.waitForAll()
+                return outcome
+            }
+            if case .success(let value)?? = await group.next() { return .success(value) }
+            return .failure(
+                WorkflowError(.stepTimedOut, "attempt \(context.attempt) took longer than \(limit)"))
+        }
+    }
+}
