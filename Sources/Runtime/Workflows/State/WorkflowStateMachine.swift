@@ -59,9 +59,16 @@ public final class WorkflowStateMachine: StateMachine {
 
     public var companion: (any StateCompanion)? { checkpointCompanion }
 
-    public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
-        state = try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion)
+    /// A state as a snapshot held it.
+    public struct Decoded: Sendable {
+        let state: WorkflowState
     }
+
+    public static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> Decoded {
+        Decoded(state: try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion))
+    }
+
+    public func restore(_ state: Decoded) { self.state = state.state }
 
     /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt
     /// first, because a later one is checked against what the earlier ones made.
