@@ -20,6 +20,13 @@ enum Mutant: String {
     /// 37: what came while a write was on its way is lost
     case dropsWritesThatFill
 
+    /// own: a batch names a payload file that is not durable yet
+    case namesPayloadsBeforeTheyAreWritten
+    /// own: a payload file goes before the batch is durable that makes it obsolete
+    case removesPayloadsBeforeTheBatch
+    /// own: a payload file goes with the first of the entries that share it
+    case removesSharedPayloads
+
     // MARK: Snapshots
     /// 45: files get their name before they are complete
     case writesFilesInPlace

@@ -237,7 +237,7 @@ struct LogRecovery {
         throws(LogError)
     {
         let heads: LogHeads
-        let entries: [[Entry]]
+        let entries: [LoggedEntries]
         do {
             heads = try LogHeads(batch.heads)
             entries = try heads.entries(in: batch.body)
@@ -288,7 +288,7 @@ extension LogTable {
     /// Applies one batch of a log.
     /// - Returns: what is wrong, or nil.
     fileprivate mutating func apply(
-        _ heads: LogHeads, entries: [[Entry]], kind: BatchHeader.Kind, segment: UInt64
+        _ heads: LogHeads, entries: [LoggedEntries], kind: BatchHeader.Kind, segment: UInt64
     ) -> String? {
         if kind == .checkpoint {
             if let problem = apply(checkpoint: heads) { return problem }
@@ -297,16 +297,16 @@ extension LogTable {
         }
         var position = 0
         for head in heads.writes {
-            var own: [Entry] = []
+            var own = LoggedEntries()
             if head.claim != nil {
                 own = entries[position]
                 position += 1
             }
-            if let problem = problem(with: head) ?? Self.problem(with: own) { return problem }
-            apply(head, entries: own, segment: segment)
+            if let problem = problem(with: head) ?? Self.problem(with: own.entries) { return problem }
+            apply(head, own, segment: segment)
         }
         for copy in heads.copies {
-            if let problem = apply(copy: copy.key, entries: entries[position], segment: segment) {
+            if let problem = apply(copy: copy.key, entries[position], segment: segment) {
                 return problem
             }
             position += 1

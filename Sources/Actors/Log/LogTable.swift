@@ -28,6 +28,8 @@ struct LogTable {
         var runs: [Run] = []
         /// The same entries, if the table keeps them; those that lie nowhere are placeholders.
         var entries: [Entry] = []
+        /// Where the payloads are that the entries lack, ascending.
+        var payloads: [FiledPayload] = []
 
         /// The index before the first entry.
         var base: LogIndex { snapshot?.index ?? .zero }
@@ -48,6 +50,7 @@ struct LogTable {
     var replicas: [LogKey: Replica] = [:]
     var removed: [ReplicaIdentity] = []
     private(set) var usage: [UInt64: Usage] = [:]
+    var payloadUses = PayloadUses()
     private(set) var keepsEntries: Bool
 
     /// What an entry takes on disk besides its payload, about.
@@ -138,13 +141,13 @@ extension LogTable {
     }
 
     /// Applies a write that has no problem: first the snapshot, then the hard state, then the entries.
-    mutating func apply(_ head: LogHeads.Write, entries: [Entry], segment: UInt64) {
+    mutating func apply(_ head: LogHeads.Write, _ logged: LoggedEntries, segment: UInt64) {
         let write = head.write
         var replica = take(head)
         if let hardState = write.hardState { replica.hardState = hardState }
-        append(entries, to: &replica, segment: segment)
+        append(logged, to: &replica, segment: segment)
         // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
-        let passed = max(replica.base, entries.last?.index ?? .zero)
+        let passed = max(replica.base, logged.entries.last?.index ?? .zero)
         if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
         putBack(replica, isRemoved: write.isRemoved)
     }
@@ -204,16 +207,17 @@ extension LogTable {
             replicas[replica.identity.key] = replica
             return
         }
-        for run in replica.runs { account(run, -1) }
+        drop(replica)
         removed.append(replica.identity)
     }
 
-    private mutating func append(_ entries: [Entry], to replica: inout Replica, segment: UInt64) {
-        let entries = entries.drop { $0.index <= replica.base }
+    private mutating func append(_ logged: LoggedEntries, to replica: inout Replica, segment: UInt64) {
+        let entries = logged.entries.drop { $0.index <= replica.base }
         guard let first = entries.first else { return }
         if !keepsEntries || !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
         for entry in entries { extend(&replica.runs, with: entry, segment: segment) }
         if keepsEntries { replica.entries.append(contentsOf: entries) }
+        note(logged.payloads.drop { $0.index <= replica.base }, in: &replica)
         usage[segment, default: Usage()].entries += entries.count
         usage[segment, default: Usage()].bytes += entries.reduce(0) {
             $0 + $1.payload.count + Self.entryOverheadBytes
@@ -250,6 +254,7 @@ extension LogTable {
             replica.runs.append(kept)
             account(kept, 1)
         }
+        dropPayloads(of: &replica, from: index)
         if keepsEntries {
             replica.entries.removeLast(
                 replica.entries.count - replica.base.distance(to: replica.last))
@@ -259,6 +264,7 @@ extension LogTable {
     /// Drops the entries up to `index`, which the log holds.
     mutating func compact(_ replica: inout Replica, through index: LogIndex) {
         if keepsEntries { replica.entries.removeFirst(replica.base.distance(to: index)) }
+        dropPayloads(of: &replica, through: index)
         let passed = replica.runs.prefix { $0.last <= index }
         for run in passed { account(run, -1) }
         replica.runs.removeFirst(passed.count)
@@ -266,6 +272,12 @@ extension LogTable {
         replica.runs[0] = run.part(first: index.next, last: run.last)
         account(run, -1)
         account(replica.runs[0], 1)
+    }
+
+    /// Gives up all that a replica holds, which is no longer in the table.
+    mutating func drop(_ replica: Replica) {
+        for run in replica.runs { account(run, -1) }
+        for payload in replica.payloads { payloadUses.remove(payload.reference) }
     }
 
     mutating func account(_ run: Run, _ sign: Int) {

@@ -11,7 +11,7 @@ extension LogTable {
     mutating func apply(checkpoint heads: LogHeads) -> String? {
         let kept = Set(heads.replicas.map(\.identity.key))
         for key in replicas.keys.filter({ !kept.contains($0) }) {
-            for run in replicas.removeValue(forKey: key)?.runs ?? [] { account(run, -1) }
+            if let replica = replicas.removeValue(forKey: key) { drop(replica) }
         }
         for head in heads.replicas {
             let key = head.identity.key
@@ -50,7 +50,8 @@ extension LogTable {
 
     /// Moves live entries to another segment.
     /// - Returns: what is wrong, or nil.
-    mutating func apply(copy key: LogKey, entries: [Entry], segment: UInt64) -> String? {
+    mutating func apply(copy key: LogKey, _ logged: LoggedEntries, segment: UInt64) -> String? {
+        let entries = logged.entries
         guard let first = entries.first?.index, let last = entries.last?.index,
             var replica = replicas.removeValue(forKey: key)
         else { return "a copy of entries of \(key), which has no replica here" }
@@ -75,6 +76,7 @@ extension LogTable {
         }
         replica.runs = runs
         for run in runs { account(run, 1) }
+        replacePayloads(of: &replica, in: first...last, by: logged.payloads)
         if keepsEntries {
             let start = replica.base.next.distance(to: first)
             replica.entries.replaceSubrange(start..<start + entries.count, with: entries)

@@ -74,7 +74,7 @@ struct RocksDBLogContents {
         write.entries = try entries(of: key, database)
         let head = table.head(of: write)
         if let problem = table.problem(with: head) ?? LogTable.problem(with: write.entries) { throw damaged(problem) }
-        table.apply(head, entries: write.entries, segment: RocksDBLog.onlySegment)
+        table.apply(head, LoggedEntries(write.entries), segment: RocksDBLog.onlySegment)
     }
 
     private func entries(of key: LogKey, _ database: RocksDatabase) throws(LogError) -> [Entry] {

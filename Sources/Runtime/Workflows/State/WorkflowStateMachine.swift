@@ -68,7 +68,18 @@ public final class WorkflowStateMachine: StateMachine {
         Decoded(state: try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion))
     }
 
-    public func restore(_ state: Decoded) { self.state = state.state }
+    public func restore(_ decoded: Decoded) {
+        let before = state
+        state = decoded.state
+        // What the others removed meanwhile this node will not be told to remove any more.
+        for (_, key) in before.startOrder.elements {
+            guard let run = before.runs[key], run.checkpoints.count > 0, state.runs[key]?.runID != run.runID else {
+                continue
+            }
+            state.changes.checkpoints.append(
+                .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+        }
+    }
 
     /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt
     /// first, because a later one is checked against what the earlier ones made.
