@@ -1,10 +1,27 @@
 #include "CAllocations.h"
 
 #include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static _Thread_local uint64_t count;
 
 uint64_t callocations_count(void) { return count; }
+
+static _Atomic uint64_t syncs;
+
+uint64_t callocations_syncs(void) { return syncs; }
+
+// What is defined here goes before the C library's own, for libraries as well.
+int fsync(int file) {
+  syncs++;
+  return (int)syscall(SYS_fsync, file);
+}
+
+int fdatasync(int file) {
+  syncs++;
+  return (int)syscall(SYS_fdatasync, file);
+}
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)

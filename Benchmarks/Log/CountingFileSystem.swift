@@ -10,6 +10,10 @@ final class CountingFileSystem: FileSystem {
 
     private let files = PosixFileSystem()
     private let state = Lock(Counts())
+    private let willRead: @Sendable (Int) -> Void
+
+    /// - Parameter willRead: called before each read, by its thread, with the bytes that are asked for.
+    init(willRead: @escaping @Sendable (Int) -> Void = { _ in }) { self.willRead = willRead }
 
     var counts: Counts { state.withLock { $0 } }
 
@@ -44,7 +48,8 @@ final class CountingFileSystem: FileSystem {
             get throws(FileError) { try file.size }
         }
         func read(at offset: UInt64, count: Int) throws(FileError) -> [UInt8] {
-            try file.read(at: offset, count: count)
+            owner.willRead(count)
+            return try file.read(at: offset, count: count)
         }
         func write(_ bytes: [UInt8], at offset: UInt64) throws(FileError) {
             owner.state.withLock { $0.bytesWritten += UInt64(bytes.count) }
@@ -54,6 +59,9 @@ final class CountingFileSystem: FileSystem {
         func sync() throws(FileError) {
             owner.state.withLock { $0.syncs += 1 }
             try file.sync()
+        }
+        func writeBack(at offset: UInt64, count: Int) throws(FileError) {
+            try file.writeBack(at: offset, count: count)
         }
     }
 }

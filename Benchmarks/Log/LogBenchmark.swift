@@ -5,7 +5,7 @@ import FlotillaIO
 enum LogBenchmark {
     static let command = CommandDescription(
         "flotilla-bench log",
-        summary: "Measures the log on this machine's disk: entries and fsyncs per second, bytes, recovery, space.",
+        summary: "Measures the log on this machine's disk, beside RocksDB: entries, fsyncs, bytes, recovery, space.",
         options: [
             .value("runs", "N", "how often each figure is taken (default: 3)"),
             .value("entries", "N", "entries per run (default: 500000)"),
@@ -50,37 +50,47 @@ enum LogBenchmark {
 
     // MARK: Writing
 
+    private struct Samples {
+        var entries: [Double] = []
+        var syncs: [Double] = []
+        var counts: [Double] = []
+        var amplification: [Double] = []
+    }
+
+    /// The stores take turns, so that whatever else the machine does is in the figures of both.
     private static func throughput(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
         var table = TextTable(
-            ["active groups", "entries/s", "fsyncs/s", "fsyncs", "bytes written per payload byte"],
-            rightAligned: [0, 1, 2, 3, 4])
+            ["active groups", "store", "entries/s", "fsyncs/s", "fsyncs", "bytes written per payload byte"],
+            rightAligned: [0, 2, 3, 4, 5])
         for groups in groupCounts {
-            var entries: [Double] = []
-            var syncs: [Double] = []
-            var counts: [Double] = []
-            var amplification: [Double] = []
+            var samples = Dictionary(uniqueKeysWithValues: MeasuredStore.allCases.map { ($0, Samples()) })
             for run in 1...sizes.runs {
-                progress.update("\(groups) groups, run \(run) of \(sizes.runs)")
-                try Task.checkCancellation()
-                let files = CountingFileSystem()
-                let path = "\(directory)/\(groups)-\(run)"
-                let store = DiskLogStore(directory: path, fileSystem: files)
-                var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
-                let before = files.counts
-                let start = ContinuousClock.now
-                let written = try write(sizes, groups, &load)
-                let seconds = (ContinuousClock.now - start).milliseconds / 1_000
-                let after = files.counts
-                try store.close()
-                entries.append(Double(written) / seconds)
-                counts.append(Double(after.syncs - before.syncs))
-                syncs.append(Double(after.syncs - before.syncs) / seconds)
-                amplification.append(
-                    Double(after.bytesWritten - before.bytesWritten) / Double(max(1, written * sizes.bytes)))
+                for kind in MeasuredStore.allCases {
+                    progress.update("\(groups) groups, \(kind.rawValue), run \(run) of \(sizes.runs)")
+                    try Task.checkCancellation()
+                    let store = kind.make(in: "\(directory)/\(kind.rawValue)-\(groups)-\(run)")
+                    var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
+                    let before = try DiskCounts.read()
+                    let start = ContinuousClock.now
+                    let written = try write(sizes, groups, &load)
+                    let seconds = (ContinuousClock.now - start).milliseconds / 1_000
+                    let after = try DiskCounts.read()
+                    try store.close()
+                    let syncs = Double(after.syncs - before.syncs)
+                    samples[kind]!.entries.append(Double(written) / seconds)
+                    samples[kind]!.counts.append(syncs)
+                    samples[kind]!.syncs.append(syncs / seconds)
+                    samples[kind]!.amplification.append(
+                        Double(after.bytesWritten - before.bytesWritten) / Double(max(1, written * sizes.bytes)))
+                }
             }
-            table.add([
-                "\(groups)", figure(entries, 0), figure(syncs, 0), figure(counts, 0), figure(amplification, 2),
-            ])
+            for kind in MeasuredStore.allCases {
+                let samples = samples[kind]!
+                table.add([
+                    "\(groups)", kind.rawValue, figure(samples.entries, 0), figure(samples.syncs, 0),
+                    figure(samples.counts, 0), figure(samples.amplification, 2),
+                ])
+            }
         }
         return table.text
     }
@@ -106,10 +116,9 @@ enum LogBenchmark {
 
     private static func recovery(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
         let groups = 1_000
-        let path = "\(directory)/recovery"
-        progress.update("\(sizes.recovered) entries to read back")
-        do {
-            let store = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
+        for kind in MeasuredStore.allCases {
+            progress.update("\(sizes.recovered) entries to read back, \(kind.rawValue)")
+            let store = kind.make(in: "\(directory)/\(kind.rawValue)-recovery")
             var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
             var next = 0
             while next < sizes.recovered {
@@ -118,26 +127,32 @@ enum LogBenchmark {
             }
             try store.close()
         }
-        var times: [Double] = []
-        var timesUnclosed: [Double] = []
+        var times: [MeasuredStore: [Double]] = [:]
+        var timesUnclosed: [MeasuredStore: [Double]] = [:]
         for run in 1...2 * sizes.runs {
-            progress.update("recovery \(run) of \(2 * sizes.runs)")
-            let store = DiskLogStore(directory: path, fileSystem: PosixFileSystem())
-            let start = ContinuousClock.now
-            let log = try store.open()
-            let time = (ContinuousClock.now - start).milliseconds
-            let found = log.groups.reduce(0) { $0 + $1.entries.count }
-            guard found == sizes.recovered else { throw BenchError("\(found) of \(sizes.recovered) entries are back") }
-            // Every second time the store ends without being closed, as in a crash.
-            if run % 2 == 0 {
-                timesUnclosed.append(time)
-                try store.close()
-            } else {
-                times.append(time)
+            for kind in MeasuredStore.allCases {
+                progress.update("recovery \(run) of \(2 * sizes.runs), \(kind.rawValue)")
+                let store = kind.make(in: "\(directory)/\(kind.rawValue)-recovery")
+                let start = ContinuousClock.now
+                let log = try store.open()
+                let time = (ContinuousClock.now - start).milliseconds
+                let found = log.groups.reduce(0) { $0 + $1.entries.count }
+                guard found == sizes.recovered else {
+                    throw BenchError("\(found) of \(sizes.recovered) entries are back")
+                }
+                // Every second time the store ends without being closed, as in a crash.
+                if run % 2 == 0 {
+                    timesUnclosed[kind, default: []].append(time)
+                    try store.close()
+                } else {
+                    times[kind, default: []].append(time)
+                }
             }
         }
-        return "\(sizes.recovered) entries of \(groups) groups are open again after \(figure(times, 0)) ms, "
-            + "and after a crash \(figure(timesUnclosed, 0)) ms.\n"
+        return MeasuredStore.allCases.map { kind in
+            "\(kind.rawValue): \(sizes.recovered) entries of \(groups) groups are open again after "
+                + "\(figure(times[kind] ?? [], 0)) ms, and after a crash \(figure(timesUnclosed[kind] ?? [], 0)) ms.\n"
+        }.joined()
     }
 
     // MARK: Space

@@ -9,6 +9,7 @@ final class GroupFleet {
     private struct Member {
         var core: NodeCore
         var loop: EventLoop
+        var lag: LoopLag
         var workers: [ThreadWorker]
         var store: DiskLogStore
         var address: String
@@ -16,14 +17,17 @@ final class GroupFleet {
 
     private let directory: String
     private let settings: GroupSettings
-    private let state: [UInt8]
+    private let state: Ballast.View
     private var members: [NodeID: Member] = [:]
+    /// What holds up those who read chunks.
+    let gate = Gate()
+    private static let chunkReadMin = 16 << 10
 
     /// - Parameter state: what every replica starts with.
     init(directory: String, settings: GroupSettings, state: [UInt8]) {
         self.directory = directory
         self.settings = settings
-        self.state = state
+        self.state = Ballast.decode(state, formatVersion: Ballast.formatVersion)
     }
 
     func group(_ node: UInt64) async throws -> RaftGroup {
@@ -69,8 +73,9 @@ final class GroupFleet {
             try store.write(batch)
             recovered.groups = [founding]
         }
+        let files = CountingFileSystem { [gate] count in if count >= Self.chunkReadMin { gate.pass() } }
         let snapshots = SnapshotStore(
-            directory: path + "/snapshots", files: PosixFileSystem(),
+            directory: path + "/snapshots", files: files,
             executor: WorkerExecutor(workers[1], loop: loop), options: settings.snapshotFiles)
         let states = try await snapshots.open(for: recovered)
         var registry = StateMachineRegistry()
@@ -83,11 +88,19 @@ final class GroupFleet {
                 seed: node.rawValue, logger: .silent))
         let address = try await core.start(listen: "127.0.0.1:0")
         try await core.host(recovered, snapshots: states)
-        members[node] = Member(core: core, loop: loop, workers: workers, store: store, address: address)
+        members[node] = Member(
+            core: core, loop: loop, lag: LoopLag(of: loop), workers: workers, store: store, address: address)
+    }
+
+    /// The longest that one of these loops was late since the last call, in milliseconds.
+    func takeLongestLag(_ numbers: ClosedRange<UInt64>) -> Double {
+        numbers.compactMap { members[NodeID($0)]?.lag.takeLongest().milliseconds }.max() ?? 0
     }
 
     func stop() async {
+        gate.open()
         for (_, member) in members.sorted(by: { $0.key < $1.key }) {
+            member.lag.stop()
             await member.core.stop()
             for worker in member.workers { await worker.shutdown() }
             try? member.store.close()

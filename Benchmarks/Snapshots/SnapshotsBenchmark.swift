@@ -38,15 +38,18 @@ enum SnapshotsBenchmark {
         }
         add("fetched by one follower, no limit: MiB/s", fetches.map { Double(mebibytes) / $0.transfer }, to: &table)
         add("until it was durable and installed: MiB/s", fetches.map { Double(mebibytes) / $0.installed }, to: &table)
-        var latencies: [Latencies] = []
+        var latencies: [CommitLatency] = []
         for run in 1...runs {
             progress.update("three followers, run \(run) of \(runs)")
-            latencies.append(try await commitsMeanwhile(state, settings))
+            latencies.append(try await CommitLatency.measure(state, settings))
         }
-        add("p99 of commits before, ms", latencies.map(\.before), to: &table)
-        add("p99 while three followers fetch, ms", latencies.map(\.meanwhile), to: &table)
-        add("rise of p99, %", latencies.map { ($0.meanwhile / $0.before - 1) * 100 }, to: &table)
-        add("the three had fetched it after, s", latencies.map(\.seconds), to: &table)
+        add("p99 of commits without a transfer, ms", latencies.map(\.without), to: &table)
+        add("p99 while three followers fetch, ms", latencies.map(\.with), to: &table)
+        add("rise of p99, %", latencies.map { ($0.with / $0.without - 1) * 100 }, to: &table)
+        add("fetched by the three together: MiB/s", latencies.map(\.speed), to: &table)
+        for phase in CommitLatency.Phase.allCases {
+            add("longest stall of a loop, \(phase.rawValue), ms", latencies.map { $0.stalls[phase] ?? 0 }, to: &table)
+        }
         progress.clear()
         let limit = settings.snapshotBytesPerSecond.map { "\($0 >> 20) MiB/s" } ?? "none"
         progress.line(
@@ -88,9 +91,10 @@ enum SnapshotsBenchmark {
         var installed: Double
     }
 
-    private static let threshold = 4_000
+    /// Of entries: more than a measurement commits after its first snapshot.
+    private static let threshold = 20_000
 
-    private static func withFleet<Value>(
+    static func withFleet<Value>(
         _ settings: GroupSettings, _ state: [UInt8], _ body: (GroupFleet) async throws -> Value
     ) async throws -> Value {
         var settings = settings
@@ -110,12 +114,12 @@ enum SnapshotsBenchmark {
     }
 
     /// Proposes until `nodes` have a snapshot, and their logs no beginning.
-    private static func compact(_ fleet: GroupFleet, _ nodes: ClosedRange<UInt64>) async throws {
+    static func compact(_ fleet: GroupFleet, _ nodes: ClosedRange<UInt64>) async throws {
         let group = try await fleet.group(1)
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             for _ in 0..<64 {
                 tasks.addTask {
-                    while try await group.report().appliedIndex.rawValue < UInt64(threshold) {
+                    while try await group.report().snapshotIndex == .zero {
                         _ = try await group.propose([operation], ownerEpoch: 0)
                     }
                 }
@@ -128,7 +132,7 @@ enum SnapshotsBenchmark {
         }
     }
 
-    private static let operation = Operation(type: 1, version: 1, body: Array(repeating: 7, count: 128))
+    static let operation = Operation(type: 1, version: 1, body: Array(repeating: 7, count: 128))
 
     private static func fetchOnce(_ state: [UInt8]) async throws -> Fetch {
         var settings = GroupSettings()
@@ -149,85 +153,7 @@ enum SnapshotsBenchmark {
         }
     }
 
-    // MARK: Latency
-
-    private struct Latencies {
-        /// In milliseconds.
-        var before: Double
-        var meanwhile: Double
-        /// From the first chunk of the first of the three until the last chunk of the last.
-        var seconds: Double
-    }
-
-    private static func commitsMeanwhile(_ state: [UInt8], _ settings: GroupSettings) async throws -> Latencies {
-        try await withFleet(settings, state) { fleet in
-            try await fleet.start(1...3)
-            try await fleet.wait("voters") {
-                let report = try await fleet.report(1)
-                return report?.voters.count == 3 && report?.outgoingVoters.isEmpty == true
-            }
-            try await compact(fleet, 1...3)
-            // What storing the snapshots has left to the disk is not to be measured.
-            try await Task.sleep(for: .seconds(3))
-            let group = try await fleet.group(1)
-            let samples = Lock<[Duration]>([])
-            let isDone = Lock(false)
-            return try await withThrowingTaskGroup(of: Void.self) { tasks in
-                for _ in 0..<4 {
-                    tasks.addTask {
-                        let clock = ContinuousClock()
-                        while !isDone.withLock({ $0 }) {
-                            let start = clock.now
-                            _ = try await group.propose([operation], ownerEpoch: 0)
-                            let taken = start.duration(to: clock.now)
-                            samples.withLock { $0.append(taken) }
-                            try await Task.sleep(for: .milliseconds(20))
-                        }
-                    }
-                }
-                defer { isDone.withLock { $0 = true } }
-                try await Task.sleep(for: .seconds(8))
-                let before = try p99(samples)
-                try await fleet.start(4...6)
-                try await fleet.wait("first chunk") {
-                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotChunksFetched ?? 0 > 0 {
-                        return true
-                    }
-                    return false
-                }
-                let clock = ContinuousClock()
-                let start = clock.now
-                samples.withLock { $0 = [] }
-                let chunks = UInt64(state.count / settings.snapshotFiles.chunkBytes)
-                try await fleet.wait("three followers with the snapshot") {
-                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotChunksFetched ?? 0 < chunks {
-                        return false
-                    }
-                    return true
-                }
-                let taken = start.duration(to: clock.now)
-                let meanwhile = try p99(samples)
-                try await fleet.wait("installation") {
-                    for node in UInt64(4)...6 where try await fleet.report(node)?.snapshotsInstalled != 1 {
-                        return false
-                    }
-                    return true
-                }
-                isDone.withLock { $0 = true }
-                try await tasks.waitForAll()
-                return Latencies(before: before, meanwhile: meanwhile, seconds: taken / .seconds(1))
-            }
-        }
-    }
-
-    private static func p99(_ samples: Lock<[Duration]>) throws -> Double {
-        guard let value = Statistics.percentile(99, of: samples.withLock { $0 }) else {
-            throw BenchError("nothing was committed meanwhile")
-        }
-        return value.milliseconds
-    }
-
-    private static func withScratch<Value>(_ body: (String) async throws -> Value) async throws -> Value {
+    static func withScratch<Value>(_ body: (String) async throws -> Value) async throws -> Value {
         let scratch = try Scratch("flotilla-snapshots")
         defer { scratch.remove() }
         return try await body(scratch.path)

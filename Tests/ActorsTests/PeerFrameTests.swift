@@ -89,7 +89,7 @@ import Testing
             purpose: .bulk, capabilities: ["order_processing/1", "x/2"], life: 77, lastWrite: 1 << 41)
         let refusal = Refusal(code: .duplicateNode, message: "node 3 is a member")
         let id = SnapshotID(group: GroupID(2), incarnation: 1, index: LogIndex(100), term: Term(4))
-        let request = SnapshotRequest(id: id, checksum: 9, offset: 1 << 20)
+        let request = SnapshotRequest(id: id, checksum: 9, offset: 1 << 20, pieceBytes: 1 << 16)
         let piece = SnapshotPiece(offset: 1 << 20, bytes: [1, 2, 3], checksum: 7, isFinal: true)
         let chunk = SnapshotChunk(id: id, piece: piece, isGone: false)
         var writer = PeerFrameWriter()

@@ -2,7 +2,10 @@ public import FlotillaRaft
 
 /// What a group replicates. Confined to the group's loop; `apply` reads no clock and no randomness, so that every
 /// replica computes the same.
-public protocol StateMachine: AnyObject {
+public protocol StateMachine: AnyObject, SendableMetatype {
+    /// A state that was decoded and is not in force yet.
+    associatedtype Decoded: Sendable
+
     /// The version of what `SnapshotView.serialize` writes.
     static var formatVersion: UInt32 { get }
 
@@ -20,8 +23,11 @@ public protocol StateMachine: AnyObject {
     /// state.
     func snapshotView() -> any SnapshotView
 
-    /// Replaces the state.
-    func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError)
+    /// Reads what `SnapshotView.serialize` wrote. Called off the loop: it may take time in proportion to the state.
+    static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> Decoded
+
+    /// Replaces the state, on the loop. Must not take time in proportion to it.
+    func restore(_ state: Decoded)
 
     /// What it keeps on disk beside the state; nil for nothing.
     var companion: (any StateCompanion)? { get }
@@ -34,6 +40,25 @@ public protocol StateMachine: AnyObject {
 extension StateMachine {
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
+
+    /// Both steps of a restoration at once, where nobody waits for the loop.
+    public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+        restore(try Self.decode(bytes, formatVersion: formatVersion))
+    }
+
+    /// Decodes a state for a machine of this type.
+    /// - Returns: puts it in force, on the loop.
+    static func restoration(
+        _ bytes: [UInt8], formatVersion: UInt32
+    ) throws(ApplyError) -> @Sendable (any StateMachine) -> Void {
+        let state = try decode(bytes, formatVersion: formatVersion)
+        return { machine in
+            guard let machine = machine as? Self else {
+                preconditionFailure("a state of \(Self.self) is no state of \(type(of: machine))")
+            }
+            machine.restore(state)
+        }
+    }
 }
 
 /// A frozen state. Equal states serialise to equal bytes.

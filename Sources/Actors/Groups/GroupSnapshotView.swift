@@ -42,6 +42,14 @@ struct GroupSnapshot {
     }
 }
 
+/// A group's decoded state, not in force yet.
+struct GroupRestoration: Sendable {
+    var time: Int64
+    var sessions: ClientSessions
+    /// Of the state machine.
+    var restore: @Sendable (any StateMachine) -> Void
+}
+
 extension RaftGroup {
     func snapshotView() -> GroupSnapshotView {
         GroupSnapshotView(
@@ -49,23 +57,32 @@ extension RaftGroup {
             state: stateMachine.snapshotView())
     }
 
-    /// Replaces state machine, sessions and time by what a snapshot holds.
-    func restoreState(_ bytes: [UInt8]) throws(ApplyError) {
+    /// Decodes what a snapshot holds, on any thread.
+    static func decodeState(
+        _ bytes: [UInt8], for machine: any StateMachine.Type
+    ) throws(ApplyError) -> GroupRestoration {
         let snapshot: GroupSnapshot
         do {
             snapshot = try GroupSnapshot(bytes)
         } catch {
-            throw ApplyError(.unknownFormat, "snapshot of \(identity.group): \(error)")
+            throw ApplyError(.unknownFormat, error.description)
         }
-        try stateMachine.restore(snapshot.state, formatVersion: snapshot.formatVersion)
-        time = snapshot.time
-        sessions = snapshot.sessions
+        return GroupRestoration(
+            time: snapshot.time, sessions: snapshot.sessions,
+            restore: try machine.restoration(snapshot.state, formatVersion: snapshot.formatVersion))
+    }
+
+    /// Replaces state machine, sessions and time.
+    func restoreState(_ restoration: GroupRestoration) {
+        restoration.restore(stateMachine)
+        time = restoration.time
+        sessions = restoration.sessions
     }
 
     /// The state of the snapshot that the log names, before the first entry behind it is applied.
     func restoreAtStart(_ bytes: [UInt8]) throws {
         guard let newest = snapshots.newest else { preconditionFailure("\(identity.group) has no snapshot") }
-        try restoreState(bytes)
+        restoreState(try Self.decodeState(bytes, for: type(of: stateMachine)))
         appliedTerm = newest.term
         campaignIfDue()
         // Whoever waits for what is in it may wait for ever otherwise: nothing may be applied behind it for long, and a

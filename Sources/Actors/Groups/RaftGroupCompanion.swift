@@ -71,11 +71,31 @@ extension RaftGroup {
         askForCompanion()
     }
 
+    /// The state is decoded off the loop, which then only puts it in the place of the old one.
     private func install(_ completion: SnapshotCompletion) {
+        let (id, bytes) = (completion.id, completion.bytes)
+        snapshotStore.perform(on: loop) { [machine = type(of: stateMachine)] _ throws(LogError) in
+            Result { () throws(ApplyError) in try Self.decodeState(bytes, for: machine) }
+        } then: { outcome in
+            self.assumeIsolated { $0.stateIsDecoded(id, outcome) }
+        }
+    }
+
+    private func stateIsDecoded(
+        _ id: SnapshotID, _ outcome: Result<Result<GroupRestoration, ApplyError>, LogError>
+    ) {
+        guard stopReason == nil, let completion = snapshots.completion, completion.id == id,
+            case .success(let decoded) = outcome
+        else { return }
         snapshots.completion = nil
-        snapshots.installing = (completion.metadata, completion.bytes)
-        core.step(completion.message)
-        wake()
+        switch decoded {
+        case .failure(let error):
+            stop(GroupError(.stopped, "the snapshot at \(completion.metadata.index) cannot be restored: \(error)"))
+        case .success(let state):
+            snapshots.installing = (completion.metadata, state)
+            core.step(completion.message)
+            wake()
+        }
     }
 
     private func askForCompanion() {

@@ -29,7 +29,8 @@ extension RaftGroup {
             "\(identity.group) gets a snapshot",
             ["index": metadata.index.description, "bytes": "\(offer.size)", "from": node.description])
         snapshots.fetch = SnapshotFetch(
-            id: id, offer: offer, message: message, sources: sources(of: metadata, node), now: loop.now)
+            id: id, offer: offer, pieceBytes: settings.snapshotFiles.pieceBytes, message: message,
+            sources: sources(of: metadata, node), now: loop.now)
         if let bytes = offer.bytes { return take(bytes, metadata) }
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.beginFetch(id, offer)
@@ -55,8 +56,10 @@ extension RaftGroup {
             return logger.warning("\(identity.group): a snapshot does not match its checksum", [:])
         }
         snapshots.fetch?.finishEmbedded()
-        if mutated(.installsSnapshotBeforeItIsSaved) {
-            snapshots.installing = (metadata, bytes)
+        if mutated(.installsSnapshotBeforeItIsSaved),
+            let state = try? Self.decodeState(bytes, for: type(of: stateMachine))
+        {
+            snapshots.installing = (metadata, state)
             core.step(fetch.message)
         }
         let id = fetch.id
@@ -89,14 +92,13 @@ extension RaftGroup {
     func receiveChunk(_ chunk: SnapshotChunk, from node: NodeID) {
         guard stopReason == nil, snapshots.fetch?.id == chunk.id else { return }
         guard !chunk.isGone else { return sourceFailed(node) }
-        guard snapshots.fetch?.receive(chunk.piece, from: node, now: loop.now) == true else { return }
+        guard let received = snapshots.fetch?.receive(chunk.piece, from: node, now: loop.now) else { return }
         metrics.snapshotChunksFetched += 1
         let id = chunk.id
-        let piece = chunk.piece
         snapshotStore.perform(on: loop) { store throws(LogError) in
-            try store.write(piece, of: id)
+            try store.write(received, of: id)
         } then: { outcome in
-            self.assumeIsolated { $0.chunkIsWritten(id, offset: piece.offset, outcome) }
+            self.assumeIsolated { $0.chunkIsWritten(id, offset: received.offset, outcome) }
         }
     }
 

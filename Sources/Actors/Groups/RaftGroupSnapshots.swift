@@ -11,7 +11,7 @@ struct SnapshotState {
     /// One that was fetched, while what belongs to it is asked for.
     var completion: SnapshotCompletion?
     /// On disk, and the core has been told: it will ask for its installation.
-    var installing: (metadata: SnapshotMetadata, bytes: [UInt8])?
+    var installing: (metadata: SnapshotMetadata, state: GroupRestoration)?
     /// Followers that were told of one, and when they last showed a sign of fetching it.
     var offered: [ReplicaID: MonotonicTime] = [:]
     /// Announcements that were made ready aside.
@@ -152,15 +152,17 @@ extension RaftGroup {
 
     /// The core took the snapshot: the state machine follows, before anything behind it is applied.
     func install(_ metadata: SnapshotMetadata) {
-        guard let (installing, bytes) = snapshots.installing, installing.index == metadata.index else {
-            preconditionFailure("\(identity.group) installs \(metadata.index) without its bytes")
+        guard let (installing, state) = snapshots.installing, installing.index == metadata.index else {
+            preconditionFailure("\(identity.group) installs \(metadata.index) without its state")
         }
         snapshots.installing = nil
         unapplied = []
-        do {
-            try restoreState(bytes)
-        } catch {
-            return stop(GroupError(.stopped, "the snapshot at \(metadata.index) cannot be restored: \(error)"))
+        // To let go of a large state takes time as well, so that is done aside: here is the last reference.
+        let replaced = Lock<(any SnapshotView)?>(stateMachine.snapshotView())
+        restoreState(state)
+        snapshotStore.perform(on: loop) { _ throws(LogError) in
+            replaced.withLock { $0 = nil }
+        } then: { _ in
         }
         snapshots.newest = metadata
         appliedTerm = metadata.term

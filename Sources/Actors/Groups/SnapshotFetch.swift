@@ -36,6 +36,9 @@ struct SnapshotFetch {
     var message: Message
     private(set) var phase = Phase.preparing
     private var chunks: [Chunk] = []
+    /// What has arrived of chunks that are not complete; an empty piece is still missing.
+    private var arriving: [Int: [[UInt8]]] = [:]
+    private let pieceBytes: Int
     private var inFlight = 0
     private var missing = 0
     private var sources: [Source]
@@ -51,9 +54,12 @@ struct SnapshotFetch {
     static let retryInterval: Duration = .seconds(1)
 
     /// - Parameter sources: whom to ask, the best first.
-    init(id: SnapshotID, offer: SnapshotOffer, message: Message, sources: [NodeID], now: MonotonicTime) {
+    init(
+        id: SnapshotID, offer: SnapshotOffer, pieceBytes: Int, message: Message, sources: [NodeID], now: MonotonicTime
+    ) {
         self.id = id
         self.offer = offer
+        self.pieceBytes = max(pieceBytes, SnapshotRequest.pieceBytesMin)
         self.message = message
         self.sources = sources.map { Source(node: $0, lastSign: now) }
         lastProgress = now
@@ -106,20 +112,40 @@ struct SnapshotFetch {
             inFlight += 1
             let offset = mutated(.rewindsTransfer) ? 0 : UInt64(number) * UInt64(offer.chunkBytes)
             requests.append(
-                (sources[source].node, SnapshotRequest(id: id, checksum: offer.checksum, offset: offset)))
+                (
+                    sources[source].node,
+                    SnapshotRequest(id: id, checksum: offer.checksum, offset: offset, pieceBytes: pieceBytes)
+                ))
         }
         return requests
     }
 
-    /// A chunk has arrived.
-    /// - Returns: whether it is to be written. One that was not asked for, or is here already, is not.
-    mutating func receive(_ piece: SnapshotPiece, from node: NodeID, now: MonotonicTime) -> Bool {
-        guard let number = number(of: piece.offset), case .requested(let asked) = chunks[number] else { return false }
+    /// A piece has arrived. One that was not asked for, or is here already, is not taken.
+    /// - Returns: the chunk that is complete now and is to be written.
+    mutating func receive(_ piece: SnapshotPiece, from node: NodeID, now: MonotonicTime) -> ReceivedChunk? {
+        let start = piece.offset - piece.offset % UInt64(offer.chunkBytes)
+        guard let number = number(of: start), case .requested(let asked) = chunks[number] else { return nil }
+        let size = min(offer.chunkBytes, Int(offer.size - start))
+        let place = Int(piece.offset - start)
+        guard place.isMultiple(of: pieceBytes), place < size, piece.bytes.count == min(pieceBytes, size - place) else {
+            return nil
+        }
+        // Taken out, so that what has arrived is not copied.
+        var pieces =
+            arriving.removeValue(forKey: number)
+            ?? Array(repeating: [], count: (size + pieceBytes - 1) / pieceBytes)
+        if pieces[place / pieceBytes].isEmpty {
+            pieces[place / pieceBytes] = piece.bytes
+            if let source = sources.firstIndex(where: { $0.node == node }) { sources[source].lastSign = now }
+            lastProgress = now
+        }
+        guard pieces.allSatisfy({ !$0.isEmpty }) else {
+            arriving[number] = pieces
+            return nil
+        }
         settle(asked)
-        if let source = sources.firstIndex(where: { $0.node == node }) { sources[source].lastSign = now }
         chunks[number] = .writing(node)
-        lastProgress = now
-        return true
+        return ReceivedChunk(offset: start, pieces: pieces, checksum: piece.checksum)
     }
 
     /// - Parameter isValid: false if the chunk was not what it should be.

@@ -9,42 +9,82 @@ struct SnapshotQueue {
         var node: NodeID
     }
 
-    private(set) var waiting: [Item] = []
+    /// A chunk that was read, and what of it is still to be sent.
+    private struct Chunk {
+        var item: Item
+        var pieces: ArraySlice<SnapshotPiece>
+    }
+
+    private var waiting: [Item] = []
+    private var chunks: [Chunk] = []
     /// Chunks that are being read. A few, so that the disk and the network work at the same time.
-    var reading = 0
+    private var reading: Set<Item> = []
     /// Nodes whose connection has enough to send for now.
     var blocked: Set<NodeID> = []
     var bucket: TokenBucket?
     var timer: TimerToken?
+    /// The loop is to come back when it has looked at its sockets.
+    var isTurnScheduled = false
 
     /// More are dropped, as if lost.
     private static let limit = 1024
-    static let readsMax = 2
+    private static let readsMax = 2
+    /// Pieces that are sent before the loop turns to others.
+    static let piecesPerTurn = 4
+    /// How much of the limit may go at once. Short: what leaves in a burst is what commits have to wait for.
+    private static let burst: Duration = .milliseconds(4)
 
     init(bytesPerSecond: Int?, now: MonotonicTime) {
-        bucket = bytesPerSecond.map { TokenBucket(rate: $0, burst: max($0 / 20, 1), now: now) }
+        bucket = bytesPerSecond.map { rate in
+            TokenBucket(rate: rate, burst: max(Int(Double(rate) * (Self.burst / .seconds(1))), 1), now: now)
+        }
     }
 
     mutating func add(_ item: Item) {
-        guard waiting.count < Self.limit, !waiting.contains(item) else { return }
+        guard waiting.count < Self.limit, !waiting.contains(item), !reading.contains(item),
+            !chunks.contains(where: { $0.item == item })
+        else { return }
         waiting.append(item)
     }
 
-    mutating func putBack(_ item: Item) { waiting.insert(item, at: 0) }
+    /// The next chunk to read, if there is room for it.
+    mutating func startRead() -> Item? {
+        guard reading.count + chunks.count(where: { !blocked.contains($0.item.node) }) < Self.readsMax,
+            let position = waiting.firstIndex(where: { !blocked.contains($0.node) })
+        else { return nil }
+        let item = waiting.remove(at: position)
+        reading.insert(item)
+        return item
+    }
 
-    mutating func next() -> Item? {
-        guard reading < Self.readsMax, let position = waiting.firstIndex(where: { !blocked.contains($0.node) }) else {
-            return nil
+    /// - Returns: whether it is still wanted.
+    mutating func didRead(_ item: Item) -> Bool { reading.remove(item) != nil }
+
+    mutating func append(_ pieces: [SnapshotPiece], for item: Item) {
+        chunks.append(Chunk(item: item, pieces: pieces[...]))
+    }
+
+    /// What to send next.
+    var nextPiece: (item: Item, piece: SnapshotPiece)? {
+        for chunk in chunks where !blocked.contains(chunk.item.node) {
+            if let piece = chunk.pieces.first { return (chunk.item, piece) }
         }
-        return waiting.remove(at: position)
+        return nil
+    }
+
+    mutating func didSend(_ piece: SnapshotPiece, of item: Item, now: MonotonicTime) {
+        guard let position = chunks.firstIndex(where: { $0.item == item }) else { return }
+        chunks[position].pieces.removeFirst()
+        if chunks[position].pieces.isEmpty { chunks.remove(at: position) }
+        bucket?.spend(piece.bytes.count, now: now)
     }
 
     mutating func forget(_ node: NodeID) {
         waiting.removeAll { $0.node == node }
+        chunks.removeAll { $0.item.node == node }
+        reading = reading.filter { $0.node != node }
         blocked.remove(node)
     }
-
-    var canStart: Bool { reading < Self.readsMax && waiting.contains { !blocked.contains($0.node) } }
 }
 
 extension GroupScheduler {
@@ -72,7 +112,10 @@ extension GroupScheduler {
 
     /// Reads and sends what the limit, the disk and the connections allow.
     private func serveSnapshots() {
-        while serving.canStart, serving.timer == nil {
+        while let item = serving.startRead() { read(item) }
+        guard serving.timer == nil, !serving.isTurnScheduled else { return }
+        var sent = 0
+        while let (item, piece) = serving.nextPiece {
             if let delay = serving.bucket?.delay(now: loop.now) {
                 serving.timer = loop.schedule(at: loop.now.advanced(by: delay)) { [weak self] in
                     self?.assumeIsolated { scheduler in
@@ -82,35 +125,47 @@ extension GroupScheduler {
                 }
                 return
             }
-            guard let item = serving.next() else { return }
-            let request = item.request
-            // As many bytes as a chunk may have: what a last one has less is not worth an exact count.
-            serving.bucket?.spend(settings.snapshotFiles.chunkBytes, now: loop.now)
-            serving.reading += 1
-            snapshotStore.perform(on: loop) { store throws(LogError) in
-                try store.chunk(of: request.id, checksum: request.checksum, at: request.offset)
-            } then: { [weak self] outcome in
-                self?.assumeIsolated { $0.chunkIsRead(item, outcome) }
+            guard sent < SnapshotQueue.piecesPerTurn else {
+                serving.isTurnScheduled = true
+                return loop.execute { [weak self] in
+                    self?.assumeIsolated { scheduler in
+                        scheduler.serving.isTurnScheduled = false
+                        scheduler.serveSnapshots()
+                    }
+                }
             }
+            if sendBulk(.snapshotChunk(SnapshotChunk(id: item.request.id, piece: piece, isGone: false)), to: item.node)
+            {
+                serving.didSend(piece, of: item, now: loop.now)
+                sent += 1
+            } else {
+                serving.blocked.insert(item.node)
+            }
+            while let item = serving.startRead() { read(item) }
         }
     }
 
-    private func chunkIsRead(_ item: SnapshotQueue.Item, _ outcome: Result<SnapshotPiece, LogError>) {
-        serving.reading -= 1
-        var chunk = SnapshotChunk(
-            id: item.request.id,
-            piece: SnapshotPiece(offset: item.request.offset, bytes: [], checksum: 0, isFinal: false), isGone: true)
-        switch outcome {
-        case .success(let piece):
-            chunk.piece = piece
-            chunk.isGone = false
-        case .failure(let error) where error.code == .missing: break
-        case .failure(let error):
-            logger.error("a snapshot cannot be read", ["reason": error.description])
+    private func read(_ item: SnapshotQueue.Item) {
+        let request = item.request
+        snapshotStore.perform(on: loop) { store throws(LogError) in
+            try store.pieces(for: request)
+        } then: { [weak self] outcome in
+            self?.assumeIsolated { $0.chunkIsRead(item, outcome) }
         }
-        if !sendBulk(.snapshotChunk(chunk), to: item.node) {
-            serving.blocked.insert(item.node)
-            serving.putBack(item)
+    }
+
+    private func chunkIsRead(_ item: SnapshotQueue.Item, _ outcome: Result<[SnapshotPiece], LogError>) {
+        let isWanted = serving.didRead(item)
+        switch outcome {
+        case .success(let pieces): if isWanted { serving.append(pieces, for: item) }
+        case .failure(let error):
+            if error.code != .missing {
+                logger.error("a snapshot cannot be read", ["reason": error.description])
+            }
+            let nothing = SnapshotPiece(offset: item.request.offset, bytes: [], checksum: 0, isFinal: false)
+            // Lost where the connection is full: the follower gives up a source that owes it a chunk.
+            _ = sendBulk(
+                .snapshotChunk(SnapshotChunk(id: item.request.id, piece: nothing, isGone: true)), to: item.node)
         }
         serveSnapshots()
     }

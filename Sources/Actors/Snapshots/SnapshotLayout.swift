@@ -98,8 +98,12 @@ struct SnapshotHeader: Hashable {
 }
 
 extension SnapshotID {
-    func checksum(ofChunk number: Int, _ bytes: [UInt8]) -> UInt32 {
-        CRC32C.checksum(bytes, seed: CRC32C.checksum(Array(description.utf8)) &+ UInt32(truncatingIfNeeded: number))
+    func checksum(ofChunk number: Int, _ bytes: [UInt8]) -> UInt32 { checksum(ofChunk: number, [bytes]) }
+
+    /// - Parameter pieces: of the chunk, in order.
+    func checksum(ofChunk number: Int, _ pieces: [[UInt8]]) -> UInt32 {
+        let seed = CRC32C.checksum(Array(description.utf8)) &+ UInt32(truncatingIfNeeded: number)
+        return pieces.reduce(seed) { CRC32C.checksum($1, seed: $0) }
     }
 }
 

@@ -6,6 +6,8 @@ struct SnapshotPart {
     let file: any File
     let path: String
     private(set) var records: [SnapshotRecord?]
+    /// Chunks that were written since the last sync.
+    private var unsynced = 0
 
     /// Goes on with what an earlier attempt has left, and begins anew where that was another state.
     init(_ header: SnapshotHeader, path: String, files: any FileSystem) throws(FileError) {
@@ -35,12 +37,18 @@ struct SnapshotPart {
         return chunk.count == size && found.starts(with: record.header) ? record : nil
     }
 
-    /// Synced piece by piece: what had to be written at once at the end would hold up the log's own writes.
-    mutating func write(_ chunk: [UInt8], number: Int, checksum: UInt32) throws(FileError) {
+    /// Durable once some more are written, or all: a chunk that a crash takes away again is fetched again.
+    /// - Parameter pieces: of the chunk, in order.
+    mutating func write(_ pieces: [[UInt8]], number: Int, checksum: UInt32) throws(FileError) {
         let record = SnapshotRecord(
-            offset: header.plainOffset(of: number), storedBytes: chunk.count, encoding: .plain, checksum: checksum)
-        try file.write(record.header + chunk, at: record.offset)
-        try file.sync()
+            offset: header.plainOffset(of: number), storedBytes: header.range(of: number).count, encoding: .plain,
+            checksum: checksum)
+        try file.write(record, pieces)
+        unsynced += 1
+        if unsynced == SnapshotRecord.chunksPerSync {
+            unsynced = 0
+            try file.sync()
+        }
         records[number] = record
     }
 
@@ -83,17 +91,17 @@ extension SnapshotStore {
 
     /// Takes a chunk that has arrived.
     /// - Returns: false if it is not what its checksum and the snapshot's name say.
-    func write(_ piece: SnapshotPiece, of id: SnapshotID) throws(LogError) -> Bool {
+    func write(_ chunk: ReceivedChunk, of id: SnapshotID) throws(LogError) -> Bool {
         guard var part = parts[id.group], part.header.id == id else { return false }
-        let number = Int(clamping: piece.offset / UInt64(part.header.chunkBytes))
-        guard piece.offset.isMultiple(of: UInt64(part.header.chunkBytes)), number < part.header.chunkCount,
-            piece.bytes.count == part.header.range(of: number).count,
-            part.header.checksum(ofChunk: number, piece.bytes) == piece.checksum
+        let number = Int(clamping: chunk.offset / UInt64(part.header.chunkBytes))
+        guard chunk.offset.isMultiple(of: UInt64(part.header.chunkBytes)), number < part.header.chunkCount,
+            chunk.pieces.reduce(0, { $0 + $1.count }) == part.header.range(of: number).count,
+            id.checksum(ofChunk: number, chunk.pieces) == chunk.checksum
         else { return false }
         // One owner: the records are not copied for a chunk.
         parts[id.group] = nil
         let result = Result { () throws(FileError) in
-            try part.write(piece.bytes, number: number, checksum: piece.checksum)
+            try part.write(chunk.pieces, number: number, checksum: chunk.checksum)
         }
         parts[id.group] = part
         do { try result.get() } catch { throw .growing(error) }

@@ -10,6 +10,8 @@ public actor SnapshotStore {
     public struct Options: Sendable {
         /// What a follower fetches at a time, and what is verified by itself.
         public var chunkBytes = 1 << 20
+        /// What of a chunk travels in one frame. A frame occupies the loops at both ends, so it is short.
+        public var pieceBytes = 64 << 10
         /// Stores own snapshots compressed by Zstandard. What is fetched is stored as it came.
         public var isCompressed = false
         public init() {}
@@ -47,7 +49,6 @@ public actor SnapshotStore {
     /// What is being fetched, by group: one at a time of each.
     var parts: [GroupID: SnapshotPart] = [:]
 
-    private static let chunksPerSync = 4
     private static let temporarySuffix = ".tmp"
     /// More open files than followers commonly fetch from at once are not kept.
     private static let readersMax = 16
@@ -128,9 +129,9 @@ public actor SnapshotStore {
                     let record = SnapshotRecord(
                         offset: end, storedBytes: compressed?.count ?? chunk.count,
                         encoding: compressed == nil ? .plain : .zstd, checksum: header.checksum(ofChunk: number, chunk))
-                    try file.write(record.header + (compressed ?? chunk), at: end)
+                    try file.write(record, (compressed ?? chunk).cut(into: SnapshotRecord.writeBytes))
                     // A large state all at once would hold up the log's own writes.
-                    if number % Self.chunksPerSync == Self.chunksPerSync - 1 { try file.sync() }
+                    if number % SnapshotRecord.chunksPerSync == SnapshotRecord.chunksPerSync - 1 { try file.sync() }
                     end = record.end
                     records.append(record)
                 }
@@ -169,19 +170,24 @@ public actor SnapshotStore {
     /// All of the state, verified piece by piece and as a whole.
     public func load(_ id: SnapshotID) throws(LogError) -> [UInt8] { try reader(id).load() }
 
-    /// The chunk of a snapshot that begins at `offset`, as it travels.
-    /// - Parameter checksum: of the state that is asked for.
+    /// A chunk of a snapshot, verified, in pieces as they travel.
     /// - Throws: `missing` also where the state is another one, or is cut into other chunks.
-    func chunk(of id: SnapshotID, checksum: UInt32, at offset: UInt64) throws(LogError) -> SnapshotPiece {
-        let reader = try reader(id)
+    func pieces(for request: SnapshotRequest) throws(LogError) -> [SnapshotPiece] {
+        let reader = try reader(request.id)
         let header = reader.header
-        let number = Int(clamping: offset / UInt64(header.chunkBytes))
-        guard header.checksum == checksum, offset.isMultiple(of: UInt64(header.chunkBytes)),
+        let number = Int(clamping: request.offset / UInt64(header.chunkBytes))
+        guard header.checksum == request.checksum, request.offset.isMultiple(of: UInt64(header.chunkBytes)),
             number < header.chunkCount
-        else { throw LogError(.missing, "\(path(id)) is not cut so, or is another state") }
+        else { throw LogError(.missing, "\(path(request.id)) is not cut so, or is another state") }
         let chunk = try reader.chunk(number)
-        return SnapshotPiece(
-            offset: offset, bytes: chunk.bytes, checksum: chunk.checksum, isFinal: number + 1 == header.chunkCount)
+        let size = min(max(request.pieceBytes, SnapshotRequest.pieceBytesMin), header.chunkBytes)
+        var offset = request.offset
+        return chunk.bytes.cut(into: size).map { bytes in
+            defer { offset += UInt64(bytes.count) }
+            return SnapshotPiece(
+                offset: offset, bytes: bytes, checksum: chunk.checksum,
+                isFinal: offset + UInt64(bytes.count) == header.size)
+        }
     }
 
     // MARK: Removing
@@ -245,13 +251,4 @@ public actor SnapshotStore {
     func io<R>(_ body: () throws(FileError) -> R) throws(LogError) -> R {
         do { return try body() } catch { throw .growing(error) }
     }
-}
-
-/// A chunk on its way from one member to another.
-struct SnapshotPiece: Hashable, Sendable {
-    var offset: UInt64
-    var bytes: [UInt8]
-    /// As the chunk's record says.
-    var checksum: UInt32
-    var isFinal: Bool
 }

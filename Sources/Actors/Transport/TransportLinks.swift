@@ -19,7 +19,7 @@ extension Transport {
     @discardableResult
     func transmit(_ item: PeerFrameItem, over id: LinkID) -> Bool {
         guard let link = links[id] else { return true }
-        var writer = PeerFrameWriter()
+        var writer = PeerFrameWriter(reservingCapacity: item.sizeHint)
         writer.add(item)
         let payload = writer.take()
         guard link.connection.send(payload) else { return false }

@@ -136,8 +136,14 @@ struct SnapshotRequest: Hashable, Sendable {
     /// Of the state that is wanted: one of another history is not the same snapshot.
     var checksum: UInt32
     var offset: UInt64
+    /// How large the pieces are to be that it comes in; the last one is smaller.
+    var pieceBytes: Int
+
+    /// A sender sends no smaller pieces, whatever it is asked for.
+    static let pieceBytesMin = 64
 }
 
+/// A piece of a chunk that was asked for.
 struct SnapshotChunk: Hashable, Sendable {
     var id: SnapshotID
     var piece: SnapshotPiece

@@ -139,7 +139,7 @@ enum PeerFrameReader {
     }
 
     private static func snapshotRequest(_ reader: inout ProtobufReader) throws(WireError) -> SnapshotRequest {
-        var request = SnapshotRequest(id: .none, checksum: 0, offset: 0)
+        var request = SnapshotRequest(id: .none, checksum: 0, offset: 0, pieceBytes: 0)
         while let field = try reader.next() {
             switch field {
             case 1: request.id.group = GroupID(try reader.varint())
@@ -148,6 +148,7 @@ enum PeerFrameReader {
             case 4: request.id.term = Term(try reader.varint())
             case 5: request.offset = try reader.varint()
             case 6: request.checksum = try reader.uint32()
+            case 7: request.pieceBytes = Int(try reader.uint32())
             default: try reader.skip()
             }
         }

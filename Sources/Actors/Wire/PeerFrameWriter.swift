@@ -3,7 +3,9 @@ import FlotillaRaft
 
 /// Collects what goes to one peer into one frame's payload. Nothing is kept between: what is added is encoded at once.
 struct PeerFrameWriter {
-    private var writer = ProtobufWriter(reservingCapacity: 512)
+    private var writer: ProtobufWriter
+
+    init(reservingCapacity capacity: Int = 512) { writer = ProtobufWriter(reservingCapacity: capacity) }
 
     var isEmpty: Bool { writer.bytes.isEmpty }
     var count: Int { writer.bytes.count }
@@ -53,6 +55,7 @@ struct PeerFrameWriter {
                 writer.varint(4, request.id.term.rawValue)
                 writer.varint(5, request.offset)
                 writer.varint(6, UInt64(request.checksum))
+                writer.varint(7, UInt64(request.pieceBytes))
             }
         case .snapshotChunk(let chunk):
             writer.message(9) { writer in
@@ -194,5 +197,13 @@ extension ProtobufWriter {
         varint(1, request.lastIndex.rawValue)
         varint(2, request.lastTerm.rawValue)
         bool(3, request.isTransfer)
+    }
+}
+
+extension PeerFrameItem {
+    /// About how many bytes it takes in a frame.
+    var sizeHint: Int {
+        if case .snapshotChunk(let chunk) = self { return chunk.piece.bytes.count + 512 }
+        return 512
     }
 }

@@ -31,6 +31,13 @@ public protocol File: AnyObject, Sendable {
     func truncate(to size: UInt64) throws(FileError)
     /// Makes the data and the size durable (fdatasync).
     func sync() throws(FileError)
+    /// Brings bytes that were written to the disk and waits, so that a later `sync` finds little to do. By itself it
+    /// promises nothing. For files without a disk under them it does nothing.
+    func writeBack(at offset: UInt64, count: Int) throws(FileError)
+}
+
+extension File {
+    public func writeBack(at offset: UInt64, count: Int) throws(FileError) {}
 }
 
 /// A failed call on a file, with what was tried.

@@ -162,6 +162,15 @@ private final class PosixFile: File {
         if number != 0 { throw failure("fdatasync", number) }
     }
 
+    /// A failure is thrown, because the kernel reports it once: the next fdatasync would know nothing of it.
+    func writeBack(at offset: UInt64, count: Int) throws(FileError) {
+        guard let syncFileRange else { return }
+        let number = retryInterrupted {
+            syncFileRange(descriptor, Int64(offset), Int64(count), writeAndWait)
+        }
+        if number != 0, number != ENOSYS { throw failure("sync_file_range", number) }
+    }
+
     private func failure(_ operation: String, _ number: Int32) -> FileError {
         FileError(operation: operation, path: path, errno: number)
     }
@@ -193,6 +202,14 @@ private func openDescriptor(_ path: String, flags: Int32) throws(FileError) -> I
         if errno != EINTR { throw FileError(operation: "open", path: path, errno: errno) }
     }
 }
+
+/// glibc shows its own call only to GNU sources; nil where the C library has none.
+private let syncFileRange = dlsym(nil, "sync_file_range").map {
+    unsafeBitCast($0, to: (@convention(c) @Sendable (Int32, Int64, Int64, UInt32) -> Int32).self)
+}
+
+/// SYNC_FILE_RANGE_WRITE and SYNC_FILE_RANGE_WAIT_AFTER.
+private let writeAndWait: UInt32 = 2 | 4
 
 /// Repeats a call that a signal interrupted before it did anything.
 /// - Returns: 0, or the error number.

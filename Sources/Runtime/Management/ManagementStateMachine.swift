@@ -77,16 +77,18 @@ public final class ManagementStateMachine: StateMachine {
 
     public func snapshotView() -> any SnapshotView { view }
 
-    public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+    public static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> ManagementView {
         guard formatVersion == Self.formatVersion else {
             throw ApplyError(.unknownFormat, "management state of format \(formatVersion)")
         }
-        let restored: ManagementView
         do throws(WireError) {
-            restored = try ManagementView(decoding: bytes)
+            return try ManagementView(decoding: bytes)
         } catch {
             throw ApplyError(.unknownFormat, error.description)
         }
+    }
+
+    public func restore(_ restored: ManagementView) {
         nodes = restored.nodes
         groups = restored.groups
         featureLevel = restored.featureLevel

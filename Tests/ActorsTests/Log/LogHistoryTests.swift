@@ -159,7 +159,7 @@ import Testing
     }
 
     @Test(
-        "a crash at any change of any file leaves what was acknowledged, and the batch in flight whole or not at all",
+        "RM-08: a crash at any change of any file leaves what was acknowledged, and the batch in flight whole or not at all",
         arguments: PowerLossFileSystem.Unsynced.allCases)
     func crashAnywhere(unsynced: PowerLossFileSystem.Unsynced) throws {
         let seed = Simulation.seeds(1)[0]

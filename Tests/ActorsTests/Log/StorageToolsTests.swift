@@ -46,7 +46,7 @@ import Testing
         let place = DataDirectory.snapshotDirectory(of: directory)
         try files.createDirectory(place)
         var part = try SnapshotPart(header, path: "\(place)/\(Self.snapshotID.fileName)", files: files)
-        try part.write(bytes, number: 0, checksum: header.checksum(ofChunk: 0, bytes))
+        try part.write([bytes], number: 0, checksum: header.checksum(ofChunk: 0, bytes))
         try part.seal()
     }
 

@@ -135,7 +135,7 @@ import Testing
         }
     }
 
-    @Test("a node that was away while the log was compacted comes back by a snapshot")
+    @Test("CE-07: a node that was away while the log was compacted comes back by a snapshot, with an equal state")
     func snapshot() async throws {
         for seed in Simulation.seeds(3) {
             _ = try await Simulation.run(seed: seed) { world in

@@ -39,13 +39,23 @@ final class Journal: StateMachine {
     var isReadyToApply = true
     func snapshotView() -> any SnapshotView { View(numbers: numbers, ballast: ballast) }
 
-    func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+    func restore(_ state: View) {
+        numbers = state.numbers
+        ballast = state.ballast
+    }
+
+    static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> View {
         do throws(WireError) {
             var reader = ProtobufReader(bytes)
-            numbers = []
+            var state = View(numbers: [])
             while let field = try reader.next() {
-                if field == 1 { try reader.packed(into: &numbers) } else { ballast = try reader.bytes().count }
+                if field == 1 {
+                    try reader.packed(into: &state.numbers)
+                } else {
+                    state.ballast = try reader.bytes().count
+                }
             }
+            return state
         } catch {
             throw ApplyError(.unknownFormat, error.description)
         }

@@ -28,6 +28,7 @@ import Testing
                 fleet.settings.entriesKeptBehindSnapshot = 0
                 fleet.settings.snapshotEmbedLimit = 0
                 fleet.settings.snapshotFiles.chunkBytes = Self.chunkBytes
+                fleet.settings.snapshotFiles.pieceBytes = Self.chunkBytes / 4
                 prepare(fleet)
                 try await fleet.startAll()
                 try await fleet.waitForVoters(3)
@@ -75,7 +76,21 @@ import Testing
         }
     }
 
-    @Test("a small state comes with its announcement, and nothing is fetched")
+    @Test("RM-13, RM-17: a large state is announced by its metadata alone, and travels beside the log's messages")
+    func announced() async throws {
+        try await withLaggard(seeds: Simulation.seeds(2)) { fleet, leader, laggard in
+            try await fleet.start(laggard)
+            try await Self.waitUntilEqual(fleet)
+            let report = try await fleet.group(laggard).report()
+            #expect(report.snapshotsInstalled == 1 && report.snapshotChunksFetched > 10)
+            for node in fleet.nodes {
+                let largest = await fleet.transportMetrics(node).largestFrameOut
+                #expect(largest < Self.ballast, "\(node)")
+            }
+        }
+    }
+
+    @Test("RM-17: a small state comes with its announcement, and nothing is fetched")
     func embedded() async throws {
         let embedding: @Sendable (SimulatedFleet) -> Void = { $0.settings.snapshotEmbedLimit = 1 << 20 }
         try await withLaggard(seeds: Simulation.seeds(2), embedding) { fleet, leader, laggard in

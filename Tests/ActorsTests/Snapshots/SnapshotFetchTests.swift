@@ -17,19 +17,20 @@ import Testing
         let metadata = SnapshotMetadata(index: id.index, term: id.term, configuration: Configuration())
         let message = Message(from: ReplicaID(1), to: ReplicaID(2), term: Term(1), body: .snapshot(metadata))
         var fetch = SnapshotFetch(
-            id: id, offer: SnapshotOffer(sampleState(chunks * 16)), message: message, sources: sources, now: time(0))
+            id: id, offer: SnapshotOffer(sampleState(chunks * 16)), pieceBytes: 64, message: message, sources: sources,
+            now: time(0))
         fetch.prepared(present: Array(repeating: false, count: chunks), now: time(0))
         return fetch
     }
 
     private static func piece(_ offset: UInt64) -> SnapshotPiece {
-        SnapshotPiece(offset: offset, bytes: [], checksum: 0, isFinal: false)
+        SnapshotPiece(offset: offset, bytes: Array(repeating: 1, count: 16), checksum: 0, isFinal: false)
     }
 
     private static func arrives(
         at offset: UInt64, from node: NodeID, _ milliseconds: Int, _ fetch: inout SnapshotFetch
     ) -> Bool {
-        fetch.receive(piece(offset), from: node, now: time(milliseconds))
+        fetch.receive(piece(offset), from: node, now: time(milliseconds)) != nil
     }
 
     @Test("a window of chunks is asked for at once, spread over all who may have the snapshot")
@@ -50,7 +51,8 @@ import Testing
     func resumes() {
         let whole = Self.fetch(6, from: [Self.a])
         var fetch = SnapshotFetch(
-            id: whole.id, offer: whole.offer, message: whole.message, sources: [Self.a], now: Self.time(0))
+            id: whole.id, offer: whole.offer, pieceBytes: 64, message: whole.message, sources: [Self.a],
+            now: Self.time(0))
         #expect(fetch.takeRequests(now: Self.time(0)).isEmpty)
         fetch.prepared(present: [true, true, false, true, false, true], now: Self.time(0))
         #expect(fetch.takeRequests(now: Self.time(0)).map(\.1.offset) == [32, 64])
@@ -87,7 +89,61 @@ import Testing
         #expect(!Self.arrives(at: 0, from: Self.a, 0, &fetch))
     }
 
-    @Test("RM-14: lost, repeated, reordered and damaged chunks delay a fetch and do not end it")
+    /// A state of 300 bytes in chunks of 200, each of which travels in pieces of 64.
+    private static func piecewise(_ state: [UInt8], from sources: [NodeID]) -> SnapshotFetch {
+        let metadata = SnapshotMetadata(index: id.index, term: id.term, configuration: Configuration())
+        let message = Message(from: ReplicaID(1), to: ReplicaID(2), term: Term(1), body: .snapshot(metadata))
+        var fetch = SnapshotFetch(
+            id: id, offer: SnapshotOffer(state, chunkBytes: 200), pieceBytes: 64, message: message, sources: sources,
+            now: time(0))
+        fetch.prepared(present: [false, false], now: time(0))
+        return fetch
+    }
+
+    @Test("RM-14: pieces of a chunk in any order, some of them twice, make up the chunk")
+    func pieces() {
+        let state = sampleState(300)
+        for seed in Simulation.seeds(20) {
+            var random = SeededGenerator(seed: seed)
+            var fetch = Self.piecewise(state, from: [Self.a, Self.b])
+            #expect(fetch.takeRequests(now: Self.time(0)).map(\.1.pieceBytes) == [64, 64])
+            var pieces: [SnapshotPiece] = []
+            for range in [0..<64, 64..<128, 128..<192, 192..<200, 200..<264, 264..<300] {
+                pieces.append(
+                    SnapshotPiece(
+                        offset: UInt64(range.lowerBound), bytes: Array(state[range]), checksum: 7,
+                        isFinal: range.upperBound == 300))
+            }
+            var chunks: [ReceivedChunk] = []
+            for piece in (pieces + pieces).shuffled(using: &random) {
+                if let chunk = fetch.receive(piece, from: Self.a, now: Self.time(1)) { chunks.append(chunk) }
+            }
+            chunks.sort { $0.offset < $1.offset }
+            #expect(chunks.map(\.offset) == [0, 200], "FLOTILLA_SEED=\(seed)")
+            #expect(chunks.flatMap(\.pieces).flatMap { $0 } == state, "FLOTILLA_SEED=\(seed)")
+        }
+    }
+
+    @Test("what had arrived of a chunk when its source failed is not waited for again, and no other size of piece fits")
+    func piecesOfTwoSources() {
+        let state = sampleState(300)
+        var fetch = Self.piecewise(state, from: [Self.a, Self.b])
+        _ = fetch.takeRequests(now: Self.time(0))
+        func arrives(_ range: Range<Int>, _ node: NodeID) -> ReceivedChunk? {
+            let piece = SnapshotPiece(
+                offset: UInt64(range.lowerBound), bytes: Array(state[range]), checksum: 7, isFinal: false)
+            return fetch.receive(piece, from: node, now: Self.time(1))
+        }
+        #expect(arrives(0..<64, Self.a) == nil && arrives(128..<192, Self.a) == nil)
+        fetch.fail(Self.a)
+        #expect(arrives(64..<128, Self.a) == nil, "nobody is asked for it now")
+        #expect(fetch.takeRequests(now: Self.time(1)).map(\.0) == [Self.b])
+        for range in [64..<130, 64..<127, 65..<129, 192..<210, 192..<256] { #expect(arrives(range, Self.b) == nil) }
+        #expect(arrives(64..<128, Self.b) == nil)
+        #expect(arrives(192..<200, Self.b)?.pieces.flatMap { $0 } == Array(state[..<200]))
+    }
+
+    @Test("RM-14, CE-21: lost, repeated, reordered and damaged chunks delay a fetch and do not end it")
     func randomFaults() {
         for seed in Simulation.seeds(200) {
             var random = SeededGenerator(seed: seed)
@@ -110,7 +166,7 @@ import Testing
                     case 1: fetch.fail(node)
                     case 2: underWay.append((node, offset))
                     default:
-                        guard fetch.receive(Self.piece(offset), from: node, now: Self.time(now)) else { break }
+                        guard fetch.receive(Self.piece(offset), from: node, now: Self.time(now)) != nil else { break }
                         let isValid = Int.random(in: 0..<10, using: &random) > 0
                         if isValid { #expect(valid.insert(offset).inserted, "FLOTILLA_SEED=\(seed)") }
                         fetch.written(offset: offset, isValid: isValid)

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct SnapshotPartTests {
     @Test(
-        "RM-14: chunks in any order, some of them twice, make up the state",
+        "RM-14, CE-21: chunks in any order, some of them twice, make up the state",
         arguments: SnapshotStoreTests.sizes)
     func anyOrder(_ size: Int) throws {
         let id = sampleID(8)
@@ -22,7 +22,7 @@ import Testing
                 try store { try $0.beginFetch(id, SnapshotOffer(state)) }
                     == Array(repeating: false, count: pieces.count))
             for piece in (pieces + pieces.filter { _ in Bool.random(using: &random) }).shuffled(using: &random) {
-                #expect(try store { try $0.write(piece, of: id) }, "FLOTILLA_SEED=\(seed)")
+                #expect(try store { try $0.write(ReceivedChunk(piece), of: id) }, "FLOTILLA_SEED=\(seed)")
             }
             #expect(try store { try $0.finishFetch(id) } == state, "FLOTILLA_SEED=\(seed)")
             // Complete, and for the next process as well.
@@ -43,16 +43,16 @@ import Testing
             var piece = pieces[0]
             piece.bytes[offset] ^= 1
             let damaged = piece
-            #expect(try store { try $0.write(damaged, of: id) } == false)
+            #expect(try store { try $0.write(ReceivedChunk(damaged), of: id) } == false)
         }
         // Equal bytes, another number.
         for offset: UInt64 in [1, 16, 32, 48, .max] {
             var piece = pieces[0]
             piece.offset = offset
             let moved = piece
-            #expect(try store { try $0.write(moved, of: id) } == false, "at \(offset)")
+            #expect(try store { try $0.write(ReceivedChunk(moved), of: id) } == false, "at \(offset)")
         }
-        #expect(try store { try $0.write(samplePieces(state, of: sampleID(9))[0], of: id) } == false)
+        #expect(try store { try $0.write(ReceivedChunk(samplePieces(state, of: sampleID(9))[0]), of: id) } == false)
         #expect(try store { try $0.finishFetch(id) } == nil)
     }
 
@@ -64,7 +64,7 @@ import Testing
         _ = try store { try $0.open(for: RecoveredLog()) }
         let offer = SnapshotOffer(size: 40, checksum: 1, chunkBytes: 16)
         _ = try store { try $0.beginFetch(id, offer) }
-        for piece in samplePieces(state, of: id) { _ = try store { try $0.write(piece, of: id) } }
+        for piece in samplePieces(state, of: id) { _ = try store { try $0.write(ReceivedChunk(piece), of: id) } }
         #expect(try store { try $0.finishFetch(id) } == nil)
         #expect(try store { try $0.beginFetch(id, offer) } == [false, false, false])
     }
@@ -88,7 +88,7 @@ import Testing
                 let present = try second { try $0.beginFetch(id, SnapshotOffer(state)) }
                 if present.contains(true) { resumed += 1 }
                 for (piece, isHere) in zip(pieces, present) where !isHere {
-                    _ = try second { try $0.write(piece, of: id) }
+                    _ = try second { try $0.write(ReceivedChunk(piece), of: id) }
                 }
                 #expect(try second { try $0.finishFetch(id) } == state, "\(unsynced), \(changes) changes")
                 if isDone { break }
@@ -99,7 +99,7 @@ import Testing
 
     private func fetch(_ store: StoreUnderTest, _ id: SnapshotID, _ state: [UInt8], _ pieces: [SnapshotPiece]) throws {
         _ = try store { try $0.beginFetch(id, SnapshotOffer(state)) }
-        for piece in pieces { _ = try store { try $0.write(piece, of: id) } }
+        for piece in pieces { _ = try store { try $0.write(ReceivedChunk(piece), of: id) } }
         #expect(try store { try $0.finishFetch(id) } == state)
     }
 
@@ -114,7 +114,9 @@ import Testing
         }
         let parts = { files.contents.keys.filter { $0.hasSuffix(".part") }.sorted() }
         #expect(parts() == ["/data/snapshots/1-1-9-1.part", "/data/snapshots/2-1-9-1.part"])
-        #expect(try store { try $0.write(samplePieces(state, of: sampleID(8))[0], of: sampleID(8)) } == false)
+        #expect(
+            try store { try $0.write(ReceivedChunk(samplePieces(state, of: sampleID(8))[0]), of: sampleID(8)) } == false
+        )
         _ = try store { try $0.save(state, as: sampleID(12)) }
         try store { try $0.compact(sampleID(12)) }
         #expect(parts() == ["/data/snapshots/2-1-9-1.part"])

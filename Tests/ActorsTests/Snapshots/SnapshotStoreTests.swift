@@ -34,8 +34,9 @@ import Testing
         #expect(metadata.sizeBytes == UInt64(size) && metadata.checksum == CRC32C.checksum(state))
         #expect(metadata.chunkBytes == 16 && metadata.storedBytes == report.storedBytes)
         let pieces = try store { store in
-            try stride(from: 0, to: size, by: 16).map {
-                try store.chunk(of: id, checksum: metadata.checksum, at: UInt64($0))
+            try stride(from: 0, to: size, by: 16).flatMap {
+                try store.pieces(
+                    for: SnapshotRequest(id: id, checksum: metadata.checksum, offset: UInt64($0), pieceBytes: 64))
             }
         }
         #expect(pieces == samplePieces(state, of: id))

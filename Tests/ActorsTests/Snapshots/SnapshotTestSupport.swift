@@ -75,7 +75,14 @@ extension SnapshotOffer {
     }
 }
 
-/// The chunks of a state as another member would send them.
+extension ReceivedChunk {
+    /// A chunk that came in one piece.
+    init(_ piece: SnapshotPiece) {
+        self.init(offset: piece.offset, pieces: [piece.bytes], checksum: piece.checksum)
+    }
+}
+
+/// The chunks of a state as another member would send them, each in one piece.
 func samplePieces(_ state: [UInt8], of id: SnapshotID, chunkBytes: Int = 16) -> [SnapshotPiece] {
     stride(from: 0, to: state.count, by: chunkBytes).map { start in
         let bytes = Array(state[start...].prefix(chunkBytes))

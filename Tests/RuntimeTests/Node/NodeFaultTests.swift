@@ -122,6 +122,39 @@ import Testing
         }
     }
 
+    @Test("TT-57: a node that joins while 100 runs are under way catches up by snapshots, and gets runs of its own")
+    func lateJoiner() async throws {
+        for seed in Simulation.seeds(3) {
+            let compactsOften: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+                configuration.groups.snapshotThreshold = 50
+                configuration.groups.entriesKeptBehindSnapshot = 1
+            }
+            try await withSimulation(
+                seed: seed, nodes: 3, workflows: [Self.waiting], configure: compactsOften
+            ) { simulation in
+                simulation.crash(3, unsynced: .dropped)
+                try simulation.disk(3).wipe()
+                for number in 1...100 {
+                    _ = try await simulation.submit(Self.waiting, id: "run-\(number)", input: number)
+                }
+                simulation.restart(3)
+                try await simulation.wait(until: "the late node has its replicas") {
+                    (try? await simulation.node(3).status().groups.count) == NodeStart.groupCount
+                }
+                try await simulation.untilFormed()
+                #expect(try simulation.disk(3).files.contains { $0.hasSuffix(".snap") }, "seed \(seed)")
+                var owners: Set<Int> = []
+                for number in 101...110 {
+                    _ = try await simulation.submit(Self.waiting, id: "run-\(number)", input: number)
+                    if let owner = try await simulation.owner(of: "run-\(number)") { owners.insert(owner) }
+                }
+                #expect(owners.contains(3), "seed \(seed): \(owners)")
+                try await simulation.runUntilComplete()
+                try await simulation.untilConverged()
+            }
+        }
+    }
+
     @Test("nothing of a node is left in memory after it has ended")
     func nothingIsLeft() async throws {
         try await withSimulations(seeds: 1, nodes: 3, workflows: [Self.waiting]) { simulation in

@@ -38,13 +38,13 @@ package final class RegisterMachine: StateMachine {
         }
     }
 
-    private struct State: SnapshotView {
+    package struct State: SnapshotView {
         var values: [UInt64: UInt64] = [:]
         /// The values of all commands that were applied, in order.
         var applied: [UInt64] = []
         var hash: UInt64 = 0
 
-        func serialize() -> [UInt8] {
+        package func serialize() -> [UInt8] {
             var writer = ProtobufWriter()
             writer.packed(1, values.sorted { $0.key < $1.key }.flatMap { [$0.key, $0.value] })
             writer.packed(2, applied)
@@ -103,7 +103,9 @@ package final class RegisterMachine: StateMachine {
     package func didApplyBatch() {}
     package func snapshotView() -> any SnapshotView { state }
 
-    package func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+    package func restore(_ state: State) { self.state = state }
+
+    package static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> State {
         do throws(WireError) {
             var reader = ProtobufReader(bytes)
             var restored = State()
@@ -118,7 +120,7 @@ package final class RegisterMachine: StateMachine {
             }
             for place in stride(from: 0, to: pairs.count, by: 2) { restored.values[pairs[place]] = pairs[place + 1] }
             restored.hash = hash.first ?? 0
-            state = restored
+            return restored
         } catch {
             throw ApplyError(.unknownFormat, error.description)
         }

@@ -62,9 +62,18 @@ public final class WorkflowStateMachine: StateMachine {
 
     public var companion: (any StateCompanion)? { checkpointCompanion }
 
-    public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+    /// A state as a snapshot held it.
+    public struct Decoded: Sendable {
+        let state: WorkflowState
+    }
+
+    public static func decode(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) -> Decoded {
+        Decoded(state: try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion))
+    }
+
+    public func restore(_ decoded: Decoded) {
         let before = state
-        state = try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion)
+        state = decoded.state
         // What the others removed meanwhile this node will not be told to remove any more.
         for (_, key) in before.startOrder.elements {
             guard let run = before.runs[key], run.checkpoints.count > 0, state.runs[key]?.runID != run.runID else {
