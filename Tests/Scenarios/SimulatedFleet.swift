@@ -30,6 +30,11 @@ package final class SimulatedFleet: @unchecked Sendable {
     /// Small, so that scenarios see segments change and come into use again.
     private static let logSegmentSizeLimit: UInt64 = 256 << 10
 
+    /// Every other node keeps nearly all commands in files of their own.
+    private static func payloadFileLimit(of node: NodeID) -> Int {
+        node.rawValue.isMultiple(of: 2) ? 32 : DiskLogStore.defaultPayloadFileLimit
+    }
+
     package func address(_ node: NodeID) -> String { "sim-\(node.rawValue):7000" }
 
     package func startAll() async throws {
@@ -51,7 +56,8 @@ package final class SimulatedFleet: @unchecked Sendable {
         let loop = process.loop
         let logWorker = process.makeWorker()
         let store = DiskLogStore(
-            directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit)
+            directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit,
+            payloadFileLimit: Self.payloadFileLimit(of: node))
         var recovered = try await call(logWorker, loop) { try store.open() }
         let snapshotStore = SnapshotStore(
             directory: "/data/snapshots", files: process.fileSystem,
@@ -84,20 +90,17 @@ package final class SimulatedFleet: @unchecked Sendable {
         }
         core.setMembers(
             Dictionary(uniqueKeysWithValues: nodes.map { ($0, (instance: $0.rawValue + 100, address: address($0))) }))
+        core.setDesired(Dictionary(uniqueKeysWithValues: groups.map { ($0, DesiredMembers(nodes)) }))
         cores[node] = core
     }
 
     private func found(_ node: NodeID, in recovered: inout RecoveredLog) -> LogBatch {
         var batch = LogBatch()
         for group in groups {
-            let replica = ReplicaIdentity(group: group, incarnation: 1, kind: .benchmark, replica: ReplicaID(1))
-            let entry = Entry(
-                index: LogIndex(1), term: Term(1), kind: .configuration,
-                payload: ConfigurationChange([.addVoter(node)]).encodedPayload())
-            let state = HardState(term: Term(1), commit: LogIndex(1))
-            batch.writes.append(
-                .init(group: group, incarnation: 1, created: replica, hardState: state, entries: [entry]))
-            recovered.groups.append(.init(replica: replica, hardState: state, entries: [entry]))
+            let foundation = GroupFoundation(group: group, incarnation: 1, kind: .benchmark, voters: [node])
+            let log = foundation.log(of: foundation.replica(on: node)!)
+            batch.writes.append(.init(founding: log))
+            recovered.groups.append(log)
         }
         return batch
     }

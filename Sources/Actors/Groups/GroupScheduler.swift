@@ -14,14 +14,14 @@ public actor GroupScheduler {
     nonisolated let snapshotStore: SnapshotStore
     var serving: SnapshotQueue
 
-    private var groups: [GroupID: RaftGroup] = [:]
+    var groups: [GroupID: RaftGroup] = [:]
     /// Groups that see the ticks.
-    private var active: [GroupID: RaftGroup] = [:]
-    private var dirty: [RaftGroup] = []
+    var active: [GroupID: RaftGroup] = [:]
+    var dirty: [RaftGroup] = []
     private var isPassScheduled = false
     private var isInPass = false
     private var outbox: [NodeID: PeerFrameWriter] = [:]
-    private var logWriter: LogWriter
+    var logWriter: LogWriter
     private var transport: Transport?
     private var tickTimer: TimerToken?
     /// Groups that a peer said it does not host, and until when nothing is sent to it for them.
@@ -29,12 +29,15 @@ public actor GroupScheduler {
     var isFenced = false
     /// Why no proposals are taken: the log's disk is full.
     private var diskFull: GroupError?
-    private var desiredNodes: [NodeID]?
+    private var desired: [GroupID: DesiredMembers] = [:]
+    /// New groups whose beginning is on its way to the disk, and who waits for them.
+    var founding: [GroupID: [WriteCompletion]] = [:]
+    var records = PendingRecords()
     /// Called with every tick, on the loop.
     var onTick: (() -> Void)?
-    private var metrics = SchedulerMetrics()
+    var metrics = SchedulerMetrics()
     /// Makes a replica for a group that a leader speaks of; nil where that is not to be hosted.
-    var makeReplica: ((RoutedMessage, NodeID) -> RaftGroup?)?
+    var makeReplica: ((RoutedMessage) -> RaftGroup?)?
 
     /// What must not happen twice in a row without the loop looking at its sockets.
     static let roundsPerPass = 8
@@ -67,11 +70,11 @@ public actor GroupScheduler {
         precondition(groups[id] == nil, "\(id) is hosted already")
         groups[id] = group
         let epoch = transport?.assumeIsolated { $0.livenessEpoch } ?? 0
-        let desired = desiredNodes
+        let desired = desired[id]
         let refusal = diskFull
         group.assumeIsolated { group in
             group.proposalRefusal = refusal
-            group.desiredNodes = desired
+            group.desiredMembers = desired
             group.core.setLivenessEpoch(epoch)
         }
         markDirty(group)
@@ -87,6 +90,7 @@ public actor GroupScheduler {
         tickTimer = nil
         stopServing()
         for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
+        failRecords(reason)
         active = [:]
         dirty = []
         makeReplica = nil
@@ -142,17 +146,19 @@ public actor GroupScheduler {
         }
     }
 
-    /// Management wants these members in every group (single mode).
-    func setDesiredNodes(_ nodes: [NodeID]) {
+    /// Whom management wants in each group, of those that it has spoken of.
+    func setDesired(_ next: [GroupID: DesiredMembers]) {
         for group in groupsInOrder {
+            let id = group.identity.group
+            guard desired[id] != next[id] else { continue }
+            let members = next[id]
             group.assumeIsolated { group in
-                guard group.desiredNodes != nodes else { return }
-                group.desiredNodes = nodes
+                group.desiredMembers = members
                 group.core.wake()
             }
             markDirty(group)
         }
-        desiredNodes = nodes
+        desired = next
     }
 
     /// This node may have been silent without knowing it.
@@ -240,7 +246,7 @@ public actor GroupScheduler {
         if hasMore { markDirty(group) }
     }
 
-    private func startWriting() {
+    func startWriting() {
         guard !isFenced else { return }
         logWriter.startIfIdle { [weak self] writes, failure in
             self?.assumeIsolated { $0.writeDidComplete(writes, failure) }
@@ -253,9 +259,12 @@ public actor GroupScheduler {
             return diskDidFill(failure)
         }
         logWriter.didComplete(writes)
-        if let failure, !mutated(.ignoresFailedWrites) { return fence(failure) }
+        if let failure, !mutated(.ignoresFailedWrites) {
+            return fence(failure)
+        }
         if diskFull != nil { diskHasRoom() }
         for write in writes {
+            if let number = write.recordNumber { finishRecord(number) }
             guard let group = groups[write.record.group] else { continue }
             let sends = group.assumeIsolated { $0.writeDidComplete(write) }
             for send in sends { post(send, of: group) }
@@ -292,6 +301,7 @@ public actor GroupScheduler {
         // Peers must take it for dead: while it goes on sending heartbeats, quiet groups trust a leader that is none,
         // and its workflows stay with it.
         transport?.assumeIsolated { $0.stop() }
+        failRecords(reason)
     }
 
     // MARK: Output
@@ -300,13 +310,19 @@ public actor GroupScheduler {
         guard let transport, transport.assumeIsolated({ $0.isConnected(to: send.node) }) else { return }
         let identity = group.identity
         guard !isBackingOff(identity.group, send.node) else { return }
+        let way = group.assumeIsolated { $0.largeMessages.way(of: send.message, now: loop.now) }
+        guard way != .none else { return }
         metrics.messagesOut += 1
+        let item = PeerFrameItem.message(
+            RoutedMessage(
+                group: identity.group, incarnation: identity.incarnation, kind: identity.kind, message: send.message,
+                snapshot: send.offer))
+        guard way == .consensus else {
+            if !sendBulk(item, to: send.node) { group.assumeIsolated { _ = $0.largeMessages.lost(send.message.to) } }
+            return
+        }
         var writer = outbox.removeValue(forKey: send.node) ?? PeerFrameWriter()
-        writer.add(
-            .message(
-                RoutedMessage(
-                    group: identity.group, incarnation: identity.incarnation, kind: identity.kind,
-                    message: send.message, snapshot: send.offer)))
+        writer.add(item)
         if writer.count >= Self.frameTarget { transmit(&writer, to: send.node) }
         outbox[send.node] = writer
     }
@@ -315,7 +331,7 @@ public actor GroupScheduler {
         outbox[node, default: PeerFrameWriter()].add(item)
     }
 
-    private func flushOutbox() {
+    func flushOutbox() {
         for node in outbox.keys.sorted() where !outbox[node]!.isEmpty {
             var writer = outbox.removeValue(forKey: node)!
             transmit(&writer, to: node)
@@ -341,29 +357,6 @@ public actor GroupScheduler {
         metrics.logBatches = logWriter.batches
         metrics.logEntries = logWriter.entries
         return metrics
-    }
-
-    // MARK: Hosting
-
-    /// The replica that a message is for. A leader's message for a replica that is to live here brings it to life.
-    private func host(_ routed: RoutedMessage, from node: NodeID) -> RaftGroup? {
-        if let group = groups[routed.group],
-            group.identity.incarnation == routed.incarnation || mutated(.ignoresIncarnationOfMessages),
-            group.identity.replica == routed.message.to
-        {
-            return group
-        }
-        if groups[routed.group] == nil, !isFenced, let group = makeReplica?(routed, node) {
-            add(group)
-            return group
-        }
-        metrics.unknownGroups += 1
-        post(
-            .unknownGroup(
-                UnknownGroup(
-                    group: routed.group, incarnation: routed.incarnation, replica: routed.message.to)), to: node)
-        loop.execute { [weak self] in self?.assumeIsolated { $0.flushOutbox() } }
-        return nil
     }
 }
 

@@ -2,7 +2,8 @@ import FlotillaIO
 import FlotillaRaft
 
 /// The connections of one node: one per peer for consensus, whatever the number of groups, and one more while
-/// snapshots move. Says hello, watches who is alive, and hands what arrives to the scheduler. Lives on its loop.
+/// snapshots or large commands move. Says hello, watches who is alive, and hands what arrives to the scheduler. Lives on
+/// its loop.
 public actor Transport {
     nonisolated let loop: any Loop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -33,6 +34,9 @@ public actor Transport {
     /// Connections that only ask which cluster is at the other end.
     var probes: [LinkID: @Sendable (UInt64?) -> Void] = [:]
     var joinHTTPAddress = ""
+    /// Takes what other nodes ask.
+    var requestHandler: (@Sendable (NodeQuestion) -> Void)?
+    var requests = PendingNodeRequests()
     /// The last reason why a peer did not want this node.
     var lastRefusal = ""
     var metrics = TransportMetrics()
@@ -100,6 +104,8 @@ public actor Transport {
         listener = nil
         scheduler = nil
         joinHandler = nil
+        requestHandler = nil
+        failRequests { _ in true }
         answerJoin(.failure(NetworkError(.shutDown, "the node shuts down")))
         for id in links.keys.sorted() { links[id]?.connection.close() }
     }
@@ -212,18 +218,19 @@ public actor Transport {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
             watch(node, now)
             if let link = peers[node]?.link {
-                transmit(.heartbeat(heartbeat), over: link)
+                transmit(heartbeat, over: link)
             } else {
                 dialIfNeeded(node)
             }
         }
         closeSilentLinks(now, forgiven)
+        expireRequests(now)
         armHeartbeat()
     }
 
     /// What this node says of itself at this moment.
-    var heartbeat: NodeHeartbeat {
-        NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite())
+    var heartbeat: PeerFrameItem {
+        .heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite()))
     }
 
     private func watch(_ node: NodeID, _ now: MonotonicTime) {

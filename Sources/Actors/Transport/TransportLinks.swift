@@ -22,9 +22,10 @@ extension Transport {
         var writer = PeerFrameWriter()
         writer.add(item)
         let payload = writer.take()
+        guard link.connection.send(payload) else { return false }
         metrics.framesOut += 1
         metrics.bytesOut += UInt64(payload.count)
-        return link.connection.send(payload)
+        return true
     }
 
     func link(_ id: LinkID, didReceive payload: [UInt8]) {
@@ -66,12 +67,17 @@ extension Transport {
             switch item {
             case .heartbeat(let beat):
                 heard(node, boot: beat.boot, epoch: beat.livenessEpoch, lastWrite: beat.lastWrite)
-            case .message(let message): scheduler.assumeIsolated { $0.receive(message, from: node) }
+            case .message(let message):
+                // A connection on which nothing ever comes back would be taken for dead.
+                if link.purpose == .bulk { transmit(heartbeat, over: id) }
+                scheduler.assumeIsolated { $0.receive(message, from: node) }
             case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
             case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
             case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
             case .companionRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
             case .companionAnswer(let answer): scheduler.assumeIsolated { $0.receive(answer, from: node) }
+            case .request(let request): receive(request, from: node)
+            case .answer(let answer): receive(answer, from: node)
             case .refusal(let refusal): refused(id, refusal)
             case .hello, .joinRequest, .joinResponse: break
             }
@@ -232,7 +238,7 @@ extension Transport {
         // The epoch comes with the first heartbeat.
         peers[hello.node] = peer
         if let previous { links[previous]?.connection.close() }
-        transmit(.heartbeat(heartbeat), over: id)
+        transmit(heartbeat, over: id)
         heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
         scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
         logger.debug("connected to \(hello.node)", ["address": peer.address])
@@ -251,6 +257,7 @@ extension Transport {
             bulkDidClose(id, node)
             guard peers[node]!.link == id else { continue }
             peers[node]!.link = nil
+            failRequests { $0.node == node }
             logger.debug("lost the connection to \(node)", ["error": error?.description ?? "closed"])
             scheduler?.assumeIsolated { $0.peerDidChange(node, .disconnected) }
             peers[node]!.nextDial = max(loop.now, peers[node]!.refusedUntil ?? loop.now)

@@ -14,6 +14,8 @@ enum PeerFrameItem: Sendable {
     case snapshotChunk(SnapshotChunk)
     case companionRequest(CompanionRequest)
     case companionAnswer(CompanionAnswer)
+    case request(NodeRequest)
+    case answer(NodeAnswer)
 }
 
 /// The first thing that both ends of a connection say.
@@ -21,7 +23,7 @@ struct Hello: Hashable, Sendable {
     enum Purpose: UInt32, Sendable {
         /// Heartbeats and the messages of all groups: one such connection per pair of nodes.
         case consensus = 0
-        /// Snapshots, so that they never delay consensus.
+        /// Snapshots and messages with large entries, so that they never delay consensus.
         case bulk = 1
         /// A node that is no member yet asks to become one.
         case join = 2

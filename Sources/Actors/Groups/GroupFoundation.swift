@@ -1,0 +1,45 @@
+public import FlotillaRaft
+
+/// How a group begins: its first members start with the same configuration, which is the first entry of each one's log.
+/// So none of them has to be told of the others, and none can begin with fewer.
+public struct GroupFoundation: Hashable, Sendable {
+    public var group: GroupID
+    public var incarnation: UInt64
+    public var kind: GroupKind
+    /// Where its voters live, each node once. Their replica ids count from 1, in this order.
+    public var voters: [NodeID]
+
+    public init(group: GroupID, incarnation: UInt64, kind: GroupKind, voters: [NodeID]) {
+        precondition(!voters.isEmpty && Set(voters).count == voters.count, "\(group) is founded on \(voters)")
+        self.group = group
+        self.incarnation = incarnation
+        self.kind = kind
+        self.voters = voters
+    }
+
+    /// The replica that a node hosts from the beginning, if it hosts one.
+    public func replica(on node: NodeID) -> ReplicaIdentity? {
+        voters.firstIndex(of: node).map {
+            ReplicaIdentity(
+                group: group, incarnation: incarnation, kind: kind, replica: ReplicaID(UInt64($0) + 1))
+        }
+    }
+
+    /// What the log of a node's replica begins with. It is committed: all members have it, or never were.
+    public func log(of replica: ReplicaIdentity) -> RecoveredLog.Group {
+        let change = ConfigurationChange(voters.map { .addVoter($0) })
+        let entry = Entry(
+            index: LogIndex(1), term: Term(1), kind: .configuration, payload: change.encodedPayload())
+        return RecoveredLog.Group(
+            replica: replica, hardState: HardState(term: Term(1), vote: nil, commit: LogIndex(1)), entries: [entry])
+    }
+}
+
+extension LogBatch.Write {
+    /// The first write of a replica that begins with this.
+    public init(founding log: RecoveredLog.Group) {
+        self.init(
+            group: log.replica.group, incarnation: log.replica.incarnation, created: log.replica,
+            hardState: log.hardState, entries: log.entries)
+    }
+}
