@@ -218,7 +218,7 @@ public actor Transport {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
             watch(node, now)
             if let link = peers[node]?.link {
-                transmit(.heartbeat(heartbeat), over: link)
+                transmit(heartbeat, over: link)
             } else {
                 dialIfNeeded(node)
             }
@@ -229,8 +229,8 @@ public actor Transport {
     }
 
     /// What this node says of itself at this moment.
-    var heartbeat: NodeHeartbeat {
-        NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite())
+    var heartbeat: PeerFrameItem {
+        .heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite()))
     }
 
     private func watch(_ node: NodeID, _ now: MonotonicTime) {

@@ -148,11 +148,9 @@ import Testing
 
     @Test("a node that was away while all members that it knows were replaced is found by the new ones")
     func allMembersReplaced() async throws {
-        try await withFleet(nodes: 2, seeds: 2) { fleet in
+        try await withFleets(nodes: 2, seeds: 2, groups: []) { fleet in
             let late = fleet.nodes[1]
-            try await fleet.wait("learner") { $0.count == 2 }
             await fleet.crash(late, .killed)
-            fleet.world.disk(of: late).wipe()
             try await fleet.start(late)
             // It knows two nodes that are gone, and not the one that is there.
             fleet.cores[late]!.setMembers([
