@@ -16,10 +16,10 @@ enum NodeRunCommand {
             .value(
                 "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
             .value(
-                "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
-            .value(
                 "keep-finished", "DURATION|N|forever",
                 "how long workflows are kept after their end, or how many (default: 30d and 100000)"),
+            .value(
+                "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
                 "bootstrap",
@@ -75,8 +75,8 @@ enum NodeRunCommand {
         // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
         configuration.founds = options.has("bootstrap")
         configuration.storage = format
-        if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
+        if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration

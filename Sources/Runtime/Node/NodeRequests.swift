@@ -156,7 +156,11 @@ extension NodeServices {
             status.groups.append(line)
             status.warnings += report.warnings
         }
+        if let warning = await core.strangersCall() { status.warnings.append(warning) }
         if let warning = machines.checkpoints.warning { status.warnings.append(warning) }
+        status.warnings += damagedFiles.map {
+            "\($0) holds damaged entries; the log reads it no more: delete it when nobody wants to look at it"
+        }
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
@@ -199,7 +203,7 @@ extension GroupReport {
         if let proposalRefusal {
             warnings.append("\(group) takes no commands on this node: \(proposalRefusal.message)")
         }
-        if isRecovering { warnings.append("\(group) recovers from damage at the end of its log") }
+        if isRecovering { warnings.append("\(group) recovers from damage in its log: it has no vote here") }
         if voters.count == 2 { warnings.append("\(group) has two voters: it tolerates no failure") }
         return warnings
     }
@@ -234,6 +238,9 @@ extension NodeServices {
             NodeCounter(
                 name: "connections_refused", help: "Connections that either side refused.",
                 value: transport.connectionsRefused),
+            NodeCounter(
+                name: "log_damages", help: "Writes whose entries were found damaged when the log was opened.",
+                value: UInt64(damagedWrites)),
         ]
         if let network = (environment.network as? TCPNetwork)?.metrics {
             counters += [

@@ -36,13 +36,6 @@ struct NodeRunCommandTests {
         #expect(configuration.allowsInsecureListening)
     }
 
-    @Test("the limit for commands in the log is taken, and is 256 KiB without it")
-    func payloadFileLimit() throws {
-        let words = "--id 1 --listen a:1 --data d"
-        #expect(try configuration(words).payloadFileLimit == 256 << 10)
-        #expect(try configuration(words + " --payload-file-limit 4096").payloadFileLimit == 4096)
-    }
-
     @Test("--keep-finished takes an age, a number, or the word forever")
     func retention() throws {
         let words = "--id 1 --listen a:1 --memory --keep-finished "
@@ -50,6 +43,13 @@ struct NodeRunCommandTests {
         #expect(try configuration(words + "50").retention == WorkflowRetention(age: nil, count: 50))
         #expect(try configuration(words + "forever").retention == .forever)
         #expect(try configuration("--id 1 --listen a:1 --memory").retention == WorkflowRetention())
+    }
+
+    @Test("the limit for commands in the log is taken, and is 256 KiB without it")
+    func payloadFileLimit() throws {
+        let words = "--id 1 --listen a:1 --data d"
+        #expect(try configuration(words).payloadFileLimit == 256 << 10)
+        #expect(try configuration(words + " --payload-file-limit 4096").payloadFileLimit == 4096)
     }
 
     @Test("a founder may name nodes to ask first, and a node with data needs neither")
@@ -91,7 +91,7 @@ struct FlotillaCommandTests {
             ["workflow", "history"], ["workflow", "prune"], ["workflow", "prune", "a", "--finished"],
             ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
-            ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
+            ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
         ])
     func usage(words: [String]) async {
@@ -105,7 +105,7 @@ struct FlotillaCommandTests {
             ["workflow"],
             ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
             ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
-            ["storage", "migrate", "--help"],
+            ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)
