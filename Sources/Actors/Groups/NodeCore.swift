@@ -286,6 +286,11 @@ public final class NodeCore: Sendable {
         }
     }
 
+    /// What an operator should know of nodes of other clusters that call this one; nil if none did.
+    public func strangersCall() async -> String? {
+        await onLoop { [transport] in transport.assumeIsolated { $0.strangersCall } }
+    }
+
     /// - Parameter body: called on the loop with every tick.
     public func setTickHandler(_ body: @escaping @Sendable () -> Void) async {
         await onLoop { [scheduler] in scheduler.assumeIsolated { $0.onTick = body } }

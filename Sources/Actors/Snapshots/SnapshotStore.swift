@@ -91,7 +91,14 @@ public actor SnapshotStore {
         }
         complete = Set(names.compactMap { SnapshotID(fileName: $0) })
         for id in named where !complete.contains(id) { throw .missing(path(id), "the log names it") }
-        let unfinished = names.filter { $0.hasSuffix(Self.temporarySuffix) }
+        // A transfer to a replica that is not here any more is never gone on with; a new replica fetches anew.
+        let unfinished = names.filter { name in
+            if name.hasSuffix(Self.temporarySuffix) { return true }
+            guard let part = SnapshotID(fileName: name, suffix: SnapshotID.partSuffix) else { return false }
+            return !log.groups.contains {
+                $0.replica.group == part.group && $0.replica.incarnation == part.incarnation
+            }
+        }
         try io { () throws(FileError) in
             for name in unfinished { try files.remove("\(directory)/\(name)") }
         }

@@ -37,6 +37,8 @@ public actor Transport {
     /// Takes what other nodes ask.
     var requestHandler: (@Sendable (NodeQuestion) -> Void)?
     var requests = PendingNodeRequests()
+    /// What an operator should know of a node of another cluster that takes this one for a member of its own.
+    private(set) var strangersCall: String?
     /// The last reason why a peer did not want this node.
     var lastRefusal = ""
     var metrics = TransportMetrics()
@@ -140,6 +142,17 @@ public actor Transport {
 
     func isConnected(to node: NodeID) -> Bool { peers[node]?.link != nil }
     func livenessEpoch(of node: NodeID) -> UInt64? { peers[node].map { $0.livenessEpoch } }
+
+    /// A founder that lost its data and was started as at its first time has founded a second cluster. Only the members of
+    /// the first one know: they look for it here.
+    func strangerCalled(_ hello: Hello) {
+        let isNews = strangersCall == nil
+        strangersCall =
+            "\(hello.node) of cluster \(String(hello.cluster, radix: 16)) takes this node for a member of its cluster: if "
+            + "this one lost its data and has founded another cluster by mistake, stop it, empty its data directory and "
+            + "start it with --join \(hello.address), without --bootstrap"
+        if isNews { logger.error("a node of another cluster calls", ["what": strangersCall ?? ""]) }
+    }
 
     /// How long nothing was heard of a node, by this loop's own running time; nil for a node never seen.
     func silence(of node: NodeID) -> Duration? {

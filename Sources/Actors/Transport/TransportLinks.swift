@@ -169,6 +169,7 @@ extension Transport {
             return Refusal(code: .notReady, message: "\(me.node) has not joined a cluster yet")
         }
         if hello.cluster != me.cluster {
+            if !link.isInitiator { strangerCalled(hello) }
             return Refusal(
                 code: .wrongCluster,
                 message: "\(hello.node) belongs to cluster \(String(hello.cluster, radix: 16)), "

@@ -166,10 +166,11 @@ extension NodeServices {
             status.groups.append(line)
             status.warnings += report.warnings
         }
+        if let warning = await core.strangersCall() { status.warnings.append(warning) }
+        if let warning = machines.checkpoints.warning { status.warnings.append(warning) }
         status.warnings += damagedFiles.map {
             "\($0) holds damaged entries; the log reads it no more: delete it when nobody wants to look at it"
         }
-        if let warning = machines.checkpoints.warning { status.warnings.append(warning) }
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }

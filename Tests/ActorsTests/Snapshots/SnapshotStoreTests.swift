@@ -71,6 +71,27 @@ import Testing
         }
     }
 
+    @Test("a part of a transfer goes at open where no replica of that life of its group is here, and stays otherwise")
+    func partsAtOpen() throws {
+        let files = MemoryFileSystem()
+        let named = sampleID(5)
+        let first = StoreUnderTest(files)
+        _ = try first { try $0.open(for: RecoveredLog()) }
+        _ = try first { try $0.save(sampleState(20), as: named) }
+        let newer = SnapshotID(group: named.group, incarnation: named.incarnation, index: LogIndex(9), term: named.term)
+        var earlierLife = newer
+        earlierLife.incarnation += 1
+        var otherGroup = newer
+        otherGroup.group = GroupID(named.group.rawValue + 1)
+        for id in [newer, earlierLife, otherGroup] {
+            try files.writeWhole([1], to: id.description + SnapshotID.partSuffix, in: StoreUnderTest.directory)
+        }
+        let next = StoreUnderTest(files)
+        _ = try next { try $0.open(for: sampleLog(naming: [named])) }
+        let parts = try files.list(StoreUnderTest.directory).filter { $0.hasSuffix(SnapshotID.partSuffix) }
+        #expect(parts == [newer.description + SnapshotID.partSuffix])
+    }
+
     @Test("a snapshot that the log names and that is not there is a named error")
     func missing() throws {
         let store = StoreUnderTest(MemoryFileSystem())

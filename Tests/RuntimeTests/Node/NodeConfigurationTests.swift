@@ -108,6 +108,51 @@ import Testing
         #expect(wrong?.message.contains("node 1") == true, "\(String(describing: wrong))")
     }
 
+    @Test("founding and joining do nothing where the data belongs to a cluster")
+    func foundedBefore() async throws {
+        let directory = temporaryPath()
+        defer { removeTree(directory) }
+        let first = NodeConfiguration(listen: "127.0.0.1:0", data: .directory(directory))
+        let cluster = try await withNode(first, workflows: []) { node async throws in
+            try await node.status().cluster
+        }
+        try await withNode(.init(id: 2, listen: "127.0.0.1:0", data: .memory), workflows: []) { other async throws in
+            let seed = try await other.addresses().peers
+            for (founds, join) in [(true, []), (false, [seed]), (true, [seed]), (false, ["127.0.0.1:1"]), (false, [])] {
+                var configuration = first
+                configuration.founds = founds
+                configuration.join = join
+                try await withNode(configuration, workflows: []) { node async throws in
+                    #expect(try await node.status().cluster == cluster)
+                }
+            }
+        }
+    }
+
+    @Test("founding is refused where a node that was named belongs to a cluster, and nothing is founded")
+    func foundsBesideAnother() async throws {
+        let directory = temporaryPath()
+        defer { removeTree(directory) }
+        try await withNode(.init(listen: "127.0.0.1:0", data: .memory), workflows: []) { other async throws in
+            let seed = try await other.addresses().peers
+            let cluster = try await other.status().cluster
+            var configuration = NodeConfiguration(
+                id: 2, listen: "127.0.0.1:0", data: .directory(directory), join: [seed])
+            configuration.founds = true
+            let error = await #expect(throws: NodeError.self) {
+                try await withNode(configuration, workflows: []) { _ in }
+            }
+            #expect(error?.code == .joinRefused)
+            let message = error?.message ?? ""
+            #expect(message.contains(seed) && message.contains(cluster) && message.contains("--join"), "\(message)")
+            // It may still join.
+            configuration.founds = false
+            try await withNode(configuration, workflows: []) { node async throws in
+                #expect(try await node.status().cluster == cluster)
+            }
+        }
+    }
+
     @Test("nodes are stopped by leaving the scope, also when its body throws; a node runs once")
     func scopes() async throws {
         struct Planned: Error {}

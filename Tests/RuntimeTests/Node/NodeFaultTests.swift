@@ -155,6 +155,27 @@ import Testing
         }
     }
 
+    @Test("a founder that lost its data and founds once more is told so by the first cluster, which goes on")
+    func foundsTwice() async throws {
+        try await withSimulations(seeds: 2, nodes: 3, workflows: [Self.waiting]) { simulation in
+            simulation.crash(1, unsynced: .dropped)
+            try simulation.disk(1).wipe()
+            simulation.restart(1)
+            try await simulation.wait(until: "the founder warns") {
+                guard let status = try? await simulation.node(1).status() else { return false }
+                return status.warnings.contains {
+                    $0.contains("takes this node for a member") && $0.contains("--join sim-")
+                }
+            }
+            let clusters = try await [simulation.node(1).status().cluster, simulation.node(2).status().cluster]
+            #expect(clusters[0] != clusters[1])
+            let warning = try await simulation.node(1).status().warnings.first { $0.contains("takes this node") }
+            #expect(warning?.contains(clusters[1]) == true, "\(warning ?? "")")
+            let run = try await simulation.node(2).start(Self.waiting, id: "goes-on", input: 1)
+            _ = try await run.result()
+        }
+    }
+
     @Test("nothing of a node is left in memory after it has ended")
     func nothingIsLeft() async throws {
         try await withSimulations(seeds: 1, nodes: 3, workflows: [Self.waiting]) { simulation in
