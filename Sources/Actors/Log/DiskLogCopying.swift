@@ -20,9 +20,14 @@ extension DiskLog {
             let isSparse = UInt64(usage.bytes) <= segmentSizeLimit / Self.sparsePart
             let isOversized = size > 2 * UInt64(table.liveBytes) + 4 * segmentSizeLimit
             guard isSparse || isOversized else { return }
-            for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
-            try removeDeadSegments()
+            try emptyOldestSegment()
         }
+    }
+
+    /// Moves what is live out of the oldest segment, and gives it back.
+    func emptyOldestSegment() throws(LogError) {
+        for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
+        try removeDeadSegments()
     }
 
     private func liveEntries(of segment: LogSegment) throws(LogError) -> [(LogKey, [Entry])] {
@@ -34,18 +39,20 @@ extension DiskLog {
         var found: [LogKey: [LogIndex: Entry]] = [:]
         while reader.offset < segment.end {
             let offset = reader.offset
-            guard case .batch(let batch) = try reader.next(sequence: sequence),
-                let heads = try? LogHeads(batch.heads),
-                let lists = try? heads.entries(in: batch.body)
-            else {
+            guard case .batch(let batch) = try reader.next(sequence: sequence) else {
                 throw .damaged(path, at: offset, "a batch that was valid before cannot be read")
             }
             sequence += 1
-            for (key, entries) in zip(heads.claimants, lists) {
-                for entry in entries.entries where table.isLive(entry, of: key, in: segment.number) {
-                    found[key, default: [:]][entry.index] = entry
+            for (claimed, logged) in zip(batch.heads.claims, batch.entries) {
+                for entry in logged?.entries ?? [] where table.isLive(entry, of: claimed.key, in: segment.number) {
+                    found[claimed.key, default: [:]][entry.index] = entry
                 }
             }
+        }
+        let count = found.values.reduce(0) { $0 + $1.count }
+        let expected = table.usage[segment.number]?.entries ?? 0
+        guard count == expected else {
+            throw .damaged(path, at: 0, "of \(expected) entries that were valid before, \(expected - count) are not")
         }
         return found.sorted { $0.key < $1.key }.map {
             ($0.key, $0.value.values.sorted { $0.index < $1.index })
@@ -68,26 +75,15 @@ extension DiskLog {
             rest = rest.dropFirst(piece.count)
             var heads = ProtobufWriter()
             var body = ProtobufWriter(reservingCapacity: bytes)
-            let claim = LogHeads.Claim(first: first.index, count: piece.count)
-            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             var logged = LoggedEntries(Array(piece))
-            logged.payloads = table.payloads(of: key, in: first.index...claim.last)
-            LogHeads.encode(logged, into: &body)
+            logged.payloads = table.payloads(of: key, in: first.index...first.index + (piece.count - 1))
+            guard let claim = LogHeads.encode(logged, into: &body) else { return }
+            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
             try append(.copies, heads: heads.bytes, body: body.bytes)
             let segment = segments[segments.count - 1].number
             let problem = table.apply(copy: key, logged, segment: segment)
             precondition(problem == nil, problem ?? "")
         }
-    }
-}
-
-extension LogHeads {
-    /// Whose entries the body holds, in its order.
-    fileprivate var claimants: [LogKey] {
-        writes.filter { $0.claim != nil }.map {
-            LogKey(group: $0.write.group, incarnation: $0.write.incarnation)
-        }
-            + copies.map(\.key)
     }
 }

@@ -50,22 +50,4 @@ extension DiskLog {
         let named = Set(table.replicas.values.flatMap { $0.payloads.map(\.reference.fileName) })
         return try payloads.unnamed { named.contains($0) }
     }
-
-    /// Puts the payloads into the entries that the table keeps.
-    /// - Returns: what is wrong with those that cannot be used.
-    func loadPayloads() -> [LogError] {
-        var problems: [LogError] = []
-        for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
-            for payload in replica.payloads {
-                let position = replica.base.next.distance(to: payload.index)
-                do throws(LogError) {
-                    let bytes = try payloads.read(payload.reference, of: "entry \(payload.index) of \(key)")
-                    table.replicas[key]?.entries[position].payload = bytes
-                } catch {
-                    problems.append(error)
-                }
-            }
-        }
-        return problems
-    }
 }

@@ -21,9 +21,9 @@ extension DiskLog {
         var body = ProtobufWriter(reservingCapacity: sizeBound)
         var changesSpace = false
         for (write, entries) in zip(batch.writes, logged) {
-            let head = table.checkAndApply(write, entries, segment: segment)
+            var head = table.checkAndApply(write, entries, segment: segment)
+            head.claim = LogHeads.encode(entries, into: &body)
             LogHeads.encode(head, into: &heads)
-            LogHeads.encode(entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
         }
         if mutated(.removesPayloadsBeforeTheBatch) { try removeUnusedPayloads() }

@@ -26,6 +26,10 @@ struct LogHeads {
     struct Claim: Hashable {
         var first: LogIndex
         var count: Int
+        /// What they take there, and the checksum of that.
+        var bytes = 0
+        var checksum: UInt32 = 0
+
         var last: LogIndex { first + (count - 1) }
     }
 
@@ -60,13 +64,9 @@ struct LogHeads {
     var removed: [ReplicaIdentity] = []
     var copies: [Copy] = []
 
-    /// Names the groups, for an error message.
-    var groupNames: String {
-        var keys = Set(
-            writes.map { LogKey(group: $0.write.group, incarnation: $0.write.incarnation) })
-        keys.formUnion(copies.map(\.key))
-        keys.formUnion(replicas.map(\.identity.key))
-        return keys.sorted().map(\.description).joined(separator: "; ")
+    /// Whose entries the body holds, in its order.
+    var claims: [(key: LogKey, claim: Claim)] {
+        writes.compactMap { write in write.claim.map { (write.key, $0) } } + copies.map { ($0.key, $0.claim) }
     }
 }
 
@@ -102,6 +102,8 @@ extension LogHeads {
             if let claim = item.claim {
                 head.varint(6, claim.first.rawValue)
                 head.varint(7, UInt64(claim.count))
+                head.varint(10, UInt64(claim.bytes))
+                head.varint(11, UInt64(claim.checksum))
             }
             head.bool(8, write.isRemoved)
             head.bool(9, item.keepsTail)
@@ -130,6 +132,8 @@ extension LogHeads {
             head.varint(2, copy.key.incarnation)
             head.varint(3, copy.claim.first.rawValue)
             head.varint(4, UInt64(copy.claim.count))
+            head.varint(5, UInt64(copy.claim.bytes))
+            head.varint(6, UInt64(copy.claim.checksum))
         }
     }
 
@@ -140,14 +144,17 @@ extension LogHeads {
     static let payloadSizeBound = 64
 
     /// The field numbers of the body.
-    private enum BodyField {
+    fileprivate enum BodyField {
         static let entry = 1
         /// An entry whose payload is in a file: 1 the entry without it, 2 the payload's SHA-256, 3 its length.
         static let entryWithFile = 2
     }
 
     /// Appends entries to a body.
-    static func encode(_ logged: LoggedEntries, into body: inout ProtobufWriter) {
+    /// - Returns: what the heads say of them; nil if there are none.
+    static func encode(_ logged: LoggedEntries, into body: inout ProtobufWriter) -> Claim? {
+        guard let first = logged.entries.first else { return nil }
+        let start = body.bytes.count
         var payloads = logged.payloads[...]
         for entry in logged.entries {
             guard let payload = payloads.first, payload.index == entry.index else {
@@ -161,6 +168,9 @@ extension LogHeads {
                 outer.varint(3, UInt64(payload.reference.byteCount))
             }
         }
+        let checksum = body.bytes.withUnsafeBytes { CRC32C.checksum(.init(rebasing: $0[start...])) }
+        return Claim(
+            first: first.index, count: logged.entries.count, bytes: body.bytes.count - start, checksum: checksum)
     }
 }
 
@@ -210,31 +220,18 @@ extension LogHeads {
         }
     }
 
-    /// The entries of a body: one list for each claim of the writes, then of the copies.
-    func entries(in body: [UInt8]) throws(WireError) -> [LoggedEntries] {
-        var reader = ProtobufReader(body)
-        var result: [LoggedEntries] = []
-        for claim in writes.compactMap(\.claim) + copies.map(\.claim) {
-            var logged = LoggedEntries()
-            for offset in 0..<claim.count {
-                guard let field = try reader.next() else {
-                    throw WireError(.truncated, "the body holds fewer entries than the heads claim")
-                }
-                var inner = try reader.message()
-                switch field {
-                case BodyField.entry: logged.entries.append(try Entry(from: &inner, unknownFields: .reject))
-                case BodyField.entryWithFile: try logged.appendWithFile(from: &inner)
-                default: throw reader.unknownField(in: "LogBody")
-                }
-                let index = logged.entries[offset].index
-                guard index == claim.first + offset else {
-                    throw WireError(.invalidValue, "entry \(index) where \(claim.first + offset) belongs")
-                }
-            }
-            result.append(logged)
+    /// The entries of a body, for each of `claims`; nil where the body does not match the claim's checksum.
+    func entries(in body: ArraySlice<UInt8>) throws(WireError) -> [LoggedEntries?] {
+        let claims = claims.map(\.claim)
+        guard claims.reduce(0, { $0 + $1.bytes }) == body.count else {
+            throw WireError(.invalidValue, "a body of \(body.count) bytes, which is not what the heads claim")
         }
-        guard reader.isAtEnd else {
-            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        var rest = body
+        var result: [LoggedEntries?] = []
+        for claim in claims {
+            let part = rest.prefix(claim.bytes)
+            rest = rest.dropFirst(claim.bytes)
+            result.append(CRC32C.checksum(part) == claim.checksum ? try claim.entries(in: Array(part)) : nil)
         }
         return result
     }
@@ -265,19 +262,51 @@ extension LoggedEntries {
 }
 
 extension LogHeads.Claim {
-    init(first: UInt64, count: UInt64) throws(WireError) {
-        guard first > 0, count > 0, count <= UInt64(LogFormat.maximumBatchBytes),
-            !first.addingReportingOverflow(count).overflow
-        else { throw WireError(.invalidValue, "\(count) entries from index \(first) on") }
-        self.init(first: LogIndex(first), count: Int(count))
+    fileprivate func entries(in bytes: [UInt8]) throws(WireError) -> LoggedEntries {
+        var reader = ProtobufReader(bytes)
+        var logged = LoggedEntries()
+        for offset in 0..<count {
+            guard let field = try reader.next() else {
+                throw WireError(.truncated, "the body holds fewer entries than the heads claim")
+            }
+            var inner = try reader.message()
+            switch field {
+            case LogHeads.BodyField.entry: logged.entries.append(try Entry(from: &inner, unknownFields: .reject))
+            case LogHeads.BodyField.entryWithFile: try logged.appendWithFile(from: &inner)
+            default: throw reader.unknownField(in: "LogBody")
+            }
+            let index = logged.entries[offset].index
+            guard index == first + offset else {
+                throw WireError(.invalidValue, "entry \(index) where \(first + offset) belongs")
+            }
+        }
+        guard reader.isAtEnd else {
+            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        }
+        return logged
+    }
+
+    /// As it is read, field by field.
+    fileprivate struct Fields {
+        var first: UInt64 = 0
+        var count: UInt64 = 0
+        var bytes: UInt64 = 0
+        var checksum: UInt32 = 0
+
+        func claim() throws(WireError) -> LogHeads.Claim {
+            let maximum = UInt64(LogFormat.maximumBatchBytes)
+            guard first > 0, count > 0, count <= maximum, bytes <= maximum,
+                !first.addingReportingOverflow(count).overflow
+            else { throw WireError(.invalidValue, "\(count) entries of \(bytes) bytes from index \(first) on") }
+            return LogHeads.Claim(first: LogIndex(first), count: Int(count), bytes: Int(bytes), checksum: checksum)
+        }
     }
 }
 
 extension LogHeads.Write {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         write = LogBatch.Write(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         while let field = try reader.next() {
             switch field {
             case 1: write.group = GroupID(try reader.varint())
@@ -291,14 +320,16 @@ extension LogHeads.Write {
             case 5:
                 var inner = try reader.message()
                 write.snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
-            case 6: first = try reader.varint()
-            case 7: count = try reader.varint()
+            case 6: fields.first = try reader.varint()
+            case 7: fields.count = try reader.varint()
             case 8: write.isRemoved = try reader.bool()
             case 9: keepsTail = try reader.bool()
+            case 10: fields.bytes = try reader.varint()
+            case 11: fields.checksum = try reader.uint32()
             default: throw reader.unknownField(in: "LogHeads.Write")
             }
         }
-        claim = first == 0 && count == 0 ? nil : try LogHeads.Claim(first: first, count: count)
+        claim = fields.first == 0 && fields.count == 0 ? nil : try fields.claim()
     }
 }
 
@@ -336,17 +367,18 @@ extension LogHeads.Replica {
 extension LogHeads.Copy {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         key = LogKey(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         while let field = try reader.next() {
             switch field {
             case 1: key.group = GroupID(try reader.varint())
             case 2: key.incarnation = try reader.varint()
-            case 3: first = try reader.varint()
-            case 4: count = try reader.varint()
+            case 3: fields.first = try reader.varint()
+            case 4: fields.count = try reader.varint()
+            case 5: fields.bytes = try reader.varint()
+            case 6: fields.checksum = try reader.uint32()
             default: throw reader.unknownField(in: "LogHeads.Copy")
             }
         }
-        claim = try LogHeads.Claim(first: first, count: count)
+        claim = try fields.claim()
     }
 }

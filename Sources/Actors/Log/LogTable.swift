@@ -11,11 +11,13 @@ struct LogTable {
         var last: LogIndex
         var term: Term
         /// `nowhere`: their segment was deleted, which is right only if something later makes them obsolete.
+        /// `lost`: they are damaged.
         var segment: UInt64
         /// What they take on disk, about.
         var bytes: Int
 
         static let nowhere: UInt64 = 0
+        static let lost = UInt64.max
         var count: Int { first.distance(to: last) + 1 }
     }
 
@@ -152,21 +154,11 @@ extension LogTable {
         putBack(replica, isRemoved: write.isRemoved)
     }
 
-    /// Applies a write whose entries are lost: the replica keeps its vote and its place, gives up what the entries
-    /// replaced, and is recovering up to their end.
-    ///
-    /// The commit index is not taken over: it may cover entries that are lost, in the place of which others stand.
-    mutating func applyWithoutEntries(_ head: LogHeads.Write) {
+    /// The same for a write whose entries are lost.
+    mutating func apply(_ head: LogHeads.Write, losing claim: LogHeads.Claim) {
         var replica = take(head)
-        if let hardState = head.write.hardState {
-            let commit = head.claim == nil ? hardState.commit : replica.hardState.commit
-            replica.hardState = HardState(
-                term: hardState.term, vote: hardState.vote, commit: commit)
-        }
-        if let claim = head.claim {
-            truncate(&replica, from: claim.first)
-            replica.recoveringUntil = max(claim.last, replica.recoveringUntil ?? .zero)
-        }
+        if let hardState = head.write.hardState { replica.hardState = hardState }
+        lose(claim, from: &replica)
         putBack(replica, isRemoved: head.write.isRemoved)
     }
 
@@ -222,6 +214,16 @@ extension LogTable {
         usage[segment, default: Usage()].bytes += entries.reduce(0) {
             $0 + $1.payload.count + Self.entryOverheadBytes
         }
+    }
+
+    /// Adds places of entries that are not there.
+    mutating func extend(_ replica: inout Replica, through last: LogIndex, in segment: UInt64) {
+        let run = Run(first: replica.last.next, last: last, term: .zero, segment: segment, bytes: 0)
+        replica.runs.append(run)
+        account(run, 1)
+        guard keepsEntries else { return }
+        let placeholder = Entry(index: .zero, term: .zero, kind: .empty, payload: [])
+        replica.entries += Array(repeating: placeholder, count: run.count)
     }
 
     func extend(_ runs: inout [Run], with entry: Entry, segment: UInt64) {

@@ -29,18 +29,9 @@ extension LogTable {
             replica.recoveringUntil = head.recoveringUntil
             truncate(&replica, from: head.last.next)
             if replica.last < head.last {
-                let absent = Run(
-                    first: replica.last.next, last: head.last, term: .zero, segment: Run.nowhere,
-                    bytes: 0)
-                guard head.last.rawValue - replica.last.rawValue <= Self.maximumAbsentEntries else {
-                    return "\(key) lacks \(absent.count) entries"
-                }
-                let placeholder = Entry(index: .zero, term: .zero, kind: .empty, payload: [])
-                if keepsEntries {
-                    replica.entries += Array(repeating: placeholder, count: absent.count)
-                }
-                replica.runs.append(absent)
-                account(absent, 1)
+                let absent = head.last.rawValue - replica.last.rawValue
+                guard absent <= Self.maximumAbsentEntries else { return "\(key) lacks \(absent) entries" }
+                extend(&replica, through: head.last, in: Run.nowhere)
             }
             replicas[key] = replica
         }

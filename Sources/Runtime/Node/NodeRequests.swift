@@ -166,6 +166,9 @@ extension NodeServices {
             status.groups.append(line)
             status.warnings += report.warnings
         }
+        status.warnings += damagedFiles.map {
+            "\($0) holds damaged entries; the log reads it no more: delete it when nobody wants to look at it"
+        }
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
@@ -210,7 +213,7 @@ extension GroupReport {
         if let proposalRefusal {
             warnings.append("\(group) takes no commands on this node: \(proposalRefusal.message)")
         }
-        if isRecovering { warnings.append("\(group) recovers from damage at the end of its log") }
+        if isRecovering { warnings.append("\(group) recovers from damage in its log: it has no vote here") }
         if voters.count == 2 { warnings.append("\(group) has two voters: it tolerates no failure") }
         return warnings
     }
@@ -245,6 +248,9 @@ extension NodeServices {
             NodeCounter(
                 name: "connections_refused", help: "Connections that either side refused.",
                 value: transport.connectionsRefused),
+            NodeCounter(
+                name: "log_damages", help: "Writes whose entries were found damaged when the log was opened.",
+                value: UInt64(damagedWrites)),
         ]
         if let network = (environment.network as? TCPNetwork)?.metrics {
             counters += [

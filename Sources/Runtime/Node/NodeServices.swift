@@ -10,6 +10,10 @@ final class NodeServices: Sendable {
     let core: NodeCore
     let identity: NodeIdentity
     let boot: UInt64
+    /// How many writes were found damaged when the log was opened.
+    let damagedWrites: Int
+    /// What of the log was set aside because it is damaged.
+    let damagedFiles: [String]
     /// Where peers connect.
     let address: String
     let machines: NodeMachines
@@ -30,7 +34,7 @@ final class NodeServices: Sendable {
 
     init(
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
-        boot: UInt64, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
+        store: NodeStore, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
         http: HTTPServer?
     ) {
         self.http = http
@@ -38,13 +42,15 @@ final class NodeServices: Sendable {
         self.environment = environment
         self.core = core
         self.identity = identity
-        self.boot = boot
+        boot = store.boot
+        damagedWrites = store.recovered.damages.count
+        damagedFiles = store.recovered.keptFiles
         self.address = address
         self.machines = machines
         self.workflows = workflows
         retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
-        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { group in
+        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { [boot = store.boot] group in
             try WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,

@@ -74,12 +74,12 @@ extension Run {
     mutating func forgetFailedStep() {
         var last: (key: StepKey, failedAt: Int64)?
         var cause: StepKey?
-        attempts.forEach { key, attempts in
+        attempts.visit { key, attempts in
             guard attempts.nextAt == nil else { return }
             if let known = last, (known.failedAt, known.key) > (attempts.failedAt, key) { return }
             last = (key, attempts.failedAt)
         }
-        attempts.forEach { key, attempts in
+        attempts.visit { key, attempts in
             guard attempts.nextAt == nil, let failure else { return }
             if WorkflowFailure(WorkflowError(.stepFailed, attempts.message(for: key))) == failure { cause = key }
         }
