@@ -252,13 +252,17 @@ final class NodeServices: Sendable {
         }
     }
 
-    /// On the execution group's leader, with every tick: runs that are kept no longer are removed.
+    /// With every tick, on the leader of each execution group: runs that are kept no longer are removed.
     private func keepRetention() {
-        guard let group = core.hosted[NodeStart.executionGroup.group] else { return }
         let (retention, loop) = (retention, core.loop)
-        group.assumeIsolatedOnLeader { machine in
-            guard let machine = machine as? WorkflowStateMachine else { return [] }
-            return retention.operation(for: machine, now: loop.now, wallNow: loop.wallNow).map { [$0] } ?? []
+        for group in core.hosted.all where group.identity.kind == .workflow {
+            let id = group.identity.group
+            group.assumeIsolatedOnLeader { machine in
+                guard let machine = machine as? WorkflowStateMachine,
+                    let operation = retention.operation(for: machine, of: id, now: loop.now, wallNow: loop.wallNow)
+                else { return [] }
+                return [operation]
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ public struct WorkflowLimits: Hashable, Sendable {
     public static let nameBytesMax = 256
     /// Workflow ids above this, and empty ones, are refused with `invalidName`.
     public static let workflowIDBytesMax = 512
+    /// A reason for what is done to a run is refused above this, with `invalidInput`.
+    public static let reasonBytesMax = 4 << 10
     /// A failure's message is cut here.
     public static let failureMessageBytesMax = 64 << 10
     /// A page of a list is cut here.

@@ -88,7 +88,8 @@ struct FlotillaCommandTests {
             ["nonsense"], ["node", "nonsense"], ["workflow", "start"], ["status", "--nonsense"],
             ["--nonsense"],
             ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
-            ["workflow", "history"], ["workflow", "prune"], ["workflow", "prune", "a", "--finished"],
+            ["workflow", "history"], ["workflow", "cancel"], ["workflow", "pause", "a", "b"], ["workflow", "prune"],
+            ["workflow", "prune", "a", "--finished"],
             ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
             ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
@@ -104,6 +105,7 @@ struct FlotillaCommandTests {
             ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
             ["workflow"],
             ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
+            ["workflow", "terminate", "--help"], ["workflow", "retry", "--help"],
             ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
             ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
         ])
