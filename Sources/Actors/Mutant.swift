@@ -1,7 +1,8 @@
 import FlotillaRaft
 
-/// Known bugs of what surrounds a Raft core: the log, its writer, groups, sessions, transport. See the core's list.
-enum Mutant: String {
+/// Known bugs of what surrounds a Raft core: the log, its writer, groups, sessions, transport; and of the two tiers'
+/// states. See the core's list.
+package enum Mutant: String {
     // MARK: Log
     /// 29: entries that a write replaced come back after a restart
     case replayKeepsReplacedTail
@@ -82,13 +83,19 @@ enum Mutant: String {
     case snapshotForgetsSessions
     /// own: a removed replica's late command is applied
     case appliesCommandsOfStrangers
+    /// own: a cluster is destroyed although its log does not say that it is empty
+    case destroysWithoutSeal
+    /// own: a founder that was replaced founds its cluster again
+    case foundersReturn
+    /// own: the rebalancer removes a lost voter before another has caught up
+    case replacesVotersAtOnce
 }
 
 #if FLOTILLA_MUTANTS
     private let active = activeMutant.flatMap(Mutant.init(rawValue:))
 
-    func mutated(_ mutant: Mutant) -> Bool { mutant == active }
+    package func mutated(_ mutant: Mutant) -> Bool { mutant == active }
 #else
     @inline(__always)
-    func mutated(_ mutant: Mutant) -> Bool { false }
+    package func mutated(_ mutant: Mutant) -> Bool { false }
 #endif

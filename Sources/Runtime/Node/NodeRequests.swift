@@ -133,8 +133,7 @@ extension Node {
         case nil: return
         case .unknownNode: throw NodeError(.unknownNode, "\(node) is no member of this cluster")
         case .lastNode: throw NodeError(.unknownNode, "\(node) is the last node of this cluster; it cannot be removed")
-        case .duplicateNode, .featureLevelUnsupported:
-            preconditionFailure("the management group refused the removal of \(node) with code \(answer.code)")
+        default: throw NodeError(.invalidConfiguration, String(decoding: answer.body, as: UTF8.self))
         }
     }
 

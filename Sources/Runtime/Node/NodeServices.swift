@@ -117,6 +117,7 @@ final class NodeServices: Sendable {
             let view = self.machines.management.withLock { $0 }
             if var known = view.nodes[me.node] {
                 known.joinedAt = 0
+                (known.role, known.isDraining) = (me.role, me.isDraining)
                 if known == me, view.groups[execution.group] != nil { return }
             }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
@@ -194,7 +195,7 @@ final class NodeServices: Sendable {
         case .featureLevelUnsupported:
             return "the cluster uses a feature level that this binary does not support "
                 + "(\(question.featureLevel)): upgrade it"
-        case .unknownNode, .lastNode, nil: return "refused with code \(answer.code)"
+        default: return "refused with code \(answer.code): \(String(decoding: answer.body, as: UTF8.self))"
         }
     }
 

@@ -200,7 +200,7 @@ final class NodeMachines: Sendable {
     /// The core holds these machines.
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
-    let management = Lock(ManagementView())
+    let management = Lock(ManagementState())
 
     let checkpoints: CheckpointJournal
 
@@ -222,7 +222,7 @@ final class NodeMachines: Sendable {
         return registry
     }
 
-    private func managementDidChange(_ view: ManagementView) {
+    private func managementDidChange(_ view: ManagementState) {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         // Single mode: every node is in every group.

@@ -1,0 +1,93 @@
+import FlotillaRaft
+
+/// Who should vote in the management group: a pure function of the replicated state and of what the leader sees. Once
+/// its changes are applied it has nothing more to say until something happens.
+///
+/// Every change leaves an odd number of voters, and nobody becomes one whose log is not close to the leader's.
+struct ManagementVoters {
+    let state: ManagementState
+    let observation: FleetObservation
+    /// Learners of the management group that have caught up with its leader.
+    var caughtUp: Set<NodeID>
+    /// It keeps its vote where there is a choice.
+    var leader: NodeID?
+
+    /// The operations of one command; empty if the voters are as they should be, or nobody can take a place now.
+    var changes: [ManagementOperation] {
+        let changes = [replacement, growth, shrinkage].compactMap(\.self)
+        return changes.first { change in
+            var next = state
+            return (try? next.apply(change, time: observation.now)) != nil
+        } ?? []
+    }
+
+    private var voters: [NodeID] { nodes { $0.role == .voter } }
+    /// Those that may vote.
+    private var eligible: Set<NodeID> {
+        switch state.policy.voterSelection {
+        case .automatic: return Set(nodes { !$0.isDraining })
+        case .fixed(let chosen): return Set(chosen).intersection(nodes { _ in true })
+        case .labelled(let label): return Set(nodes { !$0.isDraining && $0.labels.contains(label) })
+        }
+    }
+
+    private func nodes(where isIncluded: (ManagementStateMachine.Node) -> Bool) -> [NodeID] {
+        state.nodes.values.filter(isIncluded).map(\.node).sorted()
+    }
+
+    private func isLost(_ node: NodeID) -> Bool { observation.isLost(node, state.policy) }
+
+    /// Learners that may take a place now, those in domains without a voter first.
+    private var substitutes: [NodeID] {
+        let voters = Set(voters)
+        let ready = eligible.filter { !voters.contains($0) && caughtUp.contains($0) && !isLost($0) }
+        var choice = MemberChoice(state, among: ready)
+        if case .fixed = state.policy.voterSelection { choice.candidates = ready }
+        var chosen: [NodeID] = []
+        while let next = choice.next(beside: voters.filter { !isLost($0) } + chosen) { chosen.append(next) }
+        return chosen
+    }
+
+    /// A voter that is lost or may not vote any more, and the learner that takes its place in the same command.
+    private var replacement: [ManagementOperation]? {
+        let eligible = eligible
+        let unfit =
+            voters.filter { isLost($0) } + voters.filter { !isLost($0) && !eligible.contains($0) && $0 != leader }
+        let last = leader.map { voters.contains($0) && !eligible.contains($0) ? [$0] : [] } ?? []
+        guard let leaving = (unfit + last).first, let substitute = substitutes.first else { return nil }
+        return [.changeNodeRole(substitute, .voter), .changeNodeRole(leaving, .learner)]
+    }
+
+    /// Two more at once, or one where the number is even: a voter that was removed left it so.
+    private var growth: [ManagementOperation]? {
+        let count = voters.count
+        let joining = substitutes.prefix(count.isMultiple(of: 2) ? 1 : 2)
+        guard count < wanted, !joining.isEmpty else { return nil }
+        return joining.map { .changeNodeRole($0, .voter) }
+    }
+
+    /// Two fewer at once, or one where the number is even and nobody can make it odd by joining.
+    private var shrinkage: [ManagementOperation]? {
+        let count = voters.count
+        let isEven = count.isMultiple(of: 2)
+        guard count > wanted || isEven else { return nil }
+        let eligible = eligible
+        func order(_ node: NodeID) -> (Int, Int, Int, NodeID) {
+            (
+                isLost(node) ? 0 : 1, eligible.contains(node) ? 1 : 0, node == leader ? 1 : 0,
+                NodeID(.max - node.rawValue)
+            )
+        }
+        let leaving = voters.sorted { order($0) < order($1) }.prefix(isEven ? 1 : 2)
+        // What is left must have a majority that is alive.
+        let left = voters.filter { !leaving.contains($0) }
+        guard left.filter({ !isLost($0) }).count * 2 > left.count else { return nil }
+        return leaving.map { .changeNodeRole($0, .learner) }
+    }
+
+    /// The largest odd number of voters that policy and nodes allow.
+    private var wanted: Int {
+        let most = min(state.policy.voterCount(nodes: state.nodes.count), eligible.count)
+        return max(state.leastVoters, most.isMultiple(of: 2) ? most - 1 : most)
+    }
+}

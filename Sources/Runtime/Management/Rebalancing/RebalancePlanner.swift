@@ -1,0 +1,136 @@
+import FlotillaActors
+import FlotillaRaft
+
+/// What to change about the execution clusters: a pure function of the replicated state and of what the management
+/// leader sees. Once its commands are applied it has nothing more to say until something happens.
+///
+/// It works on a draft of the state, one command at a time, until no rule has anything to do: so each command is valid
+/// where it stands, and a second plan finds what the first one left. Commands are lists of operations that belong
+/// together; they are to be proposed in this order.
+struct RebalancePlanner {
+    /// What one plan may do. The rest comes with the next.
+    static let commandLimit = 1_000
+    /// Clusters are merged where the result is filled to this share at most, so that new runs do not split it again.
+    static let mergedShare = 0.75
+
+    private(set) var draft: ManagementState
+    let observation: FleetObservation
+    private let makeID: () -> ClusterID
+    private(set) var commands: [[ManagementOperation]] = []
+    /// Why the fleet was left as it is, apart from what failures and orders that are under way ask for.
+    private(set) var skipReason: String?
+    /// A command that the draft did not take: a mistake in a rule. The plan ends before it.
+    private(set) var refusal: ManagementRefused?
+
+    /// - Parameter makeID: ids for new clusters.
+    init(_ state: ManagementState, _ observation: FleetObservation, makeID: @escaping () -> ClusterID) {
+        draft = state
+        self.observation = observation
+        self.makeID = makeID
+        while commands.count < Self.commandLimit, let command = nextCommand() {
+            do throws(ManagementRefused) {
+                _ = try draft.apply(command, time: observation.now)
+            } catch {
+                refusal = error
+                return
+            }
+            commands.append(command)
+        }
+    }
+
+    var policy: ExecutionClusterPolicy { draft.policy }
+
+    private mutating func nextCommand() -> [ManagementOperation]? {
+        let load = FleetLoad(draft, observation)
+        if let command = destruction(load) ?? repair(load) { return command }
+        guard observation.load <= policy.loadLimit else {
+            skipReason = "the fleet is busy: \(observation.load) of its capacity, above \(policy.loadLimit)"
+            return nil
+        }
+        return drainOfIdle(load) ?? poolCreation(load) ?? merger(load) ?? balance(load)
+    }
+
+    // MARK: The end of clusters
+
+    /// Homes move away from a cluster that is to go; once its log is sealed it goes.
+    private func destruction(_ load: FleetLoad) -> [ManagementOperation]? {
+        for (id, cluster) in draft.clusters.sorted() where !cluster.isActive {
+            let slots = draft.slots.slots(of: cluster.group)
+            if !slots.isEmpty {
+                let homes = homes(besides: id)
+                guard !homes.isEmpty else { continue }
+                // In turns, so that each gets about as many.
+                return homes.indices.compactMap { position in
+                    let part = slots.enumerated().filter { $0.offset % homes.count == position }.map(\.element)
+                    let version = draft.slots.version + UInt64(position)
+                    guard !part.isEmpty else { return nil }
+                    return .moveSlots(SlotMove(version: version, slots: part, home: homes[position]))
+                }
+            }
+            if case .sealed(let epoch) = cluster.phase {
+                return [.destroyCluster(id, sealEpoch: epoch, isForced: false)]
+            }
+        }
+        return nil
+    }
+
+    private func homes(besides id: ClusterID) -> [GroupID] {
+        let common = draft.groups.values.filter { $0.kind == .workflow }.map(\.group)
+        let clusters = draft.clusters.sorted().map(\.value).filter {
+            $0.id != id && $0.isActive && $0.pinnedType == nil
+        }
+        return common.sorted() + clusters.map(\.group)
+    }
+
+    /// A cluster in which nothing has run for `idleTimeToLive`, unless it is kept ready or is the last home of ids.
+    private func drainOfIdle(_ load: FleetLoad) -> [ManagementOperation]? {
+        let idle = idleClusters(load)
+        for cluster in idle.dropFirst(policy.readyClusters) {
+            guard let since = cluster.idleSince, observation.now - since >= policy.idleTimeToLive,
+                draft.slots.slots(of: cluster.group).isEmpty || !homes(besides: cluster.id).isEmpty
+            else { continue }
+            let heir = load.clusters.filter { $0.id != cluster.id && $0.isActive && $0.pinnedType == nil }
+                .min { (load.runs(of: $0), $0.id) < (load.runs(of: $1), $1.id) }
+            return [.drainCluster(cluster.id, into: heir?.id)]
+        }
+        return nil
+    }
+
+    /// Nothing runs there, and nothing is on its way; the oldest first.
+    private func idleClusters(_ load: FleetLoad) -> [ExecutionCluster] {
+        load.clusters.filter { $0.isActive && $0.activeCount == 0 && load.runs(of: $0) == 0 }
+    }
+
+    // MARK: New clusters
+
+    private func poolCreation(_ load: FleetLoad) -> [ManagementOperation]? {
+        guard idleClusters(load).count < policy.readyClusters else { return nil }
+        return creation(MemberChoice(draft, among: Set(load.usable)).founders())
+    }
+
+    func creation(_ founders: [NodeID]?) -> [ManagementOperation]? {
+        founders.map { [.createCluster(ClusterCreation(cluster: makeID(), founders: $0))] }
+    }
+
+    // MARK: Mergers
+
+    /// Two clusters whose runs fit one become one, where no node is left without a cluster by it: fewer nodes than before
+    /// share the same clusters.
+    private func merger(_ load: FleetLoad) -> [ManagementOperation]? {
+        let open = load.clusters.filter { $0.isActive && load.hasQuorum($0) && load.runs(of: $0) > 0 }
+            .sorted { (load.runs(of: $0), $0.id) < (load.runs(of: $1), $1.id) }
+        let limit = Double(policy.maximumWorkflowsPerCluster) * Self.mergedShare
+        for cluster in open where cluster.outgoing.isEmpty {
+            let isShared = cluster.members.keys.allSatisfy { node in
+                open.contains { $0.id != cluster.id && $0.members[node] != nil }
+            }
+            guard isShared, !open.contains(where: { $0.outgoing[cluster.id] != nil }) else { continue }
+            let heir = open.first { other in
+                other.id != cluster.id && other.pinnedType == cluster.pinnedType
+                    && Double(load.runs(of: other) + load.runs(of: cluster)) <= limit
+            }
+            if let heir { return [.drainCluster(cluster.id, into: heir.id)] }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,96 @@
+import FlotillaRaft
+
+/// How execution clusters are made, filled and moved, and who votes in the management group. Replicated: all nodes act
+/// by the same one.
+struct ExecutionClusterPolicy: Hashable, Sendable {
+    /// Which cluster with room a new run goes to.
+    enum SelectionStrategy: UInt32, Sendable, CaseIterable {
+        /// One after the other, by id.
+        case roundRobin = 1
+        /// The one with the fewest runs.
+        case leastLoaded = 2
+        /// One that the asking node is a member of; else the least loaded.
+        case localityAware = 3
+        /// One that runs the type already; else the least loaded.
+        case typeAffinity = 4
+    }
+
+    /// Who may vote in the management group.
+    enum VoterSelection: Hashable, Sendable {
+        /// Any node: a voter that is lost is replaced.
+        case automatic
+        /// These nodes, by an operator's choice.
+        case fixed([NodeID])
+        /// The nodes with this label, such as an orchestrator sets; among them a lost one is replaced.
+        case labelled(NodeLabel)
+    }
+
+    /// Above this a cluster takes no new runs.
+    var maximumWorkflowsPerCluster = 20
+    /// How many members a cluster should have.
+    var targetClusterSize = 5
+    var strategy = SelectionStrategy.roundRobin
+    /// The share by which the busiest node may exceed the mean load before runs and members move.
+    var rebalanceThreshold = 0.3
+    /// How long a cluster without runs is kept, in nanoseconds.
+    var idleTimeToLive: Int64 = 300_000_000_000
+    /// How many clusters without runs are kept ready.
+    var readyClusters = 0
+    /// The share of its capacity above which the fleet is too busy to be rebalanced.
+    var loadLimit = 0.8
+    /// A node that was silent for longer, in nanoseconds, is replaced in its clusters.
+    var memberFailureTimeout: Int64 = 30_000_000_000
+    /// Members are spread over the values of this label.
+    var spreadLabel = "zone"
+    /// Workflows of these types run in clusters of their own.
+    var pinnedTypes: Set<ByteText> = []
+    /// How many nodes vote in the management group, odd; nil for 3, and for 5 from 20 nodes on.
+    var targetVoterCount: Int?
+    var voterSelection = VoterSelection.automatic
+
+    /// The sizes that a cluster may be created with.
+    var clusterSizes: ClosedRange<Int> { min(3, targetClusterSize)...max(5, targetClusterSize) }
+
+    func voterCount(nodes: Int) -> Int { targetVoterCount ?? (nodes >= 20 ? 5 : 3) }
+
+    /// What is wrong with it, and what would be right; nil for nothing.
+    var problem: String? {
+        if maximumWorkflowsPerCluster < 1 {
+            return "a cluster runs at least one workflow, not \(maximumWorkflowsPerCluster)"
+        }
+        if !(1...7).contains(targetClusterSize) { return "a cluster has 1 to 7 members, not \(targetClusterSize)" }
+        if !(rebalanceThreshold.isFinite && rebalanceThreshold > 0) {
+            return "the rebalance threshold is a share above 0, such as 0.3, not \(rebalanceThreshold)"
+        }
+        if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
+        if idleTimeToLive < 0 || memberFailureTimeout < 0 { return "no time is below zero" }
+        if readyClusters < 0 || readyClusters > 1_000 {
+            return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
+        }
+        if let count = targetVoterCount, !(1...7).contains(count) || count.isMultiple(of: 2) {
+            return "an odd number of nodes votes, from 1 to 7, not \(count)"
+        }
+        return nil
+    }
+}
+
+/// Something that an operator says of a node, such as zone = b.
+struct NodeLabel: Hashable, Comparable, Sendable, CustomStringConvertible {
+    var key: ByteText
+    var value: ByteText
+
+    init(_ key: String, _ value: String) {
+        self.key = ByteText(key)
+        self.value = ByteText(value)
+    }
+
+    var description: String { "\(key)=\(value)" }
+    static func < (a: NodeLabel, b: NodeLabel) -> Bool { (a.key, a.value) < (b.key, b.value) }
+}
+
+/// What a node is in the management group.
+enum NodeRole: UInt32, Sendable {
+    case voter = 1
+    /// Receives the log and does not count.
+    case learner = 2
+}

@@ -1,0 +1,199 @@
+import FlotillaActors
+import FlotillaRaft
+
+/// The management state as a value. A copy costs a few references: what may be large is kept in pieces.
+struct ManagementState: Sendable {
+    /// The number of the first execution cluster's group; those below are for groups that all nodes have.
+    static let firstClusterGroup = GroupID(16)
+
+    var featureLevel: UInt32 = 1
+    var nodes: [NodeID: ManagementStateMachine.Node] = [:]
+    /// What every node hosts.
+    var groups: [GroupID: ManagementStateMachine.Group] = [:]
+    var clusters = BucketedMap<ClusterID, ExecutionCluster>()
+    var policy = ExecutionClusterPolicy()
+    var slots = SlotMap()
+    /// What the next cluster's group will be called. It only rises: a node that was away while a cluster was destroyed
+    /// knows by it that the cluster did exist.
+    var nextGroup = ManagementState.firstClusterGroup
+
+    // MARK: Computed: they follow from the clusters, and are rebuilt on restore
+
+    /// The clusters that each node is a member of; nothing for a node in none.
+    var memberships: [NodeID: Set<ClusterID>] = [:]
+    /// Where each workflow id is said to run.
+    var locations = BucketedMap<RunKey, ClusterID>(minimumBuckets: 64)
+
+    // MARK: Applying
+
+    /// Applies the operations of a command together or, where one is refused, none of them.
+    /// - Parameter time: the group's time, in nanoseconds since 1970.
+    /// - Returns: whether anything changed.
+    mutating func apply(_ operations: [ManagementOperation], time: Int64) throws(ManagementRefused) -> Bool {
+        var next = self
+        var hasChanged = false
+        for operation in operations { hasChanged = try next.apply(operation, time: time) || hasChanged }
+        let changesRoles = operations.contains { if case .changeNodeRole = $0 { true } else { false } }
+        if changesRoles { try next.checkVoters() }
+        self = next
+        return hasChanged
+    }
+
+    /// - Returns: whether anything changed.
+    mutating func apply(_ operation: ManagementOperation, time: Int64) throws(ManagementRefused) -> Bool {
+        switch operation {
+        case .registerNode(let node): return try register(node, time: time)
+        case .removeNode(let node, let instance): return try remove(node, instance: instance)
+        case .changeNodeRole(let node, let role): return try changeNode(node) { $0.role = role }
+        case .drainNode(let node, let isDraining): return try changeNode(node) { $0.isDraining = isDraining }
+        case .raiseFeatureLevel(let level): return try raiseFeatureLevel(to: level)
+        case .createGroup(let group): return createGroup(group, time: time)
+        case .setPolicy(let policy): return try setPolicy(policy)
+        case .moveSlots(let move): return try moveSlots(move)
+        case .createCluster(let creation): return try createCluster(creation, time: time)
+        case .destroyCluster(let cluster, let epoch, let isForced):
+            return try destroyCluster(cluster, sealEpoch: epoch, isForced: isForced)
+        case .associateNode(let cluster, let node, let role): return try associate(node, with: cluster, as: role)
+        case .disassociateNode(let cluster, let node): return try disassociate(node, from: cluster)
+        case .drainCluster(let cluster, let successor): return try drainCluster(cluster, into: successor)
+        case .resumeCluster(let cluster): return try resumeCluster(cluster)
+        case .moveRuns(let from, let to, let count): return try moveRuns(from: from, to: to, count: count)
+        case .reportWorkflows(let report): return take(report, time: time)
+        }
+    }
+
+    // MARK: The fleet as a whole
+
+    private mutating func raiseFeatureLevel(to level: UInt32) throws(ManagementRefused) -> Bool {
+        guard level > featureLevel else { return false }
+        if let node = nodes.values.filter({ $0.featureLevel < level }).map(\.node).min() {
+            throw ManagementRefused(
+                .featureLevelUnsupported, "\(node) does not support feature level \(level); upgrade it first")
+        }
+        featureLevel = level
+        return true
+    }
+
+    private mutating func createGroup(_ group: ManagementStateMachine.Group, time: Int64) -> Bool {
+        guard groups[group.group] == nil else { return false }
+        var group = group
+        group.createdAt = time
+        groups[group.group] = group
+        if group.kind == .workflow { settleSlots(at: group.group) }
+        return true
+    }
+
+    private mutating func setPolicy(_ policy: ExecutionClusterPolicy) throws(ManagementRefused) -> Bool {
+        if let problem = policy.problem { throw ManagementRefused(.invalidPolicy, problem) }
+        guard policy != self.policy else { return false }
+        self.policy = policy
+        return true
+    }
+
+    private mutating func moveSlots(_ move: SlotMove) throws(ManagementRefused) -> Bool {
+        guard move.version == slots.version else {
+            throw ManagementRefused(
+                .staleSlotMap, "the slot map has version \(slots.version), the change was made for \(move.version)")
+        }
+        guard move.slots.allSatisfy({ (0..<SlotMap.count).contains($0) }) else {
+            throw ManagementRefused(.invalidSlots, "slots are numbered from 0 to \(SlotMap.count - 1)")
+        }
+        guard isHome(move.home) else {
+            throw ManagementRefused(.unknownGroup, "\(move.home) runs no workflows, or is to be destroyed")
+        }
+        let version = slots.version
+        slots.move(move.slots, to: move.home)
+        return slots.version != version
+    }
+
+    /// Whether ids may be at home there.
+    private func isHome(_ group: GroupID) -> Bool {
+        if let group = groups[group] { return group.kind == .workflow }
+        return clusters.members.contains { $0.value.group == group && $0.value.isActive }
+    }
+
+    /// The first group that runs workflows is the home of all ids.
+    mutating func settleSlots(at group: GroupID) {
+        if !slots.hasHomes { slots.move(0..<SlotMap.count, to: group) }
+    }
+
+    // MARK: Nodes
+
+    private mutating func register(
+        _ node: ManagementStateMachine.Node, time: Int64
+    ) throws(ManagementRefused) -> Bool {
+        var node = node
+        let known = nodes[node.node]
+        if let known, known.instance != node.instance {
+            throw ManagementRefused(
+                .duplicateNode, "\(node.node) is a member with another data directory; remove it, or choose another id")
+        }
+        guard node.featureLevel >= featureLevel else {
+            throw ManagementRefused(
+                .featureLevelUnsupported,
+                "the cluster uses feature level \(featureLevel), \(node.node) supports \(node.featureLevel): upgrade it"
+            )
+        }
+        node.joinedAt = known?.joinedAt ?? time
+        node.role = known?.role ?? (nodes.isEmpty ? .voter : .learner)
+        node.isDraining = known?.isDraining ?? false
+        guard node != known else { return false }
+        nodes[node.node] = node
+        return true
+    }
+
+    /// Its places go with it, unless a cluster has no other voter: what that one holds is nowhere else.
+    private mutating func remove(_ node: NodeID, instance: UInt64?) throws(ManagementRefused) -> Bool {
+        guard let known = nodes[node], instance ?? known.instance == known.instance else {
+            throw ManagementRefused(.unknownNode, "\(node) is no member")
+        }
+        guard nodes.count > 1 else {
+            throw ManagementRefused(.lastNode, "\(node) is the last node; it cannot be removed")
+        }
+        for id in memberships[node] ?? [] where clusters[id]?.voters == [node] {
+            throw ManagementRefused(
+                .lastVoter,
+                "\(node) is the only voter of \(id): add another one, or destroy the cluster by force, with all it holds"
+            )
+        }
+        for id in memberships[node] ?? [] { _ = clusters.update(id) { $0.members[node] = nil } }
+        memberships[node] = nil
+        nodes[node] = nil
+        if !nodes.values.contains(where: { $0.role == .voter }), let heir = nodes.keys.min() {
+            nodes[heir]?.role = .voter
+        }
+        return true
+    }
+
+    private mutating func changeNode(
+        _ node: NodeID, _ change: (inout ManagementStateMachine.Node) -> Void
+    ) throws(ManagementRefused) -> Bool {
+        guard let known = nodes[node] else { throw ManagementRefused(.unknownNode, "\(node) is no member") }
+        var changed = known
+        change(&changed)
+        nodes[node] = changed
+        return changed != known
+    }
+
+    /// Roles are changed by commands that leave an odd number of voters, and enough of them.
+    private func checkVoters() throws(ManagementRefused) {
+        let voters = nodes.values.filter { $0.role == .voter }.count
+        guard !voters.isMultiple(of: 2), voters >= leastVoters else {
+            throw ManagementRefused(
+                .invalidVoters,
+                "\(voters) of \(nodes.count) nodes would vote in the management group; change several at once so that "
+                    + "an odd number does, and \(leastVoters) at least")
+        }
+    }
+
+    /// Three, where so many nodes stay.
+    var leastVoters: Int { nodes.values.filter { !$0.isDraining }.count >= 3 ? 3 : 1 }
+}
+
+/// Gives slots another home.
+struct SlotMove: Hashable, Sendable {
+    /// Of the map that it was made for.
+    var version: UInt64
+    var slots: [Int]
+    var home: GroupID
+}

@@ -1,0 +1,132 @@
+import FlotillaRaft
+import Testing
+
+@testable import Flotilla
+
+@Suite("Reports of workflows", .timeLimit(.minutes(5)))
+struct WorkflowReportTests {
+    private typealias Bench = ManagementBench
+
+    private func bench() throws -> Bench {
+        var bench = try Bench(nodes: 5)
+        try bench.apply(Bench.create(1, [1, 2, 3]), Bench.create(2, [3, 4, 5]))
+        return bench
+    }
+
+    @Test("TT-08, TT-11: what clusters report is found by id, by cluster and by type")
+    func registry() throws {
+        var bench = try bench()
+        let starts = [Bench.started("a"), Bench.started("b", type: "v"), Bench.started("c")]
+        try bench.apply(.reportWorkflows(bench.report(1, started: starts)))
+        try bench.apply(.reportWorkflows(bench.report(2, started: [Bench.started("d")])))
+        #expect(bench.located("b") == Bench.cluster(1) && bench.located("d") == Bench.cluster(2))
+        let cluster = try #require(bench.state.clusters[Bench.cluster(1)])
+        #expect(cluster.activeWorkflows == ["w": 2, "v": 1] && cluster.createdAt == 1_000)
+        #expect(cluster.voters == [1, 2, 3].map(NodeID.init))
+        try bench.apply(.reportWorkflows(bench.report(1, ended: [Bench.ended("b"), Bench.ended("c", run: 9)])))
+        #expect(bench.located("b") == nil && bench.located("c") != nil, "the end of another run of that id")
+        #expect(bench.state.clusters[Bench.cluster(1)]?.activeWorkflows == ["w": 2])
+        #expect(bench.state.violation == nil)
+    }
+
+    @Test("a report that is repeated, late, or follows on one that was lost changes nothing; a whole one mends it")
+    func gaps() throws {
+        var bench = try bench()
+        let first = bench.report(1, started: [Bench.started("a")])
+        try bench.apply(.reportWorkflows(first))
+        let second = bench.report(1, ended: [Bench.ended("a")])
+        try bench.apply(.reportWorkflows(second), .reportWorkflows(first), .reportWorkflows(second))
+        #expect(bench.located("a") == nil)
+        var lost = bench.report(1, started: [Bench.started("b")])
+        lost.after = LogIndex(7)
+        lost.through = LogIndex(9)
+        try bench.apply(.reportWorkflows(lost))
+        #expect(bench.located("b") == nil)
+        #expect(bench.state.clusters[Bench.cluster(1)]?.reportedThrough == LogIndex(2))
+        lost.isWhole = true
+        lost.started.append(Bench.started("c"))
+        try bench.apply(.reportWorkflows(lost))
+        #expect(bench.located("b") == Bench.cluster(1))
+        var whole = bench.report(1, started: [Bench.started("c")])
+        whole.isWhole = true
+        try bench.apply(.reportWorkflows(whole))
+        #expect(bench.located("b") == nil && bench.located("c") == Bench.cluster(1))
+        #expect(bench.state.violation == nil)
+    }
+
+    @Test("a run that moved is where its later owner is, whichever cluster is heard first")
+    func moved() throws {
+        for isTargetFirst in [true, false] {
+            var bench = try bench()
+            let (one, two) = (Bench.cluster(1), Bench.cluster(2))
+            try bench.apply(.reportWorkflows(bench.report(1, started: [Bench.started("a"), Bench.started("b")])))
+            #expect(try bench.apply(.moveRuns(from: one, to: two, count: 2)) == nil)
+            if !isTargetFirst { try bench.apply(.reportWorkflows(bench.report(1, ended: [Bench.ended("a")]))) }
+            try bench.apply(.reportWorkflows(bench.report(2, started: [Bench.started("a", epoch: 3)])))
+            if isTargetFirst { try bench.apply(.reportWorkflows(bench.report(1, ended: [Bench.ended("a")]))) }
+            #expect(bench.located("a") == two && bench.located("b") == one)
+            #expect(bench.state.clusters[one]?.outgoing == [two: 1])
+            var old = bench.report(1, started: [Bench.started("a"), Bench.started("b")])
+            old.isWhole = true
+            try bench.apply(.reportWorkflows(old))
+            #expect(bench.located("a") == two, "who has not heard of it yet")
+            #expect(bench.state.violation == nil)
+        }
+    }
+
+    @Test("TT-40: a cluster is idle since its last run ended, also where that was between two reports")
+    func idle() throws {
+        var bench = try bench()
+        let id = Bench.cluster(1)
+        #expect(bench.state.clusters[id]?.idleSince == 1_000)
+        bench.time = 2_000
+        try bench.apply(.reportWorkflows(bench.report(1, started: [Bench.started("a")])))
+        #expect(bench.state.clusters[id]?.idleSince == nil)
+        bench.time = 3_000
+        try bench.apply(.reportWorkflows(bench.report(1, ended: [Bench.ended("a")])))
+        bench.time = 4_000
+        try bench.apply(.reportWorkflows(bench.report(1)))
+        #expect(bench.state.clusters[id]?.idleSince == 3_000)
+        var burst = bench.report(1)
+        burst.endedWithin = 1
+        try bench.apply(.reportWorkflows(burst))
+        #expect(bench.state.clusters[id]?.idleSince == 4_000)
+    }
+
+    @Test("TT-08: a batch is due by count or by time, holds one report for each cluster, and tells the same")
+    func batches() throws {
+        var batch = WorkflowReportBatch()
+        #expect(batch.dueAt == nil && batch.isEmpty)
+        var (one, two) = (try bench(), try bench())
+        var index: UInt64 = 0
+        func report(
+            _ cluster: UInt64, _ started: [WorkflowReport.Started] = [], _ ended: [WorkflowReport.Ended] = []
+        ) -> WorkflowReport {
+            index += 1
+            return WorkflowReport(
+                cluster: Bench.cluster(cluster), after: LogIndex(index - 1), through: LogIndex(index), started: started,
+                ended: ended)
+        }
+        var reports = [
+            report(1, [Bench.started("a"), Bench.started("b")]), report(1, [], [Bench.ended("a")]),
+            report(1, [Bench.started("a", run: 2)]), report(1, [], [Bench.ended("a", run: 2)]),
+            report(1, [Bench.started("a", run: 3)]),
+        ]
+        index = 0
+        reports.append(report(2, [Bench.started("c")]))
+        for (position, report) in reports.enumerated() {
+            batch.add(report, at: 100 + Int64(position))
+            try one.apply(.reportWorkflows(report))
+        }
+        #expect(batch.dueAt == 100 + WorkflowReportBatch.delay && batch.count == 3)
+        let taken = batch.take()
+        #expect(taken.map(\.cluster) == [Bench.cluster(1), Bench.cluster(2)] && batch.isEmpty && batch.dueAt == nil)
+        #expect(taken[0].endedWithin == 2)
+        try two.apply(taken.map { .reportWorkflows($0) })
+        #expect(one.state.serialize() == two.state.serialize())
+        index = 0
+        let many = report(1, (0..<WorkflowReportBatch.countLimit).map { Bench.started("\($0)") })
+        batch.add(many, at: 7)
+        #expect(batch.dueAt == 7)
+    }
+}
