@@ -15,6 +15,8 @@ enum Mutant: String {
     case ignoresIncarnationInLog
     /// 32: messages for an earlier life of a group are taken
     case ignoresIncarnationOfMessages
+    /// 33: a read gives what a write under way has not made durable
+    case readsWhatIsNotDurable
     /// 33: a segment that cannot be read counts as empty
     case readErrorEndsLog
     /// 37: what came while a write was on its way is lost

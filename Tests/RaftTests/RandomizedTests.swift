@@ -296,6 +296,7 @@ struct RandomDriver {
     private func checkAgreement() {
         for _ in 0..<200 {
             cluster.tickAll()
+            bootNewMembers()
             guard let leader = agreedLeader() else { continue }
             let raft = cluster.replicas[leader]!
             let members = raft.configuration.members.map(\.replica)

@@ -53,9 +53,10 @@ package final class SimulatedFleet: @unchecked Sendable {
         let store = DiskLogStore(
             directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit)
         var recovered = try await call(logWorker, loop) { try store.open() }
+        let bulkWorker = process.makeWorker()
         let snapshotStore = SnapshotStore(
             directory: "/data/snapshots", files: process.fileSystem,
-            executor: WorkerExecutor(process.makeWorker(), loop: loop), options: settings.snapshotFiles)
+            executor: WorkerExecutor(bulkWorker, loop: loop), options: settings.snapshotFiles)
         let snapshots = try await snapshotStore.open(for: recovered)
         let identity =
             recovered.identity ?? NodeIdentity(cluster: 1, node: node, instance: node.rawValue + 100)
@@ -70,7 +71,8 @@ package final class SimulatedFleet: @unchecked Sendable {
         registry.register(.benchmark) { [makeMachine] _ in makeMachine(node) }
         var parts = NodeCore.Parts(
             identity: identity, boot: recovered.bootCounter, address: address(node), loop: loop,
-            network: process.network, store: store, logWorker: logWorker, snapshots: snapshotStore,
+            network: process.network, store: store, logWorker: logWorker, readWorker: bulkWorker,
+            snapshots: snapshotStore,
             settings: settings, registry: registry, featureLevel: FeatureLevel(), capabilities: [],
             seed: world.nextSeed(), logger: logger(node))
         parts.observer = observer
@@ -97,7 +99,7 @@ package final class SimulatedFleet: @unchecked Sendable {
             let state = HardState(term: Term(1), commit: LogIndex(1))
             batch.writes.append(
                 .init(group: group, incarnation: 1, created: replica, hardState: state, entries: [entry]))
-            recovered.groups.append(.init(replica: replica, hardState: state, entries: [entry]))
+            recovered.groups.append(.init(replica: replica, hardState: state, outline: LogOutline(entries: [entry])))
         }
         return batch
     }

@@ -19,10 +19,15 @@ final class DiskLog {
     let firstBoot: UInt64
     private let lock: any FileLock
 
-    var identity: NodeIdentity?
-    var table = LogTable(keepingEntries: false)
+    /// What readers see as well.
+    let index = DiskLogIndex()
+    var table: LogTable { index.withContents { $0.table } }
     /// Ascending; the last one is written to.
-    var segments: [LogSegment] = []
+    var segments: [LogSegment] {
+        get { index.withContents { $0.segments } }
+        set { index.withContents { $0.segments = newValue } }
+    }
+    var identity: NodeIdentity?
     /// The last segment's file; nil until there is one.
     var file: (any File)?
     /// Files in `logDirectory` that wait to be a segment again.
@@ -93,10 +98,8 @@ extension DiskLog {
             try writeBoot(boot + 1)
         }
         try repair(recovery, wasClosed: marker != nil)
-        let groups = table.recoveredGroups
-        table.dropEntries()
         return RecoveredLog(
-            identity: identity, bootCounter: boot + 1, groups: groups,
+            identity: identity, bootCounter: boot + 1, groups: table.recoveredGroups,
             removedReplicas: table.removed,
             tornBytes: recovery.tornBytes)
     }
@@ -115,8 +118,7 @@ extension DiskLog {
             }
         }
         try recovery.run()
-        table = recovery.table
-        segments = recovery.segments
+        index.withContents { $0 = .init(table: recovery.table, segments: recovery.segments) }
         nextSequence = recovery.nextSequence
         return (recovery, boot, marker)
     }

@@ -41,9 +41,9 @@ extension DiskLog {
                 throw .damaged(path, at: offset, "a batch that was valid before cannot be read")
             }
             sequence += 1
-            for (key, entries) in zip(heads.claimants, lists) {
-                for entry in entries where table.isLive(entry, of: key, in: segment.number) {
-                    found[key, default: [:]][entry.index] = entry
+            for (claim, entries) in zip(heads.claims, lists) {
+                for entry in entries where table.isLive(entry, of: claim.key, in: segment.number) {
+                    found[claim.key, default: [:]][entry.index] = entry
                 }
             }
         }
@@ -72,20 +72,11 @@ extension DiskLog {
             LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             LogHeads.encode(Array(piece), into: &body)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
+            let segment = segments[segments.count - 1]
+            let place = LogTable.Place(segment: segment.number, offset: segment.end)
             try append(.copies, heads: heads.bytes, body: body.bytes)
-            let segment = segments[segments.count - 1].number
-            let problem = table.apply(copy: key, entries: Array(piece), segment: segment)
+            let problem = index.withContents { $0.table.apply(copy: key, entries: Array(piece), place: place) }
             precondition(problem == nil, problem ?? "")
         }
-    }
-}
-
-extension LogHeads {
-    /// Whose entries the body holds, in its order.
-    fileprivate var claimants: [LogKey] {
-        writes.filter { $0.claim != nil }.map {
-            LogKey(group: $0.write.group, incarnation: $0.write.incarnation)
-        }
-            + copies.map(\.key)
     }
 }

@@ -1,5 +1,5 @@
 public import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 /// One log per node on its disk, shared by all its groups. LogFormat.swift describes the files.
 ///
@@ -27,6 +27,8 @@ public final class DiskLogStore: LogStore {
     private let makeSegmentID: @Sendable () -> UInt64
     private let firstBoot: UInt64
     private let state = Lock(State.new)
+    /// Apart from the state, which a write holds through its fsync.
+    private let reader = Lock<DiskLogReader?>(nil)
 
     /// Touches nothing yet.
     /// - Parameters:
@@ -61,6 +63,9 @@ public final class DiskLogStore: LogStore {
             do throws(LogError) {
                 let recovered = try log.recover()
                 state = .open(log)
+                self.reader.withLock {
+                    $0 = DiskLogReader(files: self.fileSystem, directory: log.logDirectory, index: log.index)
+                }
                 return recovered
             } catch {
                 log.unlock()
@@ -77,11 +82,21 @@ public final class DiskLogStore: LogStore {
         try changing { log throws(LogError) in try log.write(batch) }
     }
 
+    public func read(
+        _ group: GroupID, incarnation: UInt64, from first: LogIndex, bytesMax: Int
+    ) throws(LogError) -> [Entry] {
+        guard let reader = reader.withLock({ $0 }) else {
+            throw LogError(.closed, "the log in \(directory) is not open")
+        }
+        return try reader.read(LogKey(group: group, incarnation: incarnation), from: first, bytesMax: bytesMax)
+    }
+
     /// Releases the directory in any case; throws if the log is not marked as closed in order. Idempotent.
     public func close() throws(LogError) {
         try locked { state throws(LogError) in
             let previous = state
             state = .closed
+            self.reader.withLock { $0 = nil }
             switch previous {
             case .new, .closed: return
             case .open(let log):

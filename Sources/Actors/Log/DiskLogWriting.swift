@@ -12,12 +12,13 @@ extension DiskLog {
             try startSegment()
         }
         try makeRoom(for: batch.sizeBound)
-        let segment = segments[segments.count - 1].number
+        let segment = segments[segments.count - 1]
+        let place = LogTable.Place(segment: segment.number, offset: segment.end)
         var heads = ProtobufWriter()
         var body = ProtobufWriter(reservingCapacity: batch.sizeBound)
         var changesSpace = false
         for write in batch.writes {
-            let head = table.checkAndApply(write, segment: segment)
+            let head = index.withContents { $0.table.checkAndApply(write, place: place) }
             LogHeads.encode(head, into: &heads)
             LogHeads.encode(write.entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
@@ -100,11 +101,11 @@ extension LogBatch {
 extension LogTable {
     /// Applies a write of this process; one that cannot stand in the log is a mistake of the caller.
     @discardableResult
-    mutating func checkAndApply(_ write: LogBatch.Write, segment: UInt64) -> LogHeads.Write {
+    mutating func checkAndApply(_ write: LogBatch.Write, place: Place) -> LogHeads.Write {
         let head = head(of: write)
         let problem = problem(with: head) ?? Self.problem(with: write.entries)
         precondition(problem == nil, "a write that cannot stand in the log: \(problem ?? "")")
-        apply(head, entries: write.entries, segment: segment)
+        apply(head, entries: write.entries, place: place)
         return head
     }
 }

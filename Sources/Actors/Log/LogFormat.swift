@@ -167,20 +167,42 @@ struct BatchHeader: Hashable {
     var checksum: UInt32
 
     /// Nil if these bytes are no header that was written to this place.
-    init?(_ bytes: [UInt8], at offset: Int, segment id: UInt64) {
-        guard bytes.count - offset >= LogFormat.batchHeaderBytes,
-            bytes.littleEndian32(at: offset) == Self.magic
+    /// - Parameter start: where the bytes begin in the segment.
+    init?(_ bytes: [UInt8], at position: Int, behind start: UInt64 = 0, segment id: UInt64) {
+        guard bytes.count - position >= LogFormat.batchHeaderBytes,
+            bytes.littleEndian32(at: position) == Self.magic
         else { return nil }
-        self.offset = offset
-        checksum = bytes.littleEndian32(at: offset + 24)
+        offset = Int(start) + position
+        checksum = bytes.littleEndian32(at: position + 24)
         let seed = Self.seed(segment: id, offset: UInt64(offset))
-        guard checksum == CRC32C.checksum(bytes[offset..<offset + 24], seed: seed) else {
+        guard checksum == CRC32C.checksum(bytes[position..<position + 24], seed: seed) else {
             return nil
         }
-        kind = bytes.littleEndian32(at: offset + 4)
-        sequence = bytes.littleEndian64(at: offset + 8)
-        headsBytes = Int(bytes.littleEndian32(at: offset + 16))
-        bodyBytes = Int(bytes.littleEndian32(at: offset + 20))
+        kind = bytes.littleEndian32(at: position + 4)
+        sequence = bytes.littleEndian64(at: position + 8)
+        headsBytes = Int(bytes.littleEndian32(at: position + 16))
+        bodyBytes = Int(bytes.littleEndian32(at: position + 20))
+    }
+
+    /// What stands behind the header, and whether it is what was written.
+    struct Parts {
+        var heads: Range<Int>
+        var body: Range<Int>
+        var headsVerify: Bool
+        var bodyVerifies: Bool
+    }
+
+    /// - Parameter position: of the header in bytes that hold the whole batch.
+    func parts(in bytes: [UInt8], at position: Int) -> Parts {
+        let heads = position + LogFormat.batchHeaderBytes..<position + LogFormat.batchHeaderBytes + headsBytes
+        let bodyStart = heads.upperBound + LogFormat.checksumBytes
+        let body = bodyStart..<bodyStart + bodyBytes
+        let headsChecksum = CRC32C.checksum(bytes[heads], seed: checksum)
+        let headsVerify = bytes.littleEndian32(at: heads.upperBound) == headsChecksum
+        let bodyVerifies =
+            headsVerify
+            && bytes.littleEndian32(at: body.upperBound) == CRC32C.checksum(bytes[body], seed: headsChecksum)
+        return Parts(heads: heads, body: body, headsVerify: headsVerify, bodyVerifies: bodyVerifies)
     }
 
     /// The whole batch's size, header, checksums, padding and end mark included.

@@ -36,9 +36,13 @@ struct LogHeads {
         /// Whether the log held the snapshot's last entry, so that the entries behind it stay. Recorded, because a
         /// reader may lack the entry: its segment is deleted once a snapshot covers it.
         var keepsTail = false
+        /// What stands right before the first entry that stays, where the snapshot covers some of those.
+        var base: LogPosition?
 
         init(write: LogBatch.Write) { self.write = write }
         var key: LogKey { LogKey(group: write.group, incarnation: write.incarnation) }
+        /// Where the log begins from now on, if the write has a snapshot.
+        var newBase: LogPosition? { base ?? write.snapshot?.position }
     }
 
     /// A replica's state in a checkpoint.
@@ -46,6 +50,8 @@ struct LogHeads {
         var identity: ReplicaIdentity
         var hardState: HardState
         var snapshot: SnapshotMetadata?
+        /// What stands right before its first entry.
+        var base: LogPosition
         var last: LogIndex
         var recoveringUntil: LogIndex?
     }
@@ -68,6 +74,11 @@ struct LogHeads {
         keys.formUnion(replicas.map(\.identity.key))
         return keys.sorted().map(\.description).joined(separator: "; ")
     }
+}
+
+extension SnapshotMetadata {
+    /// What the snapshot stands for in the log.
+    var position: LogPosition { LogPosition(index: index, term: term) }
 }
 
 extension ReplicaIdentity {
@@ -105,6 +116,10 @@ extension LogHeads {
             }
             head.bool(8, write.isRemoved)
             head.bool(9, item.keepsTail)
+            if let base = item.base {
+                head.varintAlways(10, base.index.rawValue)
+                head.varint(11, base.term.rawValue)
+            }
         }
     }
 
@@ -117,6 +132,10 @@ extension LogHeads {
             }
             head.varint(4, replica.last.rawValue)
             if let until = replica.recoveringUntil { head.varintAlways(5, until.rawValue) }
+            if let snapshot = replica.snapshot, replica.base != snapshot.position {
+                head.varintAlways(6, replica.base.index.rawValue)
+                head.varint(7, replica.base.term.rawValue)
+            }
         }
     }
 
@@ -191,17 +210,25 @@ extension LogHeads {
         }
     }
 
-    /// The entries of a body: one array for each claim of the writes, then of the copies.
-    func entries(in body: [UInt8]) throws(WireError) -> [[Entry]] {
+    /// Whose entries the body holds, in its order: those of the writes, then of the copies.
+    var claims: [Copy] {
+        writes.compactMap { write in write.claim.map { Copy(key: write.key, claim: $0) } } + copies
+    }
+
+    /// The entries of a body: one array for each claim.
+    /// - Parameter wanted: others' entries are passed over, and their arrays are empty.
+    func entries(in body: [UInt8], of wanted: LogKey? = nil) throws(WireError) -> [[Entry]] {
         var reader = ProtobufReader(body)
         var result: [[Entry]] = []
-        for claim in writes.compactMap(\.claim) + copies.map(\.claim) {
+        for item in claims {
+            let claim = item.claim
             var entries: [Entry] = []
             for offset in 0..<claim.count {
                 guard try reader.next() == 1 else {
                     throw WireError(.truncated, "the body holds fewer entries than the heads claim")
                 }
                 var inner = try reader.message()
+                if let wanted, item.key != wanted { continue }
                 let entry = try Entry(from: &inner, unknownFields: .reject)
                 guard entry.index == claim.first + offset else {
                     throw WireError(
@@ -232,6 +259,8 @@ extension LogHeads.Write {
         write = LogBatch.Write(group: GroupID(0), incarnation: 0)
         var first: UInt64 = 0
         var count: UInt64 = 0
+        var baseIndex: LogIndex?
+        var baseTerm = Term.zero
         while let field = try reader.next() {
             switch field {
             case 1: write.group = GroupID(try reader.varint())
@@ -249,10 +278,13 @@ extension LogHeads.Write {
             case 7: count = try reader.varint()
             case 8: write.isRemoved = try reader.bool()
             case 9: keepsTail = try reader.bool()
+            case 10: baseIndex = LogIndex(try reader.varint())
+            case 11: baseTerm = Term(try reader.varint())
             default: throw reader.unknownField(in: "LogHeads.Write")
             }
         }
         claim = first == 0 && count == 0 ? nil : try LogHeads.Claim(first: first, count: count)
+        base = baseIndex.map { LogPosition(index: $0, term: baseTerm) }
     }
 }
 
@@ -261,6 +293,8 @@ extension LogHeads.Replica {
         var identity: ReplicaIdentity?
         hardState = HardState()
         last = .zero
+        var baseIndex: LogIndex?
+        var baseTerm = Term.zero
         while let field = try reader.next() {
             switch field {
             case 1:
@@ -274,11 +308,18 @@ extension LogHeads.Replica {
                 snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
             case 4: last = LogIndex(try reader.varint())
             case 5: recoveringUntil = LogIndex(try reader.varint())
+            case 6: baseIndex = LogIndex(try reader.varint())
+            case 7: baseTerm = Term(try reader.varint())
             default: throw reader.unknownField(in: "LogHeads.Replica")
             }
         }
         guard let identity else { throw WireError(.invalidValue, "a replica without an identity") }
         self.identity = identity
+        base = baseIndex.map { LogPosition(index: $0, term: baseTerm) } ?? snapshot?.position ?? .zero
+        if let snapshot, snapshot.index < base.index {
+            throw WireError(
+                .invalidValue, "a log that begins at \(base.index), behind its snapshot at \(snapshot.index)")
+        }
         if let snapshot, last < snapshot.index {
             throw WireError(
                 .invalidValue,

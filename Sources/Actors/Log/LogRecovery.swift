@@ -18,7 +18,7 @@ struct LogRecovery {
     private let instance: UInt64
     private let marker: CleanMarker?
 
-    private(set) var table = LogTable(keepingEntries: true)
+    private(set) var table = LogTable(keepingEntries: false)
     private(set) var segments: [LogSegment] = []
     private(set) var nextSequence: UInt64 = 1
     /// What was given up at the end of the last segment, about.
@@ -252,7 +252,8 @@ struct LogRecovery {
                     + "run the version of Flotilla that wrote it, or a newer one")
         }
         if let problem = table.apply(
-            heads, entries: entries, kind: batch.kind, segment: reader.header.number)
+            heads, entries: entries, kind: batch.kind,
+            place: .init(segment: reader.header.number, offset: batch.offset))
         {
             throw .damaged(reader.path, at: batch.offset, problem)
         }
@@ -288,7 +289,7 @@ extension LogTable {
     /// Applies one batch of a log.
     /// - Returns: what is wrong, or nil.
     fileprivate mutating func apply(
-        _ heads: LogHeads, entries: [[Entry]], kind: BatchHeader.Kind, segment: UInt64
+        _ heads: LogHeads, entries: [[Entry]], kind: BatchHeader.Kind, place: Place
     ) -> String? {
         if kind == .checkpoint {
             if let problem = apply(checkpoint: heads) { return problem }
@@ -303,10 +304,10 @@ extension LogTable {
                 position += 1
             }
             if let problem = problem(with: head) ?? Self.problem(with: own) { return problem }
-            apply(head, entries: own, segment: segment)
+            apply(head, entries: own, place: place)
         }
         for copy in heads.copies {
-            if let problem = apply(copy: copy.key, entries: entries[position], segment: segment) {
+            if let problem = apply(copy: copy.key, entries: entries[position], place: place) {
                 return problem
             }
             position += 1

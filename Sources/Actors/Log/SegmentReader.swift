@@ -70,22 +70,16 @@ struct SegmentReader {
     }
 
     private mutating func verify(_ head: BatchHeader, _ kind: BatchHeader.Kind) -> Step {
-        let headsStart = position + LogFormat.batchHeaderBytes
-        let headsEnd = headsStart + head.headsBytes
-        let bodyStart = headsEnd + LogFormat.checksumBytes
-        let bodyEnd = bodyStart + head.bodyBytes
-        let headsChecksum = CRC32C.checksum(bytes[headsStart..<headsEnd], seed: head.checksum)
-        let heads = Array(bytes[headsStart..<headsEnd])
-        guard bytes.littleEndian32(at: headsEnd) == headsChecksum else {
+        let parts = head.parts(in: bytes, at: position)
+        let heads = Array(bytes[parts.heads])
+        guard parts.headsVerify else {
             return failure(of: head, "a batch's heads do not match their checksum", heads: heads)
         }
-        let bodyChecksum = CRC32C.checksum(bytes[bodyStart..<bodyEnd], seed: headsChecksum)
-        guard bytes.littleEndian32(at: bodyEnd) == bodyChecksum else {
+        guard parts.bodyVerifies else {
             return failure(
                 of: head, "a batch's entries do not match their checksum", heads: heads, headsVerify: true)
         }
-        let batch = Batch(
-            kind: kind, offset: offset, heads: heads, body: Array(bytes[bodyStart..<bodyEnd]))
+        let batch = Batch(kind: kind, offset: offset, heads: heads, body: Array(bytes[parts.body]))
         position += head.batchBytes
         return kind == .seal ? .seal : .batch(batch)
     }

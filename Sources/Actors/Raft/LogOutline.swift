@@ -81,15 +81,16 @@ public struct LogOutline: Hashable, Sendable {
     // MARK: Changing
 
     public mutating func append(_ entry: Entry) {
-        precondition(
-            entry.index == last.next && entry.term >= lastTerm,
-            "entry \(entry.index) of term \(entry.term) cannot follow \(last) of term \(lastTerm)")
+        precondition(entry.index == last.next, "entry \(entry.index) of term \(entry.term) cannot follow \(last)")
         extend(through: entry.index, term: entry.term)
         if entry.kind == .configuration { configurations.append(entry.index) }
     }
 
     /// Adds entries of one term that are known to change no configuration.
     public mutating func extend(through index: LogIndex, term: Term) {
+        precondition(
+            index > last && term >= lastTerm, "entries to \(index) of term \(term) cannot follow \(last) of \(lastTerm)"
+        )
         if runs.isEmpty || runs[runs.count - 1].term != term { runs.append(Run(first: last.next, term: term)) }
         last = index
     }

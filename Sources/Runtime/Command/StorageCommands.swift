@@ -61,10 +61,10 @@ enum StorageCommands {
         lines.append("\(report.directory): format \(report.format), \(owner), opened \(report.boots) times")
         for group in report.groups {
             let snapshot = group.snapshot.map { "snapshot at \($0.index)" } ?? "no snapshot"
-            let range = group.entries.first.map { first in
-                "entries \(first.index) to \(group.entries[group.entries.count - 1].index)"
-            }
-            lines.append("  \(group.replica.group): \(snapshot), \(range ?? "no entries")")
+            let outline = group.outline
+            let range =
+                outline.count > 0 ? "entries \(outline.base.index.next) to \(outline.last)" : "no entries"
+            lines.append("  \(group.replica.group): \(snapshot), \(range)")
         }
         lines += report.notes.map { "note: \($0)" }
         if report.problems.isEmpty { lines.append("All of it can be read, and every checksum matches.") }

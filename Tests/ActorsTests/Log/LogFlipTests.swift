@@ -9,9 +9,9 @@ import Testing
     /// Small enough that the log has segments of each kind: sealed, used again, spare.
     private static let limit: UInt64 = 400
 
-    private func open(_ files: any FileSystem, _ directory: String = "/data") throws -> (DiskLogStore, RecoveredLog) {
+    private func open(_ files: any FileSystem, _ directory: String = "/data") throws -> (DiskLogStore, StoredLog) {
         let store = DiskLogStore(directory: directory, fileSystem: files, segmentSizeLimit: Self.limit)
-        return (store, try store.open())
+        return (store, try store.openAndRead())
     }
 
     private func fill(_ files: any FileSystem, _ directory: String = "/data", isClosed: Bool) throws {
