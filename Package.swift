@@ -46,9 +46,13 @@ let package = Package(
         .systemLibrary(
             name: "CZstd", path: "Sources/IO/CZstd", pkgConfig: "libzstd",
             providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(
+            name: "CCrypto", path: "Sources/IO/CCrypto", pkgConfig: "libcrypto",
+            providers: [.apt(["libssl-dev"])]),
         .target(
-            name: "FlotillaIO", dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
-            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd"],
+            name: "FlotillaIO",
+            dependencies: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd", "CCrypto"],
+            path: "Sources/IO", exclude: ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd", "CCrypto"],
             swiftSettings: settings),
 
         // MARK: Actors: who holds state

@@ -15,12 +15,17 @@ enum Mutant: String {
     case ignoresIncarnationInLog
     /// 32: messages for an earlier life of a group are taken
     case ignoresIncarnationOfMessages
-    /// 33: a read gives what a write under way has not made durable
-    case readsWhatIsNotDurable
     /// 33: a segment that cannot be read counts as empty
     case readErrorEndsLog
     /// 37: what came while a write was on its way is lost
     case dropsWritesThatFill
+
+    /// own: a batch names a payload file that is not durable yet
+    case namesPayloadsBeforeTheyAreWritten
+    /// own: a payload file goes before the batch is durable that makes it obsolete
+    case removesPayloadsBeforeTheBatch
+    /// own: a payload file goes with the first of the entries that share it
+    case removesSharedPayloads
 
     // MARK: Snapshots
     /// 45: files get their name before they are complete
@@ -63,6 +68,8 @@ enum Mutant: String {
     case deadNodeWakesAll
 
     // MARK: This design
+    /// own: a read gives what a write under way has not made durable
+    case readsWhatIsNotDurable
     /// own: a fetched snapshot is installed before it is saved
     case installsSnapshotBeforeItIsSaved
     /// own: what must wait for a write leaves together with it

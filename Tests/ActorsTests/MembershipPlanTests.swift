@@ -15,7 +15,7 @@ import Testing
         _ configuration: Configuration, desired: [UInt64], caughtUp: [UInt64] = [], leader: UInt64 = 1
     ) -> [ConfigurationChange.Operation]? {
         MembershipPlan(
-            configuration: configuration, desired: desired.map(NodeID.init),
+            configuration: configuration, wanted: DesiredMembers(desired.map(NodeID.init)),
             caughtUp: Set(caughtUp.map(ReplicaID.init)), leader: ReplicaID(leader)
         ).nextChange?.operations
     }

@@ -98,11 +98,19 @@ import Testing
         writer.add(.joinResponse(JoinResponse(cluster: 7, refusal: refusal)))
         writer.add(.snapshotRequest(request))
         writer.add(.snapshotChunk(chunk))
+        let question = NodeRequest(number: 8, body: [4, 5])
+        let answers = [
+            NodeAnswer(number: 8, body: [6]), NodeAnswer(number: 9, body: []), NodeAnswer(number: 10, body: nil),
+        ]
+        writer.add(.request(question))
+        for answer in answers { writer.add(.answer(answer)) }
         let decoded = try items(writer.take())
         guard case .hello(let h) = decoded[0], case .refusal(let r) = decoded[1],
             case .joinResponse(let j) = decoded[2], case .snapshotRequest(let s) = decoded[3],
-            case .snapshotChunk(let c) = decoded[4]
+            case .snapshotChunk(let c) = decoded[4], case .request(let q) = decoded[5]
         else { return #expect(Bool(false), "\(decoded)") }
+        let answered = decoded[6...].compactMap { if case .answer(let answer) = $0 { answer } else { nil } }
+        #expect(q == question && answered == answers)
         #expect(h == hello && r == refusal && j.refusal == refusal && j.cluster == 7 && s == request && c == chunk)
     }
 

@@ -86,20 +86,17 @@ package final class SimulatedFleet: @unchecked Sendable {
         }
         core.setMembers(
             Dictionary(uniqueKeysWithValues: nodes.map { ($0, (instance: $0.rawValue + 100, address: address($0))) }))
+        core.setDesired(Dictionary(uniqueKeysWithValues: groups.map { ($0, DesiredMembers(nodes)) }))
         cores[node] = core
     }
 
     private func found(_ node: NodeID, in recovered: inout RecoveredLog) -> LogBatch {
         var batch = LogBatch()
         for group in groups {
-            let replica = ReplicaIdentity(group: group, incarnation: 1, kind: .benchmark, replica: ReplicaID(1))
-            let entry = Entry(
-                index: LogIndex(1), term: Term(1), kind: .configuration,
-                payload: ConfigurationChange([.addVoter(node)]).encodedPayload())
-            let state = HardState(term: Term(1), commit: LogIndex(1))
-            batch.writes.append(
-                .init(group: group, incarnation: 1, created: replica, hardState: state, entries: [entry]))
-            recovered.groups.append(.init(replica: replica, hardState: state, outline: LogOutline(entries: [entry])))
+            let foundation = GroupFoundation(group: group, incarnation: 1, kind: .benchmark, voters: [node])
+            let replica = foundation.replica(on: node)!
+            batch.writes.append(.init(founding: foundation, replica: replica))
+            recovered.groups.append(foundation.log(of: replica))
         }
         return batch
     }

@@ -15,5 +15,7 @@ public struct StateMachineRegistry: Sendable {
 
     public var kinds: [GroupKind] { factories.keys.sorted { $0.rawValue < $1.rawValue } }
 
+    func knows(_ kind: GroupKind) -> Bool { factories[kind] != nil }
+
     func make(_ kind: GroupKind, for group: GroupID) -> sending (any StateMachine)? { factories[kind]?(group) }
 }

@@ -14,14 +14,14 @@ public actor GroupScheduler {
     nonisolated let snapshotStore: SnapshotStore
     var serving: SnapshotQueue
 
-    private var groups: [GroupID: RaftGroup] = [:]
+    var groups: [GroupID: RaftGroup] = [:]
     /// Groups that see the ticks.
-    private var active: [GroupID: RaftGroup] = [:]
-    private var dirty: [RaftGroup] = []
+    var active: [GroupID: RaftGroup] = [:]
+    var dirty: [RaftGroup] = []
     private var isPassScheduled = false
     private var isInPass = false
     private var outbox: [NodeID: PeerFrameWriter] = [:]
-    private var logWriter: LogWriter
+    var logWriter: LogWriter
     private var logReader: LogReader
     private var transport: Transport?
     private var tickTimer: TimerToken?
@@ -30,12 +30,15 @@ public actor GroupScheduler {
     var isFenced = false
     /// Why no proposals are taken: the log's disk is full.
     private var diskFull: GroupError?
-    private var desiredNodes: [NodeID]?
+    private var desired: [GroupID: DesiredMembers] = [:]
+    /// New groups whose beginning is on its way to the disk, and who waits for them.
+    var founding: [GroupID: [WriteCompletion]] = [:]
+    var records = PendingRecords()
     /// Called with every tick, on the loop.
     var onTick: (() -> Void)?
-    private var metrics = SchedulerMetrics()
+    var metrics = SchedulerMetrics()
     /// Makes a replica for a group that a leader speaks of; nil where that is not to be hosted.
-    var makeReplica: ((RoutedMessage, NodeID) -> RaftGroup?)?
+    var makeReplica: ((RoutedMessage) -> RaftGroup?)?
 
     /// What must not happen twice in a row without the loop looking at its sockets.
     static let roundsPerPass = 8
@@ -69,11 +72,11 @@ public actor GroupScheduler {
         precondition(groups[id] == nil, "\(id) is hosted already")
         groups[id] = group
         let epoch = transport?.assumeIsolated { $0.livenessEpoch } ?? 0
-        let desired = desiredNodes
+        let desired = desired[id]
         let refusal = diskFull
         group.assumeIsolated { group in
             group.proposalRefusal = refusal
-            group.desiredNodes = desired
+            group.desiredMembers = desired
             group.core.setLivenessEpoch(epoch)
         }
         markDirty(group)
@@ -90,6 +93,7 @@ public actor GroupScheduler {
         stopServing()
         logReader.stop()
         for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
+        failRecords(reason)
         active = [:]
         dirty = []
         makeReplica = nil
@@ -145,17 +149,19 @@ public actor GroupScheduler {
         }
     }
 
-    /// Management wants these members in every group (single mode).
-    func setDesiredNodes(_ nodes: [NodeID]) {
+    /// Whom management wants in each group, of those that it has spoken of.
+    func setDesired(_ next: [GroupID: DesiredMembers]) {
         for group in groupsInOrder {
+            let id = group.identity.group
+            guard desired[id] != next[id] else { continue }
+            let members = next[id]
             group.assumeIsolated { group in
-                guard group.desiredNodes != nodes else { return }
-                group.desiredNodes = nodes
+                group.desiredMembers = members
                 group.core.wake()
             }
             markDirty(group)
         }
-        desiredNodes = nodes
+        desired = next
     }
 
     /// This node may have been silent without knowing it.
@@ -245,7 +251,7 @@ public actor GroupScheduler {
         if hasMore { markDirty(group) }
     }
 
-    private func startWriting() {
+    func startWriting() {
         guard !isFenced else { return }
         logWriter.startIfIdle { [weak self] writes, failure in
             self?.assumeIsolated { $0.writeDidComplete(writes, failure) }
@@ -258,9 +264,12 @@ public actor GroupScheduler {
             return diskDidFill(failure)
         }
         logWriter.didComplete(writes)
-        if let failure, !mutated(.ignoresFailedWrites) { return fence(failure) }
+        if let failure, !mutated(.ignoresFailedWrites) {
+            return fence(failure)
+        }
         if diskFull != nil { diskHasRoom() }
         for write in writes {
+            if let number = write.recordNumber { finishRecord(number) }
             guard let group = groups[write.record.group] else { continue }
             let sends = group.assumeIsolated { $0.writeDidComplete(write) }
             for send in sends { post(send, of: group) }
@@ -314,6 +323,7 @@ public actor GroupScheduler {
         // Peers must take it for dead: while it goes on sending heartbeats, quiet groups trust a leader that is none,
         // and its workflows stay with it.
         transport?.assumeIsolated { $0.stop() }
+        failRecords(reason)
     }
 
     // MARK: Output
@@ -337,7 +347,7 @@ public actor GroupScheduler {
         outbox[node, default: PeerFrameWriter()].add(item)
     }
 
-    private func flushOutbox() {
+    func flushOutbox() {
         for node in outbox.keys.sorted() where !outbox[node]!.isEmpty {
             var writer = outbox.removeValue(forKey: node)!
             transmit(&writer, to: node)
@@ -363,29 +373,6 @@ public actor GroupScheduler {
         metrics.logBatches = logWriter.batches
         metrics.logEntries = logWriter.entries
         return metrics
-    }
-
-    // MARK: Hosting
-
-    /// The replica that a message is for. A leader's message for a replica that is to live here brings it to life.
-    private func host(_ routed: RoutedMessage, from node: NodeID) -> RaftGroup? {
-        if let group = groups[routed.group],
-            group.identity.incarnation == routed.incarnation || mutated(.ignoresIncarnationOfMessages),
-            group.identity.replica == routed.message.to
-        {
-            return group
-        }
-        if groups[routed.group] == nil, !isFenced, let group = makeReplica?(routed, node) {
-            add(group)
-            return group
-        }
-        metrics.unknownGroups += 1
-        post(
-            .unknownGroup(
-                UnknownGroup(
-                    group: routed.group, incarnation: routed.incarnation, replica: routed.message.to)), to: node)
-        loop.execute { [weak self] in self?.assumeIsolated { $0.flushOutbox() } }
-        return nil
     }
 }
 

@@ -67,7 +67,7 @@ extension RaftGroup {
         guard let newest = snapshots.newest else { preconditionFailure("\(identity.group) has no snapshot") }
         try restoreState(bytes)
         appliedTerm = newest.term
-        campaignIfAlone()
+        campaignIfDue()
         // Whoever waits for what is in it may wait for ever otherwise: nothing may be applied behind it for long, and a
         // node finds its peers by what the management group says.
         stateMachine.didApplyBatch()

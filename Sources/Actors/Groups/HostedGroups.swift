@@ -12,7 +12,14 @@ public final class HostedGroups: Sendable {
 
     private let state = Lock(State())
 
-    public init() {}
+    /// Tells one reader that groups have come or gone, and at first; several changes may be one. Ends with the node.
+    public let changes: AsyncStream<Void>
+    private let changed: AsyncStream<Void>.Continuation
+
+    public init() {
+        (changes, changed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        changed.yield()
+    }
 
     public var all: [RaftGroup] { state.withLock { $0.groups.sorted { $0.key < $1.key }.map(\.value) } }
 
@@ -40,6 +47,12 @@ public final class HostedGroups: Sendable {
             return ready
         }
         for (_, completion) in ready { completion.finish(.success(group)) }
+        changed.yield()
+    }
+
+    func remove(_ id: GroupID) {
+        state.withLock { $0.groups[id] = nil }
+        changed.yield()
     }
 
     /// Nobody waits any longer.
@@ -50,5 +63,6 @@ public final class HostedGroups: Sendable {
             return state.waiters
         }
         for (_, completion) in waiters { completion.finish(.failure(failure)) }
+        changed.finish()
     }
 }

@@ -61,4 +61,10 @@ extension RaftGroup {
             return changes
         }
     }
+
+    /// Returns when the group has stopped on this node, or the task is cancelled.
+    public nonisolated func untilStopped() async {
+        guard let changes = try? await leaderChanges() else { return }
+        for await _ in changes {}
+    }
 }

@@ -5,12 +5,8 @@ import FlotillaRaft
 /// Additions come as learners; they are promoted once they have caught up, in such steps that the number of voters in
 /// force is odd: an even number costs one more acknowledgement and tolerates no more failures.
 struct MembershipPlan {
-    /// At most this many members vote; the others follow as learners.
-    static let votersMax = 5
-
     var configuration: Configuration
-    /// The nodes that should be members, ascending.
-    var desired: [NodeID]
+    var wanted: DesiredMembers
     /// Learners whose log is close enough to the leader's that promoting them costs no availability.
     var caughtUp: Set<ReplicaID>
     var leader: ReplicaID
@@ -20,6 +16,8 @@ struct MembershipPlan {
         if configuration.isJoint { return nil }
         return removal ?? addition ?? promotion ?? demotion
     }
+
+    private var desired: [NodeID] { wanted.nodes }
 
     private var removal: ConfigurationChange? {
         let superfluous = configuration.members.filter { !desired.contains($0.node) }
@@ -73,7 +71,7 @@ struct MembershipPlan {
     /// The largest odd number of voters that the members allow.
     private var votersWanted: Int {
         let members = configuration.members.filter { desired.contains($0.node) }.count
-        let most = min(members, Self.votersMax)
+        let most = min(members, wanted.votersMax)
         return max(1, most.isMultiple(of: 2) ? most - 1 : most)
     }
 }
@@ -84,7 +82,7 @@ extension RaftGroup {
 
     /// On the leader: proposes the next step towards the desired members, one at a time.
     func reconcileMembership() {
-        guard let desired = desiredNodes, core.status.role == .leader else { return }
+        guard let desired = desiredMembers, core.status.role == .leader else { return }
         let commit = core.commitIndex.rawValue
         let caughtUp = core.configuration.learners.filter { replica in
             guard let progress = core.progress(of: replica) else { return false }
@@ -92,8 +90,8 @@ extension RaftGroup {
             return progress.isActive && progress.match > .zero && progress.match.rawValue + Self.promotionLag >= commit
         }
         let plan = MembershipPlan(
-            configuration: core.configuration, desired: desired, caughtUp: Set(caughtUp), leader: identity.replica)
-        guard let change = plan.nextChange else { return handOverIfSuperfluous(desired) }
+            configuration: core.configuration, wanted: desired, caughtUp: Set(caughtUp), leader: identity.replica)
+        guard let change = plan.nextChange else { return handOverIfSuperfluous(desired.nodes) }
         // Refused while another change is pending; the next tick tries again.
         _ = core.proposeChange(change, encoded: change.encodedPayload())
     }

@@ -12,10 +12,12 @@ public final class NodeCore: Sendable {
     let transport: Transport
     private let boot: UInt64
     private let settings: GroupSettings
-    private let snapshotStore: SnapshotStore
-    private let registry: StateMachineRegistry
+    let snapshotStore: SnapshotStore
+    let registry: StateMachineRegistry
+    /// Replicas that once lived here.
+    let removed = Lock<[ReplicaIdentity]>([])
     private let seed: UInt64
-    private let logger: FlotillaLogger
+    let logger: FlotillaLogger
     private let observer: (any GroupObserver)?
 
     /// What a core is made of.
@@ -116,12 +118,8 @@ public final class NodeCore: Sendable {
                 for group in recovered.groups {
                     try host(group.replica, recovered: group, snapshot: snapshots[group.replica.group])
                 }
-                let removed = recovered.removedReplicas
-                scheduler.assumeIsolated { scheduler in
-                    scheduler.makeReplica = { [weak self] routed, node in
-                        self?.makeReplica(for: routed, from: node, removed: removed)
-                    }
-                }
+                removed.withLock { $0 = recovered.removedReplicas }
+                scheduler.assumeIsolated { $0.makeReplica = { [weak self] in self?.makeReplica(for: $0) } }
             }
         }.get()
     }
@@ -138,7 +136,7 @@ public final class NodeCore: Sendable {
 
     // MARK: Groups
 
-    private func host(_ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, snapshot: [UInt8]?) throws {
+    func host(_ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, snapshot: [UInt8]?) throws {
         guard let machine = registry.make(identity.kind, for: identity.group) else {
             throw GroupError(
                 .unknownGroup,
@@ -153,7 +151,7 @@ public final class NodeCore: Sendable {
         hosted.add(group)
     }
 
-    private func makeGroup(
+    func makeGroup(
         _ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, _ machine: sending any StateMachine
     ) -> RaftGroup {
         let box = WeakBox<RaftGroup>()
@@ -172,28 +170,6 @@ public final class NodeCore: Sendable {
         return group
     }
 
-    private func makeReplica(
-        for routed: RoutedMessage, from node: NodeID, removed: [ReplicaIdentity]
-    ) -> RaftGroup? {
-        switch routed.message.body {
-        case .append, .heartbeat, .snapshot: break
-        case .preVote, .preVoteResponse, .vote, .voteResponse, .appendResponse, .heartbeatResponse,
-            .forwardedProposal, .readIndex, .readIndexResponse, .timeoutNow, .forwardedTransfer, .quiesce:
-            return nil
-        }
-        // A replica that once lived here and was removed is never taken up again.
-        let isOld = removed.contains {
-            $0.group == routed.group && $0.incarnation == routed.incarnation && $0.replica >= routed.message.to
-        }
-        guard !isOld, let machine = registry.make(routed.kind, for: routed.group) else { return nil }
-        let identity = ReplicaIdentity(
-            group: routed.group, incarnation: routed.incarnation, kind: routed.kind, replica: routed.message.to)
-        logger.info("\(routed.group) has a replica here", ["kind": routed.kind.description])
-        let group = makeGroup(identity, recovered: nil, machine)
-        hosted.add(group)
-        return group
-    }
-
     // MARK: Cluster
 
     /// Where other nodes may be found; the truth comes with their hello.
@@ -209,15 +185,19 @@ public final class NodeCore: Sendable {
 
     /// What the management group says: who belongs to the cluster, under which instance, and where.
     public func setMembers(_ members: [NodeID: (instance: UInt64, address: String)]) {
-        loop.execute { [scheduler, transport] in
+        loop.execute { [transport] in
             transport.assumeIsolated { transport in
                 transport.setMembers(members.mapValues(\.instance))
                 for (node, member) in members.sorted(by: { $0.key < $1.key }) {
                     transport.addPeer(node, address: member.address)
                 }
             }
-            scheduler.assumeIsolated { $0.setDesiredNodes(members.keys.sorted()) }
         }
+    }
+
+    /// Whom management wants in each group, of those that it has spoken of.
+    public func setDesired(_ desired: [GroupID: DesiredMembers]) {
+        loop.execute { [scheduler] in scheduler.assumeIsolated { $0.setDesired(desired) } }
     }
 
     public func setCluster(_ cluster: UInt64) async {

@@ -26,8 +26,8 @@ public actor RaftGroup {
     var reads: PendingReads
     /// Where each replica lives: by configuration, and by where its last message came from.
     var routes: [ReplicaID: NodeID] = [:]
-    /// The nodes that management wants as members; nil until it has said so.
-    var desiredNodes: [NodeID]?
+    /// Whom management wants as members; nil until it has said so.
+    var desiredMembers: DesiredMembers?
     var unapplied: [Entry] = []
     /// The term of the last applied entry.
     var appliedTerm = Term.zero
@@ -249,6 +249,8 @@ struct GroupOutput: Sendable {
         var record: LogBatch.Write
         var receipt: Persist.Receipt?
         var messagesWhenDurable: [Send] = []
+        /// Of a record that belongs to no group that steps.
+        var recordNumber: UInt64?
     }
     var messages: [Send] = []
     var writes: [Write] = []

@@ -28,19 +28,19 @@ extension RaftGroup {
             metrics.applied += UInt64(entries.count)
             appliedTerm = last.term
             core.applied(through: last.index)
-            campaignIfAlone()
+            campaignIfDue()
             stateMachine.didApplyBatch()
         }
         for completion in reads.takeReady(at: core.appliedIndex) { completion.finish(.success(())) }
     }
 
-    /// The only voter need not wait for a leader that cannot be.
-    func campaignIfAlone() {
+    /// The only voter need not wait for a leader that cannot be, nor need the first member of a new group.
+    func campaignIfDue() {
+        guard core.status.role == .follower, core.status.leader == nil else { return }
         let configuration = core.configuration
-        guard configuration.voters == [identity.replica], !configuration.isJoint, core.status.role == .follower,
-            core.status.leader == nil
-        else { return }
-        core.campaign()
+        let isAlone = configuration.voters == [identity.replica] && !configuration.isJoint
+        let isFirst = identity.replica == ReplicaID(1) && core.appliedIndex == LogIndex(1)
+        if isAlone || isFirst { core.campaign() }
     }
 
     private func applyCommand(

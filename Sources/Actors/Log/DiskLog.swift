@@ -12,6 +12,8 @@ final class DiskLog {
     let files: any FileSystem
     let directory: String
     let segmentSizeLimit: UInt64
+    /// Payloads of more bytes are in files of their own.
+    let payloadFileLimit: Int
     /// Files grow by multiples of this, in bytes.
     let growth: UInt64
     let makeSegmentID: @Sendable () -> UInt64
@@ -40,18 +42,20 @@ final class DiskLog {
 
     /// Creates the directory if need be, and locks it.
     init(
-        directory: String, files: any FileSystem, segmentSizeLimit: UInt64,
+        directory: String, files: any FileSystem, segmentSizeLimit: UInt64, payloadFileLimit: Int,
         makeSegmentID: @escaping @Sendable () -> UInt64, firstBoot: UInt64
     ) throws(LogError) {
         self.directory = directory
         self.files = files
         self.segmentSizeLimit = segmentSizeLimit
         growth = min(Self.growthMax, max(1, segmentSizeLimit / 16))
+        self.payloadFileLimit = payloadFileLimit
         self.makeSegmentID = makeSegmentID
         self.firstBoot = firstBoot
         lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
             try files.createDirectory(logDirectory)
+            try files.createDirectory(payloads.path)
         } catch {
             lock.unlock()
             throw .io(error)
@@ -64,6 +68,7 @@ final class DiskLog {
         self.files = files
         self.lock = lock
         segmentSizeLimit = 0
+        payloadFileLimit = 0
         growth = 1
         makeSegmentID = { preconditionFailure("a log that is only read begins no segment") }
         firstBoot = 1
@@ -88,6 +93,7 @@ extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
         let (recovery, boot, marker) = try read()
+        if let problem = checkPayloads().first { throw problem }
         try findSpares()
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {
@@ -98,13 +104,15 @@ extension DiskLog {
             try writeBoot(boot + 1)
         }
         try repair(recovery, wasClosed: marker != nil)
+        // Not before: what says that they are obsolete may have been in the system's cache alone.
+        try removeUnnamedPayloads()
         return RecoveredLog(
             identity: identity, bootCounter: boot + 1, groups: table.recoveredGroups,
             removedReplicas: table.removed,
             tornBytes: recovery.tornBytes)
     }
 
-    /// Changes nothing on disk.
+    /// Changes nothing on disk. Payloads that are in files are still there: see `checkPayloads()`.
     func read() throws(LogError) -> (recovery: LogRecovery, boot: UInt64, marker: CleanMarker?) {
         identity = try readIdentity()
         let boot = try readBoot()

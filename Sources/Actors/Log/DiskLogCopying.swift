@@ -42,7 +42,7 @@ extension DiskLog {
             }
             sequence += 1
             for (claim, entries) in zip(heads.claims, lists) {
-                for entry in entries where table.isLive(entry, of: claim.key, in: segment.number) {
+                for entry in entries.entries where table.isLive(entry, of: claim.key, in: segment.number) {
                     found[claim.key, default: [:]][entry.index] = entry
                 }
             }
@@ -52,7 +52,7 @@ extension DiskLog {
         }
     }
 
-    /// Writes live entries of one replica again, in batches.
+    /// Writes live entries of one replica again, in batches. Payloads in files stay where they are.
     private func copy(_ entries: [Entry], of key: LogKey) throws(LogError) {
         var rest = entries[...]
         while let first = rest.first {
@@ -70,12 +70,14 @@ extension DiskLog {
             var body = ProtobufWriter(reservingCapacity: bytes)
             let claim = LogHeads.Claim(first: first.index, count: piece.count)
             LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
-            LogHeads.encode(Array(piece), into: &body)
+            var logged = LoggedEntries(Array(piece))
+            logged.payloads = table.payloads(of: key, in: first.index...claim.last)
+            LogHeads.encode(logged, into: &body)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
             let segment = segments[segments.count - 1]
             let place = LogTable.Place(segment: segment.number, offset: segment.end)
             try append(.copies, heads: heads.bytes, body: body.bytes)
-            let problem = index.withContents { $0.table.apply(copy: key, entries: Array(piece), place: place) }
+            let problem = index.withContents { $0.table.apply(copy: key, logged, place: place) }
             precondition(problem == nil, problem ?? "")
         }
     }

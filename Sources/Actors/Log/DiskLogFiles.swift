@@ -73,7 +73,7 @@ extension DiskLog {
 
     /// Removes the unfinished files that a crash left behind.
     func removeLeftovers() throws(FileError) {
-        for place in [directory, logDirectory] {
+        for place in [directory, logDirectory, payloads.path] {
             for name in try files.list(place) where name.hasSuffix(SealedFile.temporarySuffix) {
                 try files.remove("\(place)/\(name)")
             }

@@ -11,6 +11,7 @@ struct DiskLogReader {
     /// Where the segments are.
     let directory: String
     let index: DiskLogIndex
+    let payloads: PayloadDirectory
 
     func read(_ key: LogKey, from first: LogIndex, bytesMax: Int) throws(LogError) -> [Entry] {
         var page = Page(next: first, bytesMax: bytesMax)
@@ -43,15 +44,24 @@ struct DiskLogReader {
             self.bytesMax = bytesMax
         }
 
-        mutating func add(_ entry: Entry) {
-            bytes += entry.payload.count + LogTable.entryOverheadBytes
-            if bytes > bytesMax && !entries.isEmpty {
-                isFull = true
-            } else {
-                entries.append(entry)
-                next = entry.index.next
-            }
+        /// Whether the page has room for an entry with so much payload; it is full otherwise.
+        mutating func takes(bytes count: Int) -> Bool {
+            bytes += count + LogTable.entryOverheadBytes
+            isFull = bytes > bytesMax && !entries.isEmpty
+            return !isFull
         }
+
+        mutating func add(_ entry: Entry) {
+            entries.append(entry)
+            next = entry.index.next
+        }
+    }
+
+    /// The entry with its payload, which is in a file of its own.
+    private func whole(_ entry: Entry, _ payload: PayloadReference, _ key: LogKey) throws(LogError) -> Entry {
+        var entry = entry
+        entry.payload = try payloads.read(payload, of: "entry \(entry.index) of \(key)")
+        return entry
     }
 
     /// Reads one batch after the other, from the marked one on, as far as the entries there go and are durable.
@@ -69,8 +79,15 @@ struct DiskLogReader {
         while offset < end, page.next <= place.last, !page.isFull {
             let batch = try batches.read(at: offset, of: key)
             // The batch may also hold what was replaced since, behind the last one.
-            for entry in batch.entries where entry.index == page.next && entry.term == place.term {
-                if entry.index <= place.last, !page.isFull { page.add(entry) }
+            for entry in batch.logged.entries where entry.index == page.next && entry.term == place.term {
+                guard entry.index <= place.last, !page.isFull else { continue }
+                let payload = batch.logged.payloads.first { $0.index == entry.index }?.reference
+                guard page.takes(bytes: payload?.byteCount ?? entry.payload.count) else { continue }
+                if let payload {
+                    page.add(try whole(entry, payload, key))
+                } else {
+                    page.add(entry)
+                }
             }
             offset += UInt64(batch.bytes)
             // Nothing of this replica lies between the batches of others up to the mark.
@@ -111,7 +128,7 @@ private struct BatchReader {
     }
 
     /// - Returns: the entries of one replica, and the size of the batch.
-    mutating func read(at offset: UInt64, of key: LogKey) throws(LogError) -> (entries: [Entry], bytes: Int) {
+    mutating func read(at offset: UInt64, of key: LogKey) throws(LogError) -> (logged: LoggedEntries, bytes: Int) {
         try fetch(LogFormat.batchHeaderBytes, at: offset, of: key)
         guard let header = BatchHeader(bytes, at: Int(offset - start), behind: start, segment: segment) else {
             throw damaged(at: offset, "a batch's header does not match its checksum", key)
@@ -124,8 +141,15 @@ private struct BatchReader {
         }
         do throws(WireError) {
             let heads = try LogHeads(Array(bytes[parts.heads]))
-            guard heads.claims.contains(where: { $0.key == key }) else { return ([], header.batchBytes) }
-            return (try heads.entries(in: Array(bytes[parts.body]), of: key).flatMap(\.self), header.batchBytes)
+            guard heads.claims.contains(where: { $0.key == key }) else {
+                return (LoggedEntries(), header.batchBytes)
+            }
+            var logged = LoggedEntries()
+            for list in try heads.entries(in: Array(bytes[parts.body]), of: key) {
+                logged.entries += list.entries
+                logged.payloads += list.payloads
+            }
+            return (logged, header.batchBytes)
         } catch {
             throw damaged(at: offset, "a batch cannot be decoded (\(error))", key)
         }

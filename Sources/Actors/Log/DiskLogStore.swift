@@ -10,6 +10,8 @@ public import FlotillaRaft
 public final class DiskLogStore: LogStore {
     /// A segment is left once it has grown by this many bytes.
     public static let defaultSegmentSizeLimit: UInt64 = 64 << 20
+    /// Payloads of more bytes are kept in files of their own.
+    public static let defaultPayloadFileLimit = 256 << 10
 
     private enum State {
         /// Can transition to: open; closed.
@@ -24,6 +26,7 @@ public final class DiskLogStore: LogStore {
     private let directory: String
     private let fileSystem: any FileSystem
     private let segmentSizeLimit: UInt64
+    private let payloadFileLimit: Int
     private let makeSegmentID: @Sendable () -> UInt64
     private let firstBoot: UInt64
     private let state = Lock(State.new)
@@ -33,18 +36,22 @@ public final class DiskLogStore: LogStore {
     /// Touches nothing yet.
     /// - Parameters:
     ///   - segmentSizeLimit: in bytes; a segment is left once it has grown by so much. A small one is for tests.
+    ///   - payloadFileLimit: in bytes; the payload of an entry that is longer goes to a file of its own, so that the log
+    ///     stays dense. What was written under another limit stays as it is.
     ///   - makeSegmentID: draws the number that binds records to their segment; a simulation gives its own.
     ///   - firstBoot: what the count of boots begins with in a new directory; data that comes from elsewhere goes on
     ///     with its own.
     public init(
         directory: String, fileSystem: any FileSystem,
         segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
+        payloadFileLimit: Int = DiskLogStore.defaultPayloadFileLimit,
         makeSegmentID: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
         firstBoot: UInt64 = 1
     ) {
         self.directory = directory
         self.fileSystem = fileSystem
         self.segmentSizeLimit = segmentSizeLimit
+        self.payloadFileLimit = payloadFileLimit
         self.makeSegmentID = makeSegmentID
         self.firstBoot = firstBoot
     }
@@ -58,13 +65,14 @@ public final class DiskLogStore: LogStore {
             }
             let log = try DiskLog(
                 directory: self.directory, files: self.fileSystem,
-                segmentSizeLimit: self.segmentSizeLimit,
+                segmentSizeLimit: self.segmentSizeLimit, payloadFileLimit: self.payloadFileLimit,
                 makeSegmentID: self.makeSegmentID, firstBoot: self.firstBoot)
             do throws(LogError) {
                 let recovered = try log.recover()
                 state = .open(log)
                 self.reader.withLock {
-                    $0 = DiskLogReader(files: self.fileSystem, directory: log.logDirectory, index: log.index)
+                    $0 = DiskLogReader(
+                        files: self.fileSystem, directory: log.logDirectory, index: log.index, payloads: log.payloads)
                 }
                 return recovered
             } catch {

@@ -11,19 +11,26 @@ extension DiskLog {
         if segments.last.map({ $0.end - preludeEnd >= segmentSizeLimit }) ?? true {
             try startSegment()
         }
-        try makeRoom(for: batch.sizeBound)
+        let logged = batch.writes.map { LoggedEntries($0.entries, payloadFileLimit: payloadFileLimit) }
+        let sizeBound = batch.sizeBound(logged)
+        try makeRoom(for: sizeBound)
+        let missing = missingPayloads(of: batch, logged)
+        if !mutated(.namesPayloadsBeforeTheyAreWritten) { try write(missing) }
         let segment = segments[segments.count - 1]
         let place = LogTable.Place(segment: segment.number, offset: segment.end)
         var heads = ProtobufWriter()
-        var body = ProtobufWriter(reservingCapacity: batch.sizeBound)
+        var body = ProtobufWriter(reservingCapacity: sizeBound)
         var changesSpace = false
-        for write in batch.writes {
-            let head = index.withContents { $0.table.checkAndApply(write, place: place) }
+        for (write, entries) in zip(batch.writes, logged) {
+            let head = index.withContents { $0.table.checkAndApply(write, entries, place: place) }
             LogHeads.encode(head, into: &heads)
-            LogHeads.encode(write.entries, into: &body)
+            LogHeads.encode(entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
         }
+        if mutated(.removesPayloadsBeforeTheBatch) { try removeUnusedPayloads() }
         try append(.writes, heads: heads.bytes, body: body.bytes)
+        if mutated(.namesPayloadsBeforeTheyAreWritten) { try write(missing) }
+        try removeUnusedPayloads()
         guard changesSpace else { return }
         try removeDeadSegments()
     }
@@ -84,28 +91,33 @@ extension DiskLog {
 }
 
 extension LogBatch {
-    /// No fewer bytes than the batch takes on disk.
-    fileprivate var sizeBound: Int {
-        writes.reduce(LogFormat.sealBytes) { sum, write in
-            var size = sum + LogHeads.writeSizeBound
+    /// No fewer bytes than the batch takes in the log.
+    /// - Parameter logged: the entries of each write.
+    fileprivate func sizeBound(_ logged: [LoggedEntries]) -> Int {
+        zip(writes, logged).reduce(LogFormat.sealBytes) { sum, item in
+            let (write, logged) = item
+            var size = sum + LogHeads.writeSizeBound + logged.payloads.count * LogHeads.payloadSizeBound
             if let snapshot = write.snapshot {
                 var writer = ProtobufWriter()
                 snapshot.encode(into: &writer)
                 size += writer.bytes.count
             }
-            return write.entries.reduce(size) { $0 + $1.payload.count + LogHeads.entrySizeBound }
+            return logged.entries.reduce(size) { $0 + $1.payload.count + LogHeads.entrySizeBound }
         }
     }
 }
 
 extension LogTable {
     /// Applies a write of this process; one that cannot stand in the log is a mistake of the caller.
+    /// - Parameter logged: the write's entries, where some of their payloads are in files.
     @discardableResult
-    mutating func checkAndApply(_ write: LogBatch.Write, place: Place) -> LogHeads.Write {
+    mutating func checkAndApply(
+        _ write: LogBatch.Write, _ logged: LoggedEntries? = nil, place: Place
+    ) -> LogHeads.Write {
         let head = head(of: write)
         let problem = problem(with: head) ?? Self.problem(with: write.entries)
         precondition(problem == nil, "a write that cannot stand in the log: \(problem ?? "")")
-        apply(head, entries: write.entries, place: place)
+        apply(head, logged ?? LoggedEntries(write.entries), place: place)
         return head
     }
 }

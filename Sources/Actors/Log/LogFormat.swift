@@ -8,6 +8,9 @@ import FlotillaIO
 //   clean                       where the log ended at a clean close  } directory synced
 //   log/00000001.seg ...        segments, numbered without gaps; the oldest go, or become:
 //   log/00000001.free ...       files that wait to be a segment again; what they hold means nothing
+//   payloads/SHA-256            payloads above a limit, one file each, under the hash of what it holds and nothing else.
+//                               Durable before the batch that names it is written; removed after the batch is durable
+//                               that makes its last entry obsolete, or at open if no live entry names it
 //   snapshots/                  SnapshotLayout.swift describes them
 //   *.tmp                       unfinished, removed at the next open
 //
@@ -32,7 +35,10 @@ import FlotillaIO
 //   get to the disk or neither: for that there may be padding, of zeros, before it. Heads begin with a byte that is not zero, but for those of a seal.
 //   Sequence numbers rise by one from batch to batch, over all segments.
 //   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves.
-//   body: the entries, in the order of the heads; field 1 of a message, once for each.
+//          With a snapshot it may name a place before the snapshot's end behind which entries stay. Where there is none,
+//          they stay from behind the snapshot on, and a version that does not know such places says that it does not.
+//   body: the entries, in the order of the heads; field 1 of a message, once for each, or field 2 where the payload is
+//         in a file: then without it, and with its SHA-256 and length.
 //   kinds: 1 writes    what `LogStore.write` was given
 //          2 checkpoint the state of all replicas and the removed ones; it replaces what was known, except entries
 //          3 copies    live entries of the oldest segment, repeated so that it can be deleted
@@ -55,7 +61,7 @@ import FlotillaIO
 //  - A log that ends before the place that the clean marker names: an error.
 
 enum LogFormat {
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
     static let segmentHeaderBytes = 64
     static let batchHeaderBytes = 28
     static let checksumBytes = 4

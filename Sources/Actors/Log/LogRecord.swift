@@ -152,14 +152,33 @@ extension LogHeads {
         }
     }
 
-    /// No fewer bytes than a write takes in the heads besides its snapshot, and an entry in the body besides its payload.
+    /// No fewer bytes than a write takes in the heads besides its snapshot, an entry in the body besides its payload,
+    /// and what names a payload there.
     static let writeSizeBound = 192
     static let entrySizeBound = 40
+    static let payloadSizeBound = 64
+
+    /// The field numbers of the body.
+    private enum BodyField {
+        static let entry = 1
+        /// An entry whose payload is in a file: 1 the entry without it, 2 the payload's SHA-256, 3 its length.
+        static let entryWithFile = 2
+    }
 
     /// Appends entries to a body.
-    static func encode(_ entries: [Entry], into body: inout ProtobufWriter) {
-        for entry in entries {
-            body.message(1) { entry.encode(into: &$0) }
+    static func encode(_ logged: LoggedEntries, into body: inout ProtobufWriter) {
+        var payloads = logged.payloads[...]
+        for entry in logged.entries {
+            guard let payload = payloads.first, payload.index == entry.index else {
+                body.message(BodyField.entry) { entry.encode(into: &$0) }
+                continue
+            }
+            payloads.removeFirst()
+            body.message(BodyField.entryWithFile) { outer in
+                outer.message(1) { entry.encode(into: &$0) }
+                outer.bytes(2, payload.reference.hash.bytes)
+                outer.varint(3, UInt64(payload.reference.byteCount))
+            }
         }
     }
 }
@@ -215,33 +234,60 @@ extension LogHeads {
         writes.compactMap { write in write.claim.map { Copy(key: write.key, claim: $0) } } + copies
     }
 
-    /// The entries of a body: one array for each claim.
-    /// - Parameter wanted: others' entries are passed over, and their arrays are empty.
-    func entries(in body: [UInt8], of wanted: LogKey? = nil) throws(WireError) -> [[Entry]] {
+    /// The entries of a body: one list for each claim.
+    /// - Parameter wanted: others' entries are passed over, and their lists are empty.
+    func entries(in body: [UInt8], of wanted: LogKey? = nil) throws(WireError) -> [LoggedEntries] {
         var reader = ProtobufReader(body)
-        var result: [[Entry]] = []
+        var result: [LoggedEntries] = []
         for item in claims {
             let claim = item.claim
-            var entries: [Entry] = []
+            var logged = LoggedEntries()
             for offset in 0..<claim.count {
-                guard try reader.next() == 1 else {
+                guard let field = try reader.next() else {
                     throw WireError(.truncated, "the body holds fewer entries than the heads claim")
                 }
                 var inner = try reader.message()
                 if let wanted, item.key != wanted { continue }
-                let entry = try Entry(from: &inner, unknownFields: .reject)
-                guard entry.index == claim.first + offset else {
-                    throw WireError(
-                        .invalidValue, "entry \(entry.index) where \(claim.first + offset) belongs")
+                switch field {
+                case BodyField.entry: logged.entries.append(try Entry(from: &inner, unknownFields: .reject))
+                case BodyField.entryWithFile: try logged.appendWithFile(from: &inner)
+                default: throw reader.unknownField(in: "LogBody")
                 }
-                entries.append(entry)
+                let index = logged.entries[offset].index
+                guard index == claim.first + offset else {
+                    throw WireError(.invalidValue, "entry \(index) where \(claim.first + offset) belongs")
+                }
             }
-            result.append(entries)
+            result.append(logged)
         }
         guard reader.isAtEnd else {
             throw WireError(.invalidValue, "the body holds more entries than the heads claim")
         }
         return result
+    }
+}
+
+extension LoggedEntries {
+    fileprivate mutating func appendWithFile(from reader: inout ProtobufReader) throws(WireError) {
+        var entry: Entry?
+        var hash: SHA256Digest?
+        var byteCount: UInt64 = 0
+        while let field = try reader.next() {
+            switch field {
+            case 1:
+                var inner = try reader.message()
+                entry = try Entry(from: &inner, unknownFields: .reject)
+            case 2: hash = SHA256Digest(try reader.bytes())
+            case 3: byteCount = try reader.varint()
+            default: throw reader.unknownField(in: "LogBody.EntryWithFile")
+            }
+        }
+        guard let entry, entry.payload.isEmpty, let hash, let byteCount = Int(exactly: byteCount) else {
+            throw WireError(.invalidValue, "an entry that does not say where its payload is")
+        }
+        entries.append(entry)
+        payloads.append(
+            FiledPayload(index: entry.index, reference: PayloadReference(hash: hash, byteCount: byteCount)))
     }
 }
 

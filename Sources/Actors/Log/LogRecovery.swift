@@ -237,7 +237,7 @@ struct LogRecovery {
         throws(LogError)
     {
         let heads: LogHeads
-        let entries: [[Entry]]
+        let entries: [LoggedEntries]
         do {
             heads = try LogHeads(batch.heads)
             entries = try heads.entries(in: batch.body)
@@ -289,7 +289,7 @@ extension LogTable {
     /// Applies one batch of a log.
     /// - Returns: what is wrong, or nil.
     fileprivate mutating func apply(
-        _ heads: LogHeads, entries: [[Entry]], kind: BatchHeader.Kind, place: Place
+        _ heads: LogHeads, entries: [LoggedEntries], kind: BatchHeader.Kind, place: Place
     ) -> String? {
         if kind == .checkpoint {
             if let problem = apply(checkpoint: heads) { return problem }
@@ -298,16 +298,16 @@ extension LogTable {
         }
         var position = 0
         for head in heads.writes {
-            var own: [Entry] = []
+            var own = LoggedEntries()
             if head.claim != nil {
                 own = entries[position]
                 position += 1
             }
-            if let problem = problem(with: head) ?? Self.problem(with: own) { return problem }
-            apply(head, entries: own, place: place)
+            if let problem = problem(with: head) ?? Self.problem(with: own.entries) { return problem }
+            apply(head, own, place: place)
         }
         for copy in heads.copies {
-            if let problem = apply(copy: copy.key, entries: entries[position], place: place) {
+            if let problem = apply(copy: copy.key, entries[position], place: place) {
                 return problem
             }
             position += 1

@@ -50,6 +50,8 @@ struct LogTable {
         var configurations: [LogIndex] = []
         /// The same entries, if the table keeps them.
         var entries: [Entry] = []
+        /// Where the payloads are that the entries lack, ascending.
+        var payloads: [FiledPayload] = []
 
         var snapshotIndex: LogIndex { snapshot?.index ?? .zero }
         var last: LogIndex { runs.last?.last ?? base.index }
@@ -87,6 +89,7 @@ struct LogTable {
     var replicas: [LogKey: Replica] = [:]
     var removed: [ReplicaIdentity] = []
     private(set) var usage: [UInt64: Usage] = [:]
+    var payloadUses = PayloadUses()
     private let keepsEntries: Bool
 
     /// What an entry takes on disk besides its payload, about.
@@ -185,13 +188,13 @@ extension LogTable {
 
     /// Applies a write that has no problem: first the snapshot, then the hard state, then the entries.
     /// - Parameter place: of the batch that holds the entries.
-    mutating func apply(_ head: LogHeads.Write, entries: [Entry], place: Place) {
+    mutating func apply(_ head: LogHeads.Write, _ logged: LoggedEntries, place: Place) {
         let write = head.write
         var replica = take(head)
         if let hardState = write.hardState { replica.hardState = hardState }
-        append(entries, to: &replica, place: place)
+        append(logged, to: &replica, place: place)
         // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
-        let passed = max(replica.snapshotIndex, entries.last?.index ?? .zero)
+        let passed = max(replica.snapshotIndex, logged.entries.last?.index ?? .zero)
         if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
         putBack(replica, isRemoved: write.isRemoved)
     }
@@ -253,12 +256,12 @@ extension LogTable {
             replicas[replica.identity.key] = replica
             return
         }
-        for run in replica.runs { account(run, -1) }
+        drop(replica)
         removed.append(replica.identity)
     }
 
-    private mutating func append(_ entries: [Entry], to replica: inout Replica, place: Place) {
-        let entries = entries.drop { $0.index <= replica.snapshotIndex }
+    private mutating func append(_ logged: LoggedEntries, to replica: inout Replica, place: Place) {
+        let entries = logged.entries.drop { $0.index <= replica.snapshotIndex }
         guard let first = entries.first else { return }
         if !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
         for entry in entries {
@@ -266,6 +269,7 @@ extension LogTable {
             if entry.kind == .configuration { replica.configurations.append(entry.index) }
         }
         if keepsEntries { replica.entries.append(contentsOf: entries) }
+        note(logged.payloads.drop { $0.index <= replica.snapshotIndex }, in: &replica)
         usage[place.segment, default: Usage()].entries += entries.count
         usage[place.segment, default: Usage()].bytes += entries.reduce(0) {
             $0 + $1.payload.count + Self.entryOverheadBytes
@@ -306,6 +310,7 @@ extension LogTable {
             account(kept, 1)
         }
         while let change = replica.configurations.last, change >= index { replica.configurations.removeLast() }
+        dropPayloads(of: &replica, from: index)
         if keepsEntries {
             replica.entries.removeLast(
                 replica.entries.count - replica.base.index.distance(to: replica.last))
@@ -316,6 +321,7 @@ extension LogTable {
     mutating func compact(_ replica: inout Replica, through index: LogIndex) {
         if keepsEntries { replica.entries.removeFirst(replica.base.index.distance(to: index)) }
         replica.configurations.removeAll { $0 <= index }
+        dropPayloads(of: &replica, through: index)
         let passed = replica.runs.prefix { $0.last <= index }
         for run in passed { account(run, -1) }
         replica.runs.removeFirst(passed.count)
@@ -323,6 +329,12 @@ extension LogTable {
         replica.runs[0] = run.part(first: index.next, last: run.last)
         account(run, -1)
         account(replica.runs[0], 1)
+    }
+
+    /// Gives up all that a replica holds, which is no longer in the table.
+    mutating func drop(_ replica: Replica) {
+        for run in replica.runs { account(run, -1) }
+        for payload in replica.payloads { payloadUses.remove(payload.reference) }
     }
 
     mutating func account(_ run: Run, _ sign: Int) {

@@ -11,7 +11,7 @@ extension LogTable {
     mutating func apply(checkpoint heads: LogHeads) -> String? {
         let kept = Set(heads.replicas.map(\.identity.key))
         for key in replicas.keys.filter({ !kept.contains($0) }) {
-            for run in replicas.removeValue(forKey: key)?.runs ?? [] { account(run, -1) }
+            if let replica = replicas.removeValue(forKey: key) { drop(replica) }
         }
         for head in heads.replicas {
             let key = head.identity.key
@@ -47,7 +47,8 @@ extension LogTable {
 
     /// Moves live entries to another segment.
     /// - Returns: what is wrong, or nil.
-    mutating func apply(copy key: LogKey, entries: [Entry], place: Place) -> String? {
+    mutating func apply(copy key: LogKey, _ logged: LoggedEntries, place: Place) -> String? {
+        let entries = logged.entries
         guard let first = entries.first?.index, let last = entries.last?.index,
             var replica = replicas.removeValue(forKey: key)
         else { return "a copy of entries of \(key), which has no replica here" }
@@ -72,6 +73,7 @@ extension LogTable {
         }
         replica.runs = runs
         for run in runs { account(run, 1) }
+        replacePayloads(of: &replica, in: first...last, by: logged.payloads)
         // A reader may see the copy alone.
         let changes = entries.filter { $0.kind == .configuration }.map(\.index)
         if !changes.isEmpty { replica.configurations = Set(replica.configurations + changes).sorted() }

@@ -207,6 +207,18 @@ public actor SnapshotStore {
         }
     }
 
+    /// Removes all that is kept of a group that has left this node.
+    public func removeAll(of group: GroupID) throws(LogError) {
+        for id in complete where id.group == group { forget(id) }
+        parts[group] = nil
+        try io { () throws(FileError) in
+            for name in try files.list(directory) {
+                let id = SnapshotID(fileName: name) ?? SnapshotID(fileName: name, suffix: SnapshotID.partSuffix)
+                if id?.group == group { try files.remove("\(directory)/\(name)") }
+            }
+        }
+    }
+
     // MARK: Helpers
 
     func path(_ id: SnapshotID) -> String { "\(directory)/\(id.fileName)" }

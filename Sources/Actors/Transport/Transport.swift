@@ -32,6 +32,9 @@ public actor Transport {
     /// Connections that only ask which cluster is at the other end.
     var probes: [LinkID: @Sendable (UInt64?) -> Void] = [:]
     var joinHTTPAddress = ""
+    /// Takes what other nodes ask.
+    var requestHandler: (@Sendable (NodeQuestion) -> Void)?
+    var requests = PendingNodeRequests()
     /// The last reason why a peer did not want this node.
     var lastRefusal = ""
     var metrics = TransportMetrics()
@@ -94,6 +97,8 @@ public actor Transport {
         listener = nil
         scheduler = nil
         joinHandler = nil
+        requestHandler = nil
+        failRequests { _ in true }
         answerJoin(.failure(NetworkError(.shutDown, "the node shuts down")))
         for id in links.keys.sorted() { links[id]?.connection.close() }
     }
@@ -212,6 +217,7 @@ public actor Transport {
             }
         }
         closeSilentLinks(now, forgiven)
+        expireRequests(now)
         armHeartbeat()
     }
 

@@ -71,6 +71,8 @@ extension Transport {
             case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
             case .companionRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
             case .companionAnswer(let answer): scheduler.assumeIsolated { $0.receive(answer, from: node) }
+            case .request(let request): receive(request, from: node)
+            case .answer(let answer): receive(answer, from: node)
             case .refusal(let refusal): refused(id, refusal)
             case .hello, .joinRequest, .joinResponse: break
             }
@@ -232,6 +234,7 @@ extension Transport {
             bulkDidClose(id, node)
             guard peers[node]!.link == id else { continue }
             peers[node]!.link = nil
+            failRequests { $0.node == node }
             logger.debug("lost the connection to \(node)", ["error": error?.description ?? "closed"])
             scheduler?.assumeIsolated { $0.peerDidChange(node, .disconnected) }
             peers[node]!.nextDial = loop.now

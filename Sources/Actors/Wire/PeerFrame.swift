@@ -14,6 +14,8 @@ enum PeerFrameItem: Sendable {
     case snapshotChunk(SnapshotChunk)
     case companionRequest(CompanionRequest)
     case companionAnswer(CompanionAnswer)
+    case request(NodeRequest)
+    case answer(NodeAnswer)
 }
 
 /// The first thing that both ends of a connection say.

@@ -8,7 +8,7 @@ enum PeerFrameReader {
     static func read(_ payload: [UInt8], _ body: (PeerFrameItem) -> Void) throws(WireError) {
         var reader = ProtobufReader(payload)
         while let field = try reader.next() {
-            guard (1...11).contains(field) else {
+            guard (1...13).contains(field) else {
                 try reader.skip()
                 continue
             }
@@ -36,6 +36,8 @@ enum PeerFrameReader {
         case 11:
             .companionAnswer(
                 try companion(&reader) { CompanionAnswer(id: $0, number: $1, body: $2, isGone: $3) })
+        case 12: .request(try nodeRequest(&reader))
+        case 13: .answer(try nodeAnswer(&reader))
         default: nil
         }
     }
@@ -167,6 +169,31 @@ enum PeerFrameReader {
             }
         }
         return make(id, number, body, isGone)
+    }
+
+    private static func nodeRequest(_ reader: inout ProtobufReader) throws(WireError) -> NodeRequest {
+        var request = NodeRequest(number: 0, body: [])
+        while let field = try reader.next() {
+            switch field {
+            case 1: request.number = try reader.varint()
+            case 2: request.body = try reader.bytes()
+            default: try reader.skip()
+            }
+        }
+        return request
+    }
+
+    private static func nodeAnswer(_ reader: inout ProtobufReader) throws(WireError) -> NodeAnswer {
+        var answer = NodeAnswer(number: 0, body: [])
+        while let field = try reader.next() {
+            switch field {
+            case 1: answer.number = try reader.varint()
+            case 2: answer.body = try reader.bytes()
+            case 3: if try reader.bool() { answer.body = nil }
+            default: try reader.skip()
+            }
+        }
+        return answer
     }
 
     private static func snapshotChunk(_ reader: inout ProtobufReader) throws(WireError) -> SnapshotChunk {

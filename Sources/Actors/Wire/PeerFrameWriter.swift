@@ -76,6 +76,16 @@ struct PeerFrameWriter {
                 writer.bytes(6, answer.body)
                 writer.bool(7, answer.isGone)
             }
+        case .request(let request):
+            writer.message(12) { writer in
+                writer.varint(1, request.number)
+                writer.bytes(2, request.body)
+            }
+        case .answer(let answer):
+            writer.message(13) { writer in
+                writer.varint(1, answer.number)
+                if let body = answer.body { writer.bytes(2, body) } else { writer.bool(3, true) }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ package struct CommandDescription: Sendable {
     /// The words that call it, such as "flotilla node run".
     package var name: String
     package var summary: String
-    /// The names of the arguments that are not options; all of them are required.
+    /// The names of the arguments that are not options; those in brackets, such as "[ID]", come last and may be left out.
     package var arguments: [String]
     package var options: [Option]
 
@@ -81,7 +81,8 @@ package struct CommandDescription: Sendable {
     }
 
     private func checkArguments(_ parsed: ParsedOptions) throws(UsageError) {
-        if parsed.arguments.count < arguments.count {
+        let required = arguments.count { !$0.hasPrefix("[") }
+        if parsed.arguments.count < required {
             throw UsageError(name, "\(arguments[parsed.arguments.count]) is missing")
         }
         if parsed.arguments.count > arguments.count {

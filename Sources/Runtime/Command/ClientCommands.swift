@@ -2,14 +2,14 @@ import FlotillaIO
 
 /// The commands that ask a node over HTTP.
 enum ClientCommands {
-    static let all = [status, removeNode, start, describe, result, list]
+    static let all = [status, removeNode, start, describe, result, list] + HistoryCommands.all
 
-    private static let json = CommandDescription.Option.flag(
+    static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")
-    private static let namespace = CommandDescription.Option.value(
+    static let namespace = CommandDescription.Option.value(
         "namespace", "NAME", "(default: default)")
 
-    private static func printJSON(_ value: JSONValue) {
+    static func printJSON(_ value: JSONValue) {
         Terminal.writeLine(String(decoding: value.canonicalBytes, as: UTF8.self))
     }
 
@@ -127,7 +127,7 @@ enum ClientCommands {
                 .value("status", "STATUS", "only running, parked, completed or failed ones"),
                 .value("type", "TYPE", "only those of a type"),
                 .value("limit", "N", "so many at most (default: \(HTTPAPI.listLimitDefault))"),
-                .value("after", "ID", "go on behind this one"),
+                .value("after", "PLACE", "go on where the page before ended"),
                 namespace, APIClient.option, json,
             ])
     ) { options in
@@ -145,7 +145,7 @@ enum ClientCommands {
 
     // MARK: Parts
 
-    private static func path(_ id: String) -> String {
+    static func path(_ id: String) -> String {
         "/v1/workflows/" + PercentEncoding.encode(id)
     }
 

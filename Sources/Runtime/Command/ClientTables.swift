@@ -83,6 +83,40 @@ enum ClientTables {
         return facts.text + "\n" + steps.text
     }
 
+    static func history(_ history: JSONValue) -> String {
+        let workflow = history["workflow"]
+        var facts = TextTable(["", ""])
+        for (label, name) in [
+            ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"), ("started", "startedAt"),
+            ("input bytes", "inputBytes"), ("status", "status"), ("finished", "finishedAt"),
+            ("output bytes", "outputBytes"),
+        ] where workflow?[name] != nil {
+            facts.add([label, cell(workflow, name)])
+        }
+        if let failure = workflow?["failure"] {
+            facts.add(["failure", "\(cell(failure, "type")): \(cell(failure, "message"))"])
+        }
+        var events = TextTable(
+            ["TIME", "KIND", "NAME", "OCCURRENCE", "OWNER", "ATTEMPT", "DURATION", "BYTES"],
+            rightAligned: [3, 4, 5, 6, 7])
+        for event in history["events"]?.elements ?? [] {
+            events.add(
+                ["time", "kind", "name", "occurrence", "owner", "attempt"].map { cell(event, $0) }
+                    + [duration(event), cell(event, "bytes")])
+        }
+        let more = history["next"]?.text.map { "More: --after \($0)\n" } ?? ""
+        return facts.text + "\n" + events.text + more
+    }
+
+    /// Of a step how long it took, of a sleep until when it lasts.
+    private static func duration(_ event: JSONValue) -> String {
+        if event["deadline"] != nil { return "until \(cell(event, "deadline"))" }
+        guard case .integer(let nanoseconds)? = event["durationNanoseconds"] else { return "" }
+        let microseconds = nanoseconds / 1_000
+        let fraction = String(microseconds % 1_000)
+        return "\(microseconds / 1_000)." + String(repeating: "0", count: 3 - fraction.count) + fraction + " ms"
+    }
+
     private static func cell(_ object: JSONValue?, _ name: String) -> String {
         let text = object?[name]?.cell ?? ""
         return text.count <= cellCharactersMax ? text : text.prefix(cellCharactersMax - 3) + "..."

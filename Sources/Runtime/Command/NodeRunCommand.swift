@@ -15,6 +15,9 @@ enum NodeRunCommand {
             .value("data", "DIR", "where the log is kept; this or --memory"),
             .value(
                 "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
+            .value(
+                "keep-finished", "DURATION|N|forever",
+                "how long workflows are kept after their end, or how many (default: 30d and 100000)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
                 "bootstrap",
@@ -69,9 +72,19 @@ enum NodeRunCommand {
         // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
         configuration.founds = options.has("bootstrap")
         configuration.storage = format
+        if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
+    }
+
+    private static func retention(_ text: String, _ options: ParsedOptions) throws(UsageError) -> WorkflowRetention {
+        if text == "forever" { return .forever }
+        if let count = Int(text), count >= 0 { return WorkflowRetention(age: nil, count: count) }
+        guard let age = DurationText.parse(text, limit: DurationText.ageLimit) else {
+            throw options.fail("--keep-finished \(text): write 12h or 7d (3650d at most), a number, or forever")
+        }
+        return WorkflowRetention(age: age, count: nil)
     }
 
     private static func run(

@@ -28,6 +28,15 @@ extension HTTPRequest {
         return duration
     }
 
+    /// The same for something that may be as long ago as ten years.
+    func age(_ name: String) throws(Problem) -> Duration? {
+        guard let text = text(name) else { return nil }
+        guard let age = DurationText.parse(text, limit: DurationText.ageLimit) else {
+            throw .badRequest("\(name)=\(text) is no duration; write 30m, 12h or 7d, 3650d at most")
+        }
+        return age
+    }
+
     /// - Throws: 400 if the value is neither 1 or true nor 0 or false.
     func flag(_ name: String) throws(Problem) -> Bool {
         switch text(name) {

@@ -9,6 +9,8 @@ struct HTTPAPI: Sendable {
     static let resultWaitMax: Duration = .seconds(60)
     static let listLimitDefault = 100
     static let listLimitMax = 1_000
+    /// How many workflows one request removes; whoever wants more gone asks again.
+    static let pruneLimit = 10_000
 
     private typealias Handler = @Sendable (HTTPRequest) async throws -> HTTPResponse
 
@@ -30,11 +32,13 @@ struct HTTPAPI: Sendable {
 
     private func routes(for path: [String]) throws(Problem) -> [(method: String, handler: Handler)] {
         switch path.count {
-        case 2 where path == ["v1", "workflows"]: return [("GET", list), ("POST", start)]
+        case 2 where path == ["v1", "workflows"]: return [("GET", list), ("POST", start), ("DELETE", pruneFinished)]
         case 3 where path.starts(with: ["v1", "workflows"]):
-            return [("GET", { try await describe(path[2], $0) })]
+            return [("GET", { try await describe(path[2], $0) }), ("DELETE", { try await prune(path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "result":
             return [("GET", { try await result(of: path[2], $0) })]
+        case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "history":
+            return [("GET", { try await history(of: path[2], $0) })]
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
             return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
@@ -86,6 +90,35 @@ struct HTTPAPI: Sendable {
             limit: try request.number("limit", in: 1...Self.listLimitMax) ?? Self.listLimitDefault)
         guard let page else { throw Self.unknown(id) }
         return .json(WorkflowJSON.value(page))
+    }
+
+    private func history(of id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("after", "limit", "values", "namespace")
+        let history = try await node.workflowHistory(
+            of: id, namespace: request.text("namespace") ?? Self.namespaceDefault, after: request.text("after"),
+            limit: try request.number("limit", in: 1...Self.listLimitMax) ?? Self.listLimitDefault,
+            withValues: try request.flag("values"))
+        guard let history else { throw Self.unknown(id) }
+        return .json(HistoryJSON.value(history))
+    }
+
+    private func prune(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("namespace")
+        try await node.pruneWorkflow(id, namespace: request.text("namespace") ?? Self.namespaceDefault)
+        return HTTPResponse(status: 204)
+    }
+
+    private func pruneFinished(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("finished", "olderThan", "keep")
+        guard try request.flag("finished") else {
+            throw Problem.badRequest("say finished=1: only workflows that have ended are removed")
+        }
+        let keep = try request.number("keep", in: 0...Int.max)
+        // Whoever says nothing of what to keep keeps nothing.
+        let age = try request.age("olderThan") ?? (keep == nil ? .zero : nil)
+        let (count, hasMore) = try await node.pruneWorkflows(
+            keeping: WorkflowRetention(age: age, count: keep), limit: Self.pruneLimit)
+        return .json(.object(["pruned": .integer(Int64(count)), "hasMore": .bool(hasMore)]))
     }
 
     private func result(of id: String, _ request: HTTPRequest) async throws -> HTTPResponse {

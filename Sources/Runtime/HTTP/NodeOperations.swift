@@ -13,11 +13,19 @@ protocol NodeOperations: Sendable {
     func listCheckpoints(
         _ key: String, of id: String, namespace: String, from start: UInt64, limit: Int
     ) async throws -> CheckpointPage?
+    /// - Parameter after: as the page before named it; nil for the first page.
+    /// - Returns: nil if there is no such run.
+    func workflowHistory(
+        of id: String, namespace: String, after: String?, limit: Int, withValues: Bool
+    ) async throws -> WorkflowHistory?
+    func pruneWorkflow(_ id: String, namespace: String) async throws
+    /// - Returns: how many runs were removed, and whether there are more to remove.
+    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)
     /// Waits for the end of a run, `wait` at most.
     /// - Returns: the run as it then stands; nil if there is no such run.
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws
         -> WorkflowDescription?
-    /// - Parameter after: a workflow id, as the page before named it; nil for the first page.
+    /// - Parameter after: as the page before named it; nil for the first page.
     func listWorkflows(
         namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
     ) async throws -> WorkflowPage

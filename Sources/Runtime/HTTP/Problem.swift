@@ -37,6 +37,9 @@ struct Problem: Error, Hashable, Sendable {
     static func conflict(_ detail: String) -> Problem {
         Problem("conflict", "The id is taken", status: 409, detail)
     }
+    static func wrongState(_ detail: String) -> Problem {
+        Problem("wrong-state", "The workflow's state does not allow it", status: 409, detail)
+    }
     static func tooLarge(_ detail: String) -> Problem {
         Problem("too-large", "Too large", status: 413, detail)
     }

@@ -19,10 +19,11 @@ extension Problem {
 
     private init(_ error: WorkflowError) {
         switch error.code {
-        case .invalidName, .invalidInput, .unencodable, .undecodableInput:
+        case .invalidName, .invalidInput, .invalidPage, .unencodable, .undecodableInput:
             self = .badRequest(error.message)
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)
+        case .notFinished: self = .wrongState(error.message)
         case .unknownWorkflow: self = .unprocessable(error.message)
         case .inputTooLarge, .resultTooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")

@@ -25,6 +25,8 @@ enum WorkflowJSON {
                 var members: [String: JSONValue] = [
                     "name": .string(step.name), "occurrence": number(step.occurrence),
                     "epoch": number(step.epoch), "recordedAt": time(step.recordedAt),
+                    "owner": number(step.owner.rawValue), "attempt": .integer(Int64(step.attempt)),
+                    "durationNanoseconds": .integer(step.duration.clampedNanoseconds),
                     "bytes": .integer(Int64(step.value.count)),
                 ]
                 if step.value.count <= stepValueBytesMax { members["value"] = document(step.value) }
@@ -71,7 +73,7 @@ enum WorkflowJSON {
         return .object(object)
     }
 
-    private static func addEnd(
+    static func addEnd(
         output: [UInt8]?, failure: WorkflowFailure?, to object: inout [String: JSONValue]
     ) {
         if let output { object["output"] = document(output) }
@@ -82,7 +84,7 @@ enum WorkflowJSON {
         }
     }
 
-    private static func members(_ info: WorkflowInfo) -> [String: JSONValue] {
+    static func members(_ info: WorkflowInfo) -> [String: JSONValue] {
         var object: [String: JSONValue] = [
             "id": .string(info.workflowID), "run": .string(info.runID.description),
             "type": .string(info.type),
@@ -95,16 +97,16 @@ enum WorkflowJSON {
         return object
     }
 
-    private static func number(_ value: UInt64) -> JSONValue {
+    static func number(_ value: UInt64) -> JSONValue {
         Int64(exactly: value).map(JSONValue.integer) ?? .unsigned(value)
     }
 
-    private static func time(_ nanoseconds: Int64) -> JSONValue {
+    static func time(_ nanoseconds: Int64) -> JSONValue {
         .string(WallTime(nanoseconds: nanoseconds).rfc3339)
     }
 
     /// What is recorded is JSON; what another content type left is shown as text.
-    private static func document(_ bytes: [UInt8]) -> JSONValue {
+    static func document(_ bytes: [UInt8]) -> JSONValue {
         (try? JSONValue(parsing: bytes)) ?? .string(String(decoding: bytes, as: UTF8.self))
     }
 }

@@ -38,6 +38,8 @@ public struct NodeConfiguration: Sendable {
     public var handoverTimeLimit: Duration = .seconds(3)
     /// Sizes and times of workflows, such as the largest result (4 MiB).
     public var limits = WorkflowLimits()
+    /// How long, and how many, runs are kept after their end.
+    public var retention = WorkflowRetention()
     public var groups = GroupSettings()
     public var logger: FlotillaLogger
 

@@ -36,7 +36,37 @@ extension Node {
         try await engine.checkpoints(name, of: id, from: start, limit: limit)
     }
 
+    /// What a run has recorded, in the order of time, with its beginning and its end: page by page.
+    /// - Parameters:
+    ///   - after: what the page before named as `next`; nil begins with the first event.
+    ///   - withValues: also what was recorded, and input and output.
+    public func history(
+        of id: String, after: String? = nil, limit: Int = 100, withValues: Bool = false
+    ) async throws -> WorkflowHistory {
+        try await engine.history(of: id, after: after, limit: limit, withValues: withValues)
+    }
+
+    /// All that a run has recorded, with the values, in memory: what `replay(history:against:)` of FlotillaSimulation
+    /// takes.
+    public func wholeHistory(of id: String) async throws -> WorkflowHistory { try await engine.wholeHistory(of: id) }
+
+    /// Removes a run that has ended, with everything that it recorded. Its id can be used again.
+    /// - Throws: `WorkflowError` with `notFound`, or `notFinished` for a run that has not ended.
+    public func prune(_ id: String) async throws { try await engine.prune(id) }
+
+    /// Removes the runs that ended and that `retention` does not keep, in portions, so that everything else goes on
+    /// meanwhile. By itself the cluster does so by `NodeConfiguration.retention`.
+    /// - Parameter limit: how many at most.
+    /// - Returns: how many were removed, and whether there are more to remove.
+    @discardableResult
+    public func pruneFinished(
+        keeping retention: WorkflowRetention, limit: Int = .max
+    ) async throws -> (count: Int, hasMore: Bool) {
+        try await engine.pruneFinished(keeping: retention, limit: limit)
+    }
+
     /// Runs in the order of their starts, page by page.
+    /// - Parameter after: what the page before named as `next`; nil begins with the oldest.
     public func list(
         _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
     ) async throws -> WorkflowPage {
@@ -44,7 +74,7 @@ extension Node {
     }
 
     var engine: WorkflowEngine {
-        get async throws { try await running().engine.value() }
+        get async throws { try await running().clusters.engine(of: NodeStart.executionGroup.group) }
     }
 
     // MARK: The cluster
@@ -244,6 +274,24 @@ extension Node: NodeOperations {
     ) async throws -> CheckpointPage? {
         try Self.checkNamespace(namespace)
         return try await nilIfNotFound { try await self.checkpoints(key, of: id, from: start, limit: limit) }
+    }
+
+    func workflowHistory(
+        of id: String, namespace: String, after: String?, limit: Int, withValues: Bool
+    ) async throws -> WorkflowHistory? {
+        try Self.checkNamespace(namespace)
+        return try await nilIfNotFound {
+            try await self.history(of: id, after: after, limit: limit, withValues: withValues)
+        }
+    }
+
+    func pruneWorkflow(_ id: String, namespace: String) async throws {
+        try Self.checkNamespace(namespace)
+        try await prune(id)
+    }
+
+    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool) {
+        try await pruneFinished(keeping: retention, limit: limit)
     }
 
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws -> WorkflowDescription? {

@@ -14,12 +14,12 @@ final class NodeServices: Sendable {
     let address: String
     let machines: NodeMachines
     let workflows: [any RegisterableWorkflow]
-    /// Present once the execution group has a replica here.
-    let engine = Waitable<WorkflowEngine>()
+    let clusters: ExecutionClusters
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
     let logger: FlotillaLogger
 
+    private let retention: RetentionKeeper
     private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
     private let joinInbox: AsyncStream<NodeCore.JoinQuestion>.Continuation
 
@@ -42,7 +42,14 @@ final class NodeServices: Sendable {
         self.address = address
         self.machines = machines
         self.workflows = workflows
+        retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
+        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { group in
+            try WorkflowEngine(
+                client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
+                workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
+                random: environment.random)
+        }
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }
 
@@ -50,11 +57,14 @@ final class NodeServices: Sendable {
     func run() async {
         let joinInbox = joinInbox
         await core.setJoinHandler { _ = joinInbox.yield($0) }
-        await core.setTickHandler { [weak self] in self?.watchExecutors() }
+        await core.setTickHandler { [weak self] in
+            self?.watchExecutors()
+            self?.keepRetention()
+        }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
-            group.addTask { await self.runWorkflows() }
+            group.addTask { await self.clusters.run() }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -62,7 +72,7 @@ final class NodeServices: Sendable {
     /// Hands over and ends. Works while the task is cancelled.
     func stop() async {
         joinInbox.finish()
-        engine.fail(NodeError(.stopped, "the node shuts down"))
+        clusters.close(NodeError(.stopped, "the node shuts down"))
         let deadline = core.loop.now.advanced(by: configuration.handoverTimeLimit)
         await handOverRuns(until: deadline)
         await core.handOver(until: deadline)
@@ -180,18 +190,6 @@ final class NodeServices: Sendable {
         }
     }
 
-    private func runWorkflows() async {
-        await retrying("run workflows") {
-            let group = try await self.executionGroup
-            let engine = try WorkflowEngine(
-                client: group, group: group.identity.group, checkpoints: self.machines.checkpoints, boot: self.boot,
-                workflows: self.workflows, loop: self.core.loop,
-                limits: self.configuration.limits, logger: self.logger, random: self.environment.random)
-            self.engine.succeed(engine)
-            await engine.run()
-        }
-    }
-
     /// Tries until it succeeds, the group stops or the task is cancelled.
     private func retrying(_ what: String, _ body: @escaping @Sendable () async throws -> Void) async {
         while !Task.isCancelled {
@@ -213,33 +211,47 @@ final class NodeServices: Sendable {
     /// Gives this node's runs to others at once, where there are others. On the loop, since the node's tasks are
     /// cancelled already.
     private func handOverRuns(until deadline: MonotonicTime) async {
-        guard let group = core.hosted[NodeStart.executionGroup.group],
-            machines.management.withLock({ $0.nodes.count }) > 1
-        else { return }
+        guard machines.management.withLock({ $0.nodes.count }) > 1 else { return }
         let me = core.node
+        let groups = core.hosted.all.filter { $0.identity.kind == .workflow }
         await core.poll(until: deadline) {
-            group.assumeIsolatedProposing { machine in
-                guard let machine = machine as? WorkflowStateMachine,
-                    let executor = machine.executors.first(where: { $0.node == me && $0.isAlive })
-                else { return nil }
-                return WorkflowOperations.loseExecutor(me, registration: executor.registration)
+            // All of them are asked, also where one is not done.
+            groups.count { group in
+                !group.assumeIsolatedProposing { machine in
+                    guard let machine = machine as? WorkflowStateMachine,
+                        let executor = machine.executors.first(where: { $0.node == me && $0.isAlive })
+                    else { return nil }
+                    return WorkflowOperations.loseExecutor(me, registration: executor.registration)
+                }
+            } == 0
+        }
+    }
+
+    /// With every tick, on the leader of each execution group: a node that has been silent for too long, or is no
+    /// member any more, loses its runs.
+    private func watchExecutors() {
+        let limit = configuration.executorFailureTimeout
+        let core = core
+        let members = machines.management.withLock { $0.nodes }
+        for group in core.hosted.all where group.identity.kind == .workflow {
+            group.assumeIsolatedOnLeader { machine in
+                guard let machine = machine as? WorkflowStateMachine else { return [] }
+                return machine.executors.filter { executor in
+                    guard executor.isAlive, executor.node != core.node else { return false }
+                    if !members.isEmpty, members[executor.node] == nil { return true }
+                    return core.silence(of: executor.node).map { $0 > limit } ?? false
+                }.map { WorkflowOperations.loseExecutor($0.node, registration: $0.registration) }
             }
         }
     }
 
-    /// On the execution group's leader, with every tick: a node that has been silent for too long loses its runs.
-    private func watchExecutors() {
+    /// On the execution group's leader, with every tick: runs that are kept no longer are removed.
+    private func keepRetention() {
         guard let group = core.hosted[NodeStart.executionGroup.group] else { return }
-        let limit = configuration.executorFailureTimeout
-        let core = core
-        let members = machines.management.withLock { $0.nodes }
+        let (retention, loop) = (retention, core.loop)
         group.assumeIsolatedOnLeader { machine in
             guard let machine = machine as? WorkflowStateMachine else { return [] }
-            return machine.executors.filter { executor in
-                guard executor.isAlive, executor.node != core.node else { return false }
-                if !members.isEmpty, members[executor.node] == nil { return true }
-                return core.silence(of: executor.node).map { $0 > limit } ?? false
-            }.map { WorkflowOperations.loseExecutor($0.node, registration: $0.registration) }
+            return retention.operation(for: machine, now: loop.now, wallNow: loop.wallNow).map { [$0] } ?? []
         }
     }
 }

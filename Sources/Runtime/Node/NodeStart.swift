@@ -204,5 +204,8 @@ final class NodeMachines: Sendable {
     private func managementDidChange(_ view: ManagementView) {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
+        // Single mode: every node is in every group.
+        let everybody = DesiredMembers(Array(view.nodes.keys))
+        core.value?.setDesired([NodeStart.managementGroup.group: everybody, NodeStart.executionGroup.group: everybody])
     }
 }

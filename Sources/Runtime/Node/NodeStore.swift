@@ -101,22 +101,15 @@ struct NodeStore: Sendable {
     func found(_ identity: NodeIdentity, groups: [ReplicaIdentity], _ environment: NodeEnvironment) async throws
         -> RecoveredLog
     {
-        let change = ConfigurationChange([.addVoter(identity.node)])
         var batch = LogBatch()
         var recovered = recovered
         // What a founding that was interrupted has left is written again as it stands.
         recovered.groups = []
         for group in groups {
-            let entry = Entry(
-                index: LogIndex(1), term: Term(1), kind: .configuration, payload: change.encodedPayload())
-            let state = HardState(term: Term(1), vote: nil, commit: LogIndex(1))
-            batch.writes.append(
-                LogBatch.Write(
-                    group: group.group, incarnation: group.incarnation, created: group, hardState: state,
-                    entries: [entry]))
-            recovered.groups.append(
-                RecoveredLog.Group(
-                    replica: group, hardState: state, outline: LogOutline(entries: [entry])))
+            let foundation = GroupFoundation(
+                group: group.group, incarnation: group.incarnation, kind: group.kind, voters: [identity.node])
+            batch.writes.append(LogBatch.Write(founding: foundation, replica: group))
+            recovered.groups.append(foundation.log(of: group))
         }
         // The groups first: a node that has an identity has its groups as well.
         let first = batch

@@ -23,6 +23,10 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// No node ever registered this type and version.
         case unknownWorkflow
         case notFound
+        /// The run has not ended, so it is not removed.
+        case notFinished
+        /// What says where a page begins did not come from a page before.
+        case invalidPage
         /// The disk of the node that was asked is full; nothing was done, and another node may do it.
         case diskFull
         /// The run failed; `failure` says why.

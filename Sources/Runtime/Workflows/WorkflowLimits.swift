@@ -7,6 +7,10 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// A step that has not ended this long after its run was stopped here is named in the log.
     public var stepGracePeriod: Duration = .seconds(10)
 
+    /// Runs that one command removes. With ten ticks a second a leader removes ten times as many, which keeps up with
+    /// whatever a group can run, and holds up its loop for about a millisecond each.
+    var prunePortion = 1_000
+
     public init() {}
 
     /// Names of workflows, steps and checkpoints above this, and empty ones, are refused with `invalidName`.

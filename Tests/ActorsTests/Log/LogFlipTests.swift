@@ -10,7 +10,9 @@ import Testing
     private static let limit: UInt64 = 400
 
     private func open(_ files: any FileSystem, _ directory: String = "/data") throws -> (DiskLogStore, StoredLog) {
-        let store = DiskLogStore(directory: directory, fileSystem: files, segmentSizeLimit: Self.limit)
+        // Entries from the tenth on have a payload that is longer.
+        let store = DiskLogStore(
+            directory: directory, fileSystem: files, segmentSizeLimit: Self.limit, payloadFileLimit: 7)
         return (store, try store.openAndRead())
     }
 
@@ -98,6 +100,7 @@ import Testing
         let contents = files.contents
         #expect(contents.keys.filter { $0.hasSuffix(".seg") }.count > 1, "\(contents.keys.sorted())")
         #expect(contents.keys.contains { $0.hasSuffix(".free") })
+        #expect(contents.keys.filter { $0.contains("/payloads/") }.count == 17)
         let whole = try read(PowerLossFileSystem(contents))
         var tally = Tally()
         for (path, bytes) in contents.sorted(by: { $0.key < $1.key }) {
@@ -147,7 +150,7 @@ import Testing
 
 /// A data directory's files, to be put back.
 private struct FileTree {
-    private static let places = ["", "/log"]
+    private static let places = ["", "/log", "/payloads"]
     private let system: PosixFileSystem
     private let root: String
     private(set) var contents: [String: [UInt8]] = [:]
@@ -161,7 +164,7 @@ private struct FileTree {
     private var paths: [String] {
         get throws {
             try Self.places.flatMap { place in
-                try system.list(root + place).filter { !["log", "LOCK"].contains($0) }
+                try system.list(root + place).filter { !["log", "payloads", "LOCK"].contains($0) }
                     .map { place + "/" + $0 }
             }
         }

@@ -121,7 +121,8 @@ import Testing
     }
 
     private func store(on files: PowerLossFileSystem, limit: UInt64) -> DiskLogStore {
-        DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit)
+        // Entries from the tenth on have a payload that is longer.
+        DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit, payloadFileLimit: 9)
     }
 
     @Test(

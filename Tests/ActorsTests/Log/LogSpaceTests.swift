@@ -103,7 +103,8 @@ import Testing
         var stops: Set<Int> = []
         for capacity in stride(from: 1000, to: 12_000, by: 61) {
             let files = PowerLossFileSystem()
-            let store = DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: 800)
+            let store = DiskLogStore(
+                directory: "/data", fileSystem: files, segmentSizeLimit: 800, payloadFileLimit: 10)
             _ = try store.open()
             try store.persistIdentity(sampleIdentity)
             files.state.withLock { $0.capacity = capacity }
@@ -119,6 +120,8 @@ import Testing
             }
             stops.insert(Int(acknowledged))
             files.state.withLock { $0.capacity = nil }
+            let left = files.contents.keys.filter { $0.contains("/payloads/") }.count
+            #expect(left == max(0, Int(acknowledged) - 99), "\(capacity) bytes")
             files.losePower(unsynced: capacity.isMultiple(of: 2) ? .lost : .kept)
             let next = DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: 800)
             let log = try next.openAndRead()

@@ -119,6 +119,27 @@ import Testing
         }
     }
 
+    @Test("RM-11: a payload that is in a file of its own moves to a format that keeps it with the others, and back")
+    func largePayload() throws {
+        try withTemporaryDirectory { directory in
+            let (source, middle, target) = (directory + "/a", directory + "/b", directory + "/c")
+            try fill(source, .log)
+            let store = StorageFormat.log.store(in: source, files: files)
+            _ = try store.open()
+            let text = String(repeating: "p", count: DiskLogStore.defaultPayloadFileLimit + 1)
+            try store.write(LogBatch(.of(2, [sampleEntry(1, text)])))
+            try store.close()
+            let name = SHA256Digest(of: Array(text.utf8)).description
+            #expect(try files.list(source + "/payloads") == [name])
+            let (expected, _) = try holdings(source, .log)
+            _ = try migrate(source, middle, .rocksDB)
+            #expect(try holdings(middle, .rocksDB).0 == expected && !files.exists(middle + "/payloads"))
+            _ = try migrate(middle, target, .log)
+            #expect(try holdings(target, .log).0 == expected)
+            #expect(try files.list(target + "/payloads") == [name])
+        }
+    }
+
     // MARK: Verifying
 
     @Test("RM-12: sound data is found sound, with its contents", arguments: StorageFormat.allCases)
@@ -154,7 +175,8 @@ import Testing
             let sound = try StorageVerification.run(on: directory, files: files)
             var (found, harmless) = (0, 0)
             for place in ["", "/log", "/snapshots"] {
-                for name in try files.list(directory + place) where ![".", "LOCK", "log", "snapshots"].contains(name) {
+                for name in try files.list(directory + place)
+                where !["LOCK", "log", "snapshots", "payloads"].contains(name) {
                     let path = "\(directory)\(place)/\(name)"
                     let bytes = try files.readWhole(path)
                     // The room that is written ahead is a megabyte of zeros: its beginning will do.

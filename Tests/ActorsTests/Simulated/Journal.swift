@@ -80,11 +80,13 @@ extension SimulatedFleet {
 
 /// Runs `body` with a fresh fleet, for each of some seeds. FLOTILLA_SEED replays one.
 func withFleets(
-    nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
+    nodes: Int, seeds: Int, groups: [GroupID] = [SimulatedFleet.group],
+    _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
 ) async throws {
     for seed in Simulation.seeds(seeds) {
         _ = try await Simulation.run(seed: seed) { world in
             let fleet = SimulatedFleet(world, nodes: nodes)
+            fleet.groups = groups
             try await fleet.startAll()
             do {
                 try await body(fleet)

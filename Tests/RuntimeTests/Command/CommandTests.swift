@@ -36,6 +36,15 @@ struct NodeRunCommandTests {
         #expect(configuration.allowsInsecureListening)
     }
 
+    @Test("--keep-finished takes an age, a number, or the word forever")
+    func retention() throws {
+        let words = "--id 1 --listen a:1 --memory --keep-finished "
+        #expect(try configuration(words + "7d").retention == WorkflowRetention(age: .seconds(7 * 86_400), count: nil))
+        #expect(try configuration(words + "50").retention == WorkflowRetention(age: nil, count: 50))
+        #expect(try configuration(words + "forever").retention == .forever)
+        #expect(try configuration("--id 1 --listen a:1 --memory").retention == WorkflowRetention())
+    }
+
     @Test("a founder may name nodes to ask first, and a node with data needs neither")
     func foundersAndOthers() throws {
         let founder = try configuration("--id 1 --listen a:1 --memory --bootstrap --join b:1")
@@ -54,6 +63,7 @@ struct NodeRunCommandTests {
             ("--id 1 --listen a:1 --bootstrap --memory --data d", "exclude each other"),
             ("--id 1 --listen a:1 --memory --bootstrap --log-level loud", "--log-level loud"),
             ("--id 1 --listen a:1 --data d --storage paper", "paper is no format"),
+            ("--id 1 --listen a:1 --memory --keep-finished soon", "--keep-finished soon"),
             ("--id 1 --listen a:1 --memory --storage log", "exclude each other"),
         ])
     func usage(words: String, message: String) throws {
@@ -70,6 +80,8 @@ struct FlotillaCommandTests {
             ["nonsense"], ["node", "nonsense"], ["workflow", "start"], ["status", "--nonsense"],
             ["--nonsense"],
             ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
+            ["workflow", "history"], ["workflow", "prune"], ["workflow", "prune", "a", "--finished"],
+            ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
             ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
@@ -83,7 +95,8 @@ struct FlotillaCommandTests {
         arguments: [
             ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
             ["workflow"],
-            ["workflow", "list", "--help"], ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
+            ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
+            ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
             ["storage", "migrate", "--help"],
         ])
     func help(words: [String]) async {
@@ -131,6 +144,28 @@ struct ClientTablesTests {
                 ID  TYPE  VERSION  STATUS   OWNER  STARTED  FINISHED
                 a   t     1        running  2      now
                 More: --after a
+
+                """)
+    }
+
+    @Test("a history shows a row for each event, with the duration of a step and the end of a sleep")
+    func history() throws {
+        let history = try JSONValue(
+            parsing: Array(
+                (#"{"workflow":{"id":"a","status":"running","inputBytes":3},"next":"p","events":["#
+                    + #"{"kind":"step","name":"s","occurrence":0,"time":"t","owner":2,"attempt":1,"#
+                    + #""durationNanoseconds":12034567,"bytes":5},"#
+                    + #"{"kind":"sleep","name":"z","occurrence":1,"time":"u","deadline":"v"}]}"#).utf8))
+        #expect(
+            ClientTables.history(history) == """
+                id           a
+                input bytes  3
+                status       running
+
+                TIME  KIND   NAME  OCCURRENCE  OWNER  ATTEMPT   DURATION  BYTES
+                t     step   s              0      2        1  12.034 ms      5
+                u     sleep  z              1                    until v
+                More: --after p
 
                 """)
     }

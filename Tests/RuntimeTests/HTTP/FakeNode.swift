@@ -10,6 +10,7 @@ final class FakeNode: NodeOperations {
         var run: WorkflowDescription?
         var isReady = true
         var removal: Result<Void, any Error> = .success(())
+        var pruning: Result<Int, any Error> = .success(3)
     }
     struct Calls: Sendable {
         var starts: [(type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue)] =
@@ -18,6 +19,9 @@ final class FakeNode: NodeOperations {
         var waits: [Duration] = []
         var hashes: [Bool] = []
         var removed: [NodeID] = []
+        var pruned: [String] = []
+        var prunings: [(retention: WorkflowRetention, limit: Int)] = []
+        var histories: [(after: String?, limit: Int, withValues: Bool)] = []
         var ids: [String] = []
     }
     let answers: Answers
@@ -27,20 +31,26 @@ final class FakeNode: NodeOperations {
     init(_ answers: Answers = Answers()) { self.answers = answers }
 
     static func run(status: WorkflowStatus = .completed) -> WorkflowDescription {
+        WorkflowDescription(testRun(status: status), key: RunKey("default", "order-17"))
+    }
+
+    private static func testRun(status: WorkflowStatus) -> Run {
         let type = WorkflowType("order_processing", version: 1)
         var run = Run(
             sequence: 0, runID: RunID(high: 1, low: 2), type: type, contentType: "application/json",
             input: Array("{\"order\":\"a\"}".utf8), startedAt: 1_000_000, status: status,
             owner: NodeID(2))
         run.steps.insert(
-            Run.Step(value: Array("{\"charge\":5}".utf8), epoch: 3, recordedAt: 2_000_000),
+            Run.Step(
+                value: Array("{\"charge\":5}".utf8), epoch: 3, recordedAt: 2_000_000, owner: NodeID(2),
+                effort: StepEffort(attempt: 4, duration: 1_500_000)),
             for: StepKey("charge", 0))
         if status == .completed { run.output = Array("{\"total\":5}".utf8) }
         if status == .failed {
             run.failure = WorkflowFailure(type: "PaymentDeclined", message: "no money")
         }
         if status.isFinished { run.finishedAt = 3_000_000 }
-        return WorkflowDescription(run, key: RunKey("default", "order-17"))
+        return run
     }
 
     func startWorkflow(
@@ -65,6 +75,32 @@ final class FakeNode: NodeOperations {
                 .init(number: $0, value: Array("\"\(key) \($0)\"".utf8), recordedAt: 1_000_000)
             },
             next: numbers.upperBound)
+    }
+
+    func workflowHistory(
+        of id: String, namespace: String, after: String?, limit: Int, withValues: Bool
+    ) async throws -> WorkflowHistory? {
+        calls.withLock { $0.histories.append((after, limit, withValues)) }
+        guard answers.run != nil else { return nil }
+        guard after != "nonsense" else { throw WorkflowError(.invalidPage, "nonsense is no place") }
+        var run = Self.testRun(status: .completed)
+        run.timers.insert(Run.Timer(deadline: 9_000_000, startedAt: 2_000_000), for: StepKey("pause", 1))
+        let reader = HistoryReader(
+            run: run, owner: CheckpointRun(group: .underTest, run: RunKey("default", id), runID: run.runID),
+            after: nil, limit: limit)
+        let (events, next) = try reader.page(nil, withValues: withValues)
+        return WorkflowHistory(
+            run, key: RunKey("default", id), withValues: withValues, events: events, next: next?.token)
+    }
+
+    func pruneWorkflow(_ id: String, namespace: String) async throws {
+        calls.withLock { $0.pruned.append(id) }
+        _ = try answers.pruning.get()
+    }
+
+    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool) {
+        calls.withLock { $0.prunings.append((retention, limit)) }
+        return (try answers.pruning.get(), true)
     }
 
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws

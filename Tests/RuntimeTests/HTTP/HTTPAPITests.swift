@@ -103,7 +103,7 @@ struct HTTPAPITests {
         "errors of the workflow engine become statuses that a client can act on",
         arguments: [
             (WorkflowError.Code.conflict, 409), (.notFound, 404), (.unknownWorkflow, 422),
-            (.invalidName, 400),
+            (.invalidName, 400), (.invalidPage, 400), (.notFinished, 409),
             (.inputTooLarge, 413), (.overloaded, 503), (.unavailable, 503), (.stopped, 503),
             (.diskFull, 503),
             (.unexpectedAnswer, 500),
@@ -132,7 +132,8 @@ struct HTTPAPITests {
     @Test(
         "a method that a path does not take answers 405 and names those it takes",
         arguments: [
-            ("DELETE", "/v1/workflows", "GET, POST"), ("POST", "/v1/status", "GET"),
+            ("PUT", "/v1/workflows", "GET, POST, DELETE"), ("POST", "/v1/workflows/a", "GET, DELETE"),
+            ("POST", "/v1/status", "GET"),
             ("GET", "/v1/nodes/3", "DELETE"),
         ])
     func wrongMethod(method: String, path: String, allowed: String) async throws {
@@ -180,7 +181,9 @@ struct HTTPAPITests {
 
     @Test(
         "an id that nobody started answers 404",
-        arguments: ["/v1/workflows/x", "/v1/workflows/x/result", "/v1/workflows/x/checkpoints/a"])
+        arguments: [
+            "/v1/workflows/x", "/v1/workflows/x/result", "/v1/workflows/x/checkpoints/a", "/v1/workflows/x/history",
+        ])
     func unknownWorkflow(path: String) async throws {
         let answer = try await ask(FakeNode(), "GET", path)
         #expect(answer.status == 404)
@@ -246,6 +249,60 @@ struct HTTPAPITests {
         #expect(node.calls.withLock { $0.lists.isEmpty })
     }
 
+    @Test("a history names beginning, events and end, with values where they are asked for")
+    func history() async throws {
+        let node = FakeNode(.init(run: FakeNode.run()))
+        let answer = try await ask(node, "GET", "/v1/workflows/order-17/history?limit=5&after=x")
+        #expect(answer.status == 200)
+        let workflow = try #require(answer.json["workflow"])
+        #expect(workflow["startedAt"] == .string("1970-01-01T00:00:00.001000Z"))
+        #expect(workflow["finishedAt"] == .string("1970-01-01T00:00:00.003000Z"))
+        #expect(workflow["inputBytes"] == .integer(13) && workflow["outputBytes"] == .integer(11))
+        #expect(workflow["input"] == nil)
+        let events = try #require(answer.json["events"]?.elements)
+        #expect(events.map { $0["kind"] } == [.string("step"), .string("sleep")])
+        #expect(events[0]["name"] == .string("charge") && events[0]["occurrence"] == .integer(0))
+        #expect(events[0]["owner"] == .integer(2) && events[0]["attempt"] == .integer(4))
+        #expect(events[0]["durationNanoseconds"] == .integer(1_500_000) && events[0]["bytes"] == .integer(12))
+        #expect(events[0]["value"] == nil)
+        #expect(events[1]["deadline"] == .string("1970-01-01T00:00:00.009000Z") && events[1]["firedAt"] == nil)
+        let page = try await ask(node, "GET", "/v1/workflows/order-17/history?limit=1&values=1")
+        #expect(page.json["events"]?.elements.count == 1)
+        #expect(page.json["events"]?.elements.first?["value"] == .object(["charge": .integer(5)]))
+        #expect(page.json["workflow"]?["input"] == .object(["order": .string("a")]))
+        #expect(page.json["next"] == .string("2000000.0.0.charge"))
+        let calls = node.calls.withLock { $0.histories }
+        #expect(calls.map(\.after) == ["x", nil] && calls.map(\.limit) == [5, 1])
+        for query in ["limit=0", "value=1", "values=some", "after=nonsense"] {
+            #expect(try await ask(node, "GET", "/v1/workflows/a/history?" + query).status == 400, "\(query)")
+        }
+    }
+
+    @Test("what has ended is removed by id, and by age and number in portions")
+    func prune() async throws {
+        let node = FakeNode()
+        #expect(try await ask(node, "DELETE", "/v1/workflows/order-17").status == 204)
+        #expect(node.calls.withLock { $0.pruned } == ["order-17"])
+        let answer = try await ask(node, "DELETE", "/v1/workflows?finished=1&olderThan=7d")
+        #expect(answer.status == 200)
+        #expect(answer.json == .object(["pruned": .integer(3), "hasMore": .bool(true)]))
+        _ = try await ask(node, "DELETE", "/v1/workflows?finished=1&keep=10")
+        _ = try await ask(node, "DELETE", "/v1/workflows?finished=1")
+        #expect(
+            node.calls.withLock { $0.prunings.map(\.retention) } == [
+                WorkflowRetention(age: .seconds(7 * 86_400), count: nil), WorkflowRetention(age: nil, count: 10),
+                WorkflowRetention(age: .zero, count: nil),
+            ])
+        for query in [
+            "", "?finished=0", "?finished=1&olderThan=soon", "?finished=1&keep=-1", "?finished=1&status=failed",
+        ] {
+            #expect(try await ask(node, "DELETE", "/v1/workflows" + query).status == 400, "\(query)")
+        }
+        #expect(node.calls.withLock { $0.prunings.count } == 3)
+        let running = FakeNode(.init(pruning: .failure(WorkflowError(.notFinished, "it is running"))))
+        #expect(try await ask(running, "DELETE", "/v1/workflows/a").status == 409)
+    }
+
     // MARK: Nodes
 
     @Test("hashes are computed only where they are asked for")
@@ -307,4 +364,11 @@ struct DurationTextTests {
             "99999999999999999999s", "٣s",
         ])
     func refused(text: String) { #expect(DurationText.parse(text) == nil) }
+
+    @Test("an age may be longer than a wait")
+    func ages() {
+        #expect(DurationText.parse("30d", limit: DurationText.ageLimit) == .seconds(30 * 86_400))
+        #expect(DurationText.parse("1d") == .seconds(86_400) && DurationText.parse("2d") == nil)
+        #expect(DurationText.parse("3651d", limit: DurationText.ageLimit) == nil)
+    }
 }

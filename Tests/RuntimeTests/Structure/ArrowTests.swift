@@ -10,7 +10,7 @@ import Testing
     private static let allowed: [(folder: String, modules: Set<String>)] = [
         ("Sources/Actors/Raft/", []),
         ("Sources/Actors/", ["FlotillaIO", "FlotillaRaft"]),
-        ("Sources/IO/", ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd", "Glibc"]),
+        ("Sources/IO/", ["CLibuv", "CHTTPParser", "CISAL", "CCurl", "CRocksDB", "CZstd", "CCrypto", "Glibc"]),
         (
             "Sources/Runtime/Simulation/",
             ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "CSimulationHook", "Glibc"]

@@ -64,8 +64,10 @@ extension WorkflowState {
         var (owned, parked, counts): ([NodeID: Set<UInt64>], Set<UInt64>, [WorkflowStatus: Int]) = (
             [:], [], [:]
         )
+        var finished: Set<FinishPosition> = []
         for (key, run) in runs.sorted() {
-            if startOrder[Int(run.sequence) - 1] != key {
+            if let position = FinishPosition(run) { finished.insert(position) }
+            if startOrder[run.sequence] != key {
                 return "\(key) is not at its place in the order"
             }
             counts[run.status, default: 0] += 1
@@ -88,6 +90,8 @@ extension WorkflowState {
             case .completed, .failed: if run.finishedAt == nil { return "\(key) ended at no time" }
             }
         }
+        let order = self.finished.elements.map(\.key)
+        if Set(order) != finished || order != order.sorted() { return "the order of the ends differs" }
         if owned != self.owned.filter({ !$0.value.isEmpty }) { return "the owned runs differ" }
         if parked != self.parked { return "the parked runs differ" }
         if counts != self.counts.filter({ $0.value != 0 }) { return "the counts differ" }

@@ -210,7 +210,7 @@ struct WorkflowRequestTests {
             let error = await #expect(throws: WorkflowError.self) {
                 try await second.engine.list(after: "unknown")
             }
-            #expect(error?.code == .notFound)
+            #expect(error?.code == .invalidPage)
             #expect(try await second.withMachine { $0.count(of: .completed) } == 30)
         }
     }

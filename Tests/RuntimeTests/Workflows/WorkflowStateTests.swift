@@ -201,7 +201,10 @@ struct WorkflowStateTests {
         let operations: [WorkflowOperation] = [
             Bench.start("a"), Bench.start("", input: ""),
             Bench.register(1, boot: 9, [Bench.type, WorkflowType("", version: 0)]),
-            .recordStep(address, key, value: []), .recordStep(address, key, value: [1]),
+            .recordStep(address, key, value: []),
+            .recordStep(address, key, value: [1], StepEffort(attempt: 3, duration: 17)),
+            .pruneRun(workflowID: "a"), .pruneFinished(keeping: .forever, limit: 0),
+            .pruneFinished(keeping: WorkflowRetention(age: .zero, count: 0), limit: 7),
             .startTimer(address, key, .after(0)), .startTimer(address, key, .at(-5)),
             .fireTimer(address, key),
             .setCheckpoint(address, key, value: [2]), .finishRun(address, .success([])),

@@ -119,7 +119,7 @@ struct RocksDBLogContents {
     private mutating func add(_ write: LogBatch.Write) throws(LogError) {
         let head = table.head(of: write)
         if let problem = table.problem(with: head) ?? LogTable.problem(with: write.entries) { throw damaged(problem) }
-        table.apply(head, entries: write.entries, place: RocksDBLog.onlyPlace)
+        table.apply(head, LoggedEntries(write.entries), place: RocksDBLog.onlyPlace)
     }
 
     /// What belongs to no replica is a replica whose identity is lost.

@@ -13,15 +13,17 @@ public enum StorageFormat: String, Hashable, Sendable, CaseIterable, CustomStrin
     /// - Parameters:
     ///   - files: RocksDB takes the machine's own in any case.
     ///   - segmentSizeLimit: of the log, in bytes.
+    ///   - payloadFileLimit: of the log, in bytes: longer payloads go to files of their own. RocksDB keeps all of them.
     ///   - firstBoot: what the count of boots begins with in a new directory.
     public func store(
         in directory: String, files: any FileSystem, segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
-        firstBoot: UInt64 = 1
+        payloadFileLimit: Int = DiskLogStore.defaultPayloadFileLimit, firstBoot: UInt64 = 1
     ) -> any LogStore {
         switch self {
         case .log:
             DiskLogStore(
-                directory: directory, fileSystem: files, segmentSizeLimit: segmentSizeLimit, firstBoot: firstBoot)
+                directory: directory, fileSystem: files, segmentSizeLimit: segmentSizeLimit,
+                payloadFileLimit: payloadFileLimit, firstBoot: firstBoot)
         case .rocksDB: RocksDBLogStore(directory: directory, firstBoot: firstBoot)
         }
     }

@@ -47,6 +47,7 @@ public enum StorageVerification {
 
     private static func readLog(_ log: DiskLog, _ report: inout StorageReport) throws(LogError) {
         let (recovery, boot, marker) = try log.read()
+        report.problems += log.checkPayloads()
         report.fill(log.identity, boot, log.table)
         if recovery.isAmbiguous {
             let groups = report.groups.filter { $0.recoveringUntil != nil }.map { "\($0.replica.group)" }
@@ -60,6 +61,10 @@ public enum StorageVerification {
                     + "acknowledged; the next start cuts them off")
         }
         if marker == nil, !report.groups.isEmpty { report.notes.append("the node did not end in order") }
+        let unnamed = try log.io { () throws(FileError) in try log.unnamedPayloads() }
+        if !unnamed.isEmpty {
+            report.notes.append("\(unnamed.count) files of payloads belong to no entry; the next start removes them")
+        }
     }
 
     private static func readDatabase(_ path: String, _ report: inout StorageReport) throws(LogError) {

@@ -119,7 +119,8 @@ extension SimulatedCluster {
         switch error.code {
         case .stopped, .unavailable, .overloaded, .diskFull: true
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
-            .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .failed, .timedOut,
+            .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .notFinished,
+            .invalidPage, .failed, .timedOut,
             .duplicateWorkflow, .unexpectedAnswer:
             false
         }

@@ -70,7 +70,7 @@ final class CheckpointCompanion: StateCompanion {
         }
         return try journal.withStore { store throws(LogError) in
             var needs: [Need] = []
-            for key in state.startOrder {
+            for (_, key) in state.startOrder.elements {
                 guard let run = state.runs[key] else { continue }
                 let owner = CheckpointRun(group: group, run: key, runID: run.runID)
                 for (name, checkpoint) in run.checkpoints.sorted() {

@@ -114,7 +114,7 @@ final class CheckpointJournal: Sendable {
 
     private static let pageBytesMax = 1 << 20
 
-    private static func missing(_ number: UInt64, of key: CheckpointKey, _ count: UInt64) -> LogError {
+    static func missing(_ number: UInt64, of key: CheckpointKey, _ count: UInt64) -> LogError {
         LogError(
             .damaged,
             "the history of '\(key.name)' of \(key.run.run) has \(count) records, and number \(number) is not there")

@@ -7,7 +7,7 @@ final class MemoryCheckpointStore: CheckpointStore {
     static let fileName = "checkpoints"
 
     fileprivate struct State {
-        var records: [CheckpointKey: [CheckpointRecord]] = [:]
+        var records: [CheckpointRun: [ByteText: [CheckpointRecord]]] = [:]
         /// Not in the file yet.
         var unsynced: [CheckpointChange] = []
         var end: UInt64 = 0
@@ -40,11 +40,11 @@ final class MemoryCheckpointStore: CheckpointStore {
         }
     }
 
-    func latest(of key: CheckpointKey) -> CheckpointRecord? { state.withLock { $0.records[key]?.last } }
+    func latest(of key: CheckpointKey) -> CheckpointRecord? { state.withLock { $0.records[key.run]?[key.name]?.last } }
 
     func history(of key: CheckpointKey, from start: UInt64, limit: Int, bytesMax: Int) -> [CheckpointRecord] {
         var bytes = 0
-        let records = state.withLock { $0.records[key] ?? [] }
+        let records = state.withLock { $0.records[key.run]?[key.name] ?? [] }
         return Array(
             records.drop { $0.sequence < start }.prefix(limit).prefix { record in
                 defer { bytes += record.encoded.count }
@@ -84,7 +84,7 @@ extension MemoryCheckpointStore.State {
     fileprivate mutating func apply(_ change: CheckpointChange) {
         switch change {
         case .append(let key, let record):
-            var known = records.removeValue(forKey: key) ?? []
+            var known = records[key.run]?.removeValue(forKey: key.name) ?? []
             if known.last.map({ $0.sequence < record.sequence }) ?? true {
                 known.append(record)
             } else {
@@ -93,9 +93,9 @@ extension MemoryCheckpointStore.State {
                 let place = known.lastIndex { $0.sequence < record.sequence }.map { $0 + 1 } ?? 0
                 known.insert(record, at: place)
             }
-            records[key] = known
-        case .prune(let key, let sequence): records[key]?.removeAll { $0.sequence < sequence }
-        case .remove(let run): records = records.filter { $0.key.run != run }
+            records[key.run, default: [:]][key.name] = known
+        case .prune(let key, let sequence): records[key.run]?[key.name]?.removeAll { $0.sequence < sequence }
+        case .remove(let run): records[run] = nil
         }
     }
 

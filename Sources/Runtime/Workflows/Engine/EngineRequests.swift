@@ -168,6 +168,11 @@ extension WorkflowEngine {
         let key = RunKey(defaultNamespace, id)
         let waiter = Promise<Ending>()
         let deadline = timeout.map { environment.loop.now.advanced(by: $0) }
+        defer {
+            // Marked first: where this task was cancelled early, the loop may yet come to enter it.
+            waiter.fulfill(.stopped)
+            state.withLock { $0.remove(waiter, for: key) }
+        }
         let isKnown = try await namingErrors { [environment] in
             try await environment.client.barrier()
             // On the loop, where ends are told too: none can come between the look and the entry.
@@ -175,7 +180,6 @@ extension WorkflowEngine {
                 self.enter(waiter, for: key, machine)
             }
         }
-        defer { state.withLock { $0.remove(waiter, for: key) } }
         guard isKnown else { throw notFound(id) }
         let cancelTimer = deadline.map {
             environment.loop.promise(waiter, fulfilledAt: $0, with: .timedOut).cancel
@@ -185,6 +189,7 @@ extension WorkflowEngine {
         case .outcome(let outcome): return outcome
         case .timedOut: return nil
         case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
+        case .removed: throw notFound(id)
         }
     }
 
@@ -197,7 +202,7 @@ extension WorkflowEngine {
             return true
         }
         let hasStopped = state.withLock { state in
-            if !state.hasStopped { state.add(waiter, for: key) }
+            if !state.hasStopped, waiter.value == nil { state.add(waiter, for: key) }
             return state.hasStopped
         }
         if hasStopped { waiter.fulfill(.stopped) }
@@ -238,54 +243,22 @@ extension WorkflowEngine {
         }
     }
 
-    /// A page of the values that a run has recorded under a key, in their order.
-    /// - Parameters:
-    ///   - start: the number of the first; they are counted from 0.
-    ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
-    /// - Throws: as `describe`; `unavailable` also where this node's store cannot be read.
-    public func checkpoints(
-        _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
-    ) async throws -> CheckpointPage {
-        let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
-        let count = run.checkpoints[ByteText(name)]?.count ?? 0
-        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
-        do {
-            let records = try await environment.checkpoints.page(
-                of: CheckpointKey(run: owner, name: ByteText(name)), from: start,
-                limit: max(1, min(limit, WorkflowLimits.listLimitMax)), until: count)
-            let next = start + UInt64(records.count)
-            return CheckpointPage(
-                checkpoints: records.map {
-                    CheckpointPage.Checkpoint(number: $0.sequence, value: $0.value, recordedAt: $0.recordedAt)
-                }, next: next < count ? next : nil)
-        } catch let error as LogError {
-            throw WorkflowError(.unavailable, "the history of '\(name)' cannot be read here: \(error.message)")
-        }
-    }
-
     /// A page of the runs in the order of their starts.
     /// - Parameters:
-    ///   - after: a workflow id: the page begins behind its run. Nil begins with the oldest.
+    ///   - after: what the page before named as `next`; nil begins with the oldest run.
     ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
-    /// - Throws: as `describe`; `notFound` is about `after`.
+    /// - Throws: as `describe`; `invalidPage` where `after` is nothing that a page has named.
     public func list(
         _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
     ) async throws -> WorkflowPage {
         let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
+        // A sequence number, which outlives its run.
+        guard var position = after.map({ UInt64($0) }) ?? 0 else {
+            throw WorkflowError(
+                .invalidPage, "'\(after ?? "")' is not where a page begins; take 'next' of the page before it")
+        }
         return try await namingErrors { [environment] in
             try await environment.client.barrier()
-            var position: UInt64 = 0
-            if let after {
-                let key = RunKey(defaultNamespace, after)
-                let sequence = try await environment.withMachine { $0.state.runs[key]?.sequence }
-                guard let sequence else { throw self.notFound(after) }
-                position = sequence
-            }
             var runs: [WorkflowInfo] = []
             while true {
                 let (start, rest) = (position, limit - runs.count)
@@ -298,7 +271,7 @@ extension WorkflowEngine {
                 position = look.position
                 if look.isAtEnd { return WorkflowPage(runs: runs, next: nil) }
                 if runs.count == limit {
-                    return WorkflowPage(runs: runs, next: runs.last?.workflowID)
+                    return WorkflowPage(runs: runs, next: "\(position)")
                 }
             }
         }
@@ -306,19 +279,21 @@ extension WorkflowEngine {
 
     // MARK: Below
 
-    private func notFound(_ id: String) -> WorkflowError {
+    func notFound(_ id: String) -> WorkflowError {
         WorkflowError(.notFound, "there is no workflow '\(id)'")
     }
 
     /// Turns what the layers below throw into this module's error.
-    private func namingErrors<Result>(_ body: () async throws -> Result) async throws -> Result {
+    func namingErrors<Result>(_ body: () async throws -> Result) async throws -> Result {
         do {
             return try await body()
         } catch let refused as Refused {
             switch refused.code {
             case .conflict: throw WorkflowError(.conflict, refused.message)
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
-            case .staleOwner, .notYet, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
+            case .noSuchRun: throw WorkflowError(.notFound, refused.message)
+            case .notFinished: throw WorkflowError(.notFinished, refused.message)
+            case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
             }

@@ -11,7 +11,7 @@ extension WorkflowEngine: WorkflowObserver {
         let executor = group.executors[node]
         let isRegistered = executor.map { $0.isAlive && $0.boot == boot } ?? false
         var stops: [Promise<RunExecution.Stop>] = []
-        var endings: [(Promise<Ending>, WorkflowOutcome)] = []
+        var endings: [(Promise<Ending>, Ending)] = []
         let hasWork = state.withLock { state in
             let keys =
                 changes.everything ? Array(state.running.keys) + state.awaitedKeys : changes.runs
@@ -23,13 +23,13 @@ extension WorkflowEngine: WorkflowObserver {
                 } else if let here = state.running[key] {
                     stops.append(here.stop)
                 }
-                guard let run, let outcome = WorkflowOutcome(run) else { continue }
-                for waiter in state.takeWaiters(for: key) { endings.append((waiter, outcome)) }
+                guard let ending = run.map({ WorkflowOutcome($0).map(Ending.outcome) }) ?? .removed else { continue }
+                for waiter in state.takeWaiters(for: key) { endings.append((waiter, ending)) }
             }
             return state.mustReadAll || !state.inbox.isEmpty
         }
         for stop in stops { stop.fulfill(.lost) }
-        for (waiter, outcome) in endings { waiter.fulfill(.outcome(outcome)) }
+        for (waiter, ending) in endings { waiter.fulfill(ending) }
         if hasWork { wake.ring() }
         if (changes.executors || changes.everything) && !isRegistered { registrationLost.ring() }
     }
@@ -44,8 +44,9 @@ extension WorkflowEngine: WorkflowObserver {
                 guard machine.state.executors[node].map({ $0.isAlive && $0.boot == boot }) ?? false
                 else { return [] }
                 return (machine.state.owned[node] ?? []).sorted().compactMap { sequence in
-                    let key = machine.state.startOrder[Int(sequence) - 1]
-                    return machine.state.runs[key].map { Assignment(key: key, epoch: $0.epoch) }
+                    machine.state.startOrder[sequence].flatMap { key in
+                        machine.state.runs[key].map { Assignment(key: key, epoch: $0.epoch) }
+                    }
                 }
             }
         } catch is CancellationError {

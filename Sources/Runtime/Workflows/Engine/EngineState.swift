@@ -103,4 +103,6 @@ enum Ending: Sendable {
     case outcome(WorkflowOutcome)
     case timedOut
     case stopped
+    /// The run ended and was removed.
+    case removed
 }

@@ -33,13 +33,18 @@ final class RunExecution: Sendable {
     let recorded: Run
     let environment: EngineEnvironment
     let stop: Promise<Stop>
+    /// Set where a finished run's record is held against code: nothing may have effects then.
+    private let replay: ReplayNotes?
     private let progress = Lock(Progress())
 
-    init(key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>) {
+    init(
+        key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, replay: ReplayNotes? = nil
+    ) {
         self.key = key
         self.recorded = recorded
         self.environment = environment
         self.stop = stop
+        self.replay = replay
     }
 
     var runID: RunID { recorded.runID }
@@ -71,14 +76,19 @@ final class RunExecution: Sendable {
         try checkName(name)
         let step = try begin("step", name, counter: \.steps)
         defer { finish("step", name) }
-        if let recorded = recorded.steps[step] { return try decode(recorded.value, "step \(step)") }
+        let known = recorded.steps[step]
+        try replay?.note(.step, step, isRecorded: known != nil)
+        if let known { return try decode(known.value, "step \(step)") }
         let context = StepContext(
             idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1,
             clock: NodeClock(loop: environment.loop))
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
+        let start = environment.loop.now
         let value = try await body(context)
-        return try await record(value, as: step)
+        let duration = start.duration(to: environment.loop.now).clampedNanoseconds
+        return try await record(
+            value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
     }
 
     /// A small value that is computed here and recorded like a step. Several of one name may run at the same time.
@@ -87,16 +97,18 @@ final class RunExecution: Sendable {
     ) async throws -> Value {
         if !name.isEmpty { try checkName(name) }
         let step = try count(name.isEmpty ? kind : "\(kind)/\(name)", counter: \.steps)
-        if let recorded = recorded.steps[step] { return try decode(recorded.value, "\(step)") }
+        let known = recorded.steps[step]
+        try replay?.note(.step, step, isRecorded: known != nil)
+        if let known { return try decode(known.value, "\(step)") }
         return try await record(compute(environment), as: step)
     }
 
     /// What the caller gets has been through JSON, as it will have been after a takeover.
-    private func record<Value: Codable & Sendable>(_ value: Value, as step: StepKey) async throws
-        -> Value
-    {
+    private func record<Value: Codable & Sendable>(
+        _ value: Value, as step: StepKey, _ effort: StepEffort = StepEffort()
+    ) async throws -> Value {
         let bytes = try encode(value, "the result of step \(step)")
-        let result = try await propose(.recordStep(address, step, value: bytes))
+        let result = try await propose(.recordStep(address, step, value: bytes, effort))
         return try decode(result.recordedValue ?? bytes, "step \(step)")
     }
 
@@ -107,9 +119,11 @@ final class RunExecution: Sendable {
         let timer = try begin("sleep", name, counter: \.timers)
         defer { finish("sleep", name) }
         let deadline: Int64
-        if let recorded = recorded.timers[timer] {
-            if recorded.hasFired { return }
-            deadline = recorded.deadline
+        let known = recorded.timers[timer]
+        try replay?.note(.sleep, timer, isRecorded: known != nil, isOver: known?.hasFired ?? false)
+        if let known {
+            if known.hasFired { return }
+            deadline = known.deadline
         } else {
             deadline = try await propose(.startTimer(address, timer, setting)).deadline
         }
@@ -143,8 +157,10 @@ final class RunExecution: Sendable {
         let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
         defer { finish("checkpoint", name) }
         let bytes: [UInt8]
-        if let recorded = try await recordedCheckpoint(checkpoint) {
-            bytes = recorded
+        let known = try await recordedCheckpoint(checkpoint)
+        try replay?.note(.checkpoint, checkpoint, isRecorded: known != nil)
+        if let known {
+            bytes = known
         } else {
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))

@@ -36,6 +36,14 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
         return try body(&buckets[bucket].values[index])
     }
 
+    /// - Returns: the member that was removed; nil if there is none.
+    @discardableResult
+    mutating func remove(_ key: Key) -> Value? {
+        let removed = buckets[bucket(of: key)].removeValue(forKey: key)
+        if removed != nil { count -= 1 }
+        return removed
+    }
+
     /// All members in no order. Takes time in proportion to the map: not for a loop, unless the map is small.
     var members: [(key: Key, value: Value)] {
         var members: [(key: Key, value: Value)] = []
@@ -44,6 +52,13 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
             for (key, value) in bucket { members.append((key, value)) }
         }
         return members
+    }
+
+    /// Calls `body` with every member, in no order, without collecting them.
+    func forEach(_ body: (Key, Value) -> Void) {
+        for bucket in buckets {
+            for (key, value) in bucket { body(key, value) }
+        }
     }
 
     /// All members by ascending key; see `members`.

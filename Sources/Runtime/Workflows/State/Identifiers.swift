@@ -22,6 +22,16 @@ public struct RunID: Hashable, Sendable, CustomStringConvertible {
         low = bytes[8..<16].reduce(0) { $0 << 8 | UInt64($1) }
     }
 
+    /// - Returns: nil unless the text is what `description` gives.
+    public init?(_ text: String) {
+        let digits = text.utf8.filter { $0 != UInt8(ascii: "-") }
+        guard digits.count == 32, let high = UInt64(String(decoding: digits[..<16], as: UTF8.self), radix: 16),
+            let low = UInt64(String(decoding: digits[16...], as: UTF8.self), radix: 16)
+        else { return nil }
+        self.init(high: high, low: low)
+        guard description == text else { return nil }
+    }
+
     /// Big-endian, as RFC 9562 prints it.
     public var bytes: [UInt8] {
         [high, low].flatMap { half in

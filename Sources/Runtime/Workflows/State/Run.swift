@@ -43,6 +43,14 @@ public struct WorkflowFailure: Hashable, Sendable, CustomStringConvertible {
     public var description: String { "\(type): \(message)" }
 }
 
+/// What it took its owner to compute a step's value. Measured by the owner, on its own clock.
+struct StepEffort: Hashable, Sendable {
+    /// Counts the attempts of this owner, from 1.
+    var attempt: UInt32 = 1
+    /// Of the last attempt, in nanoseconds.
+    var duration: Int64 = 0
+}
+
 /// A workflow's execution as every replica knows it. Times are the group's, in nanoseconds since 1970.
 struct Run: Sendable {
     /// How a step ended; it is never computed again.
@@ -51,11 +59,18 @@ struct Run: Sendable {
         /// Under which epoch it was recorded.
         var epoch: UInt64
         var recordedAt: Int64
+        /// Who recorded it.
+        var owner: NodeID
+        var effort = StepEffort()
     }
 
     struct Timer: Hashable, Sendable {
         var deadline: Int64
-        var hasFired: Bool
+        var startedAt: Int64
+        /// Nil until it has fired.
+        var firedAt: Int64?
+
+        var hasFired: Bool { firedAt != nil }
     }
 
     /// The last of a key's values. Those before it are in the checkpoint store.

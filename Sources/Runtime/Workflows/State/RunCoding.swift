@@ -1,7 +1,7 @@
 import FlotillaIO
 import FlotillaRaft
 
-// A run in a snapshot. Runs stand in the order of their starts, which gives them their sequence numbers.
+// A run in a snapshot.
 
 extension Run {
     func write(_ key: RunKey, to writer: inout ProtobufWriter) {
@@ -21,13 +21,17 @@ extension Run {
                 writer.bytes(3, step.value)
                 writer.varint(4, step.epoch)
                 writer.signed(5, step.recordedAt)
+                writer.varint(7, step.owner.rawValue)
+                writer.varint(8, UInt64(step.effort.attempt))
+                writer.signed(9, step.effort.duration)
             }
         }
         for (key, timer) in timers.sorted() {
             writer.message(12) { writer in
                 writer.write(key)
-                writer.bool(4, timer.hasFired)
+                writer.signed(5, timer.startedAt)
                 writer.signed(6, timer.deadline)
+                if let firedAt = timer.firedAt { writer.varintAlways(10, UInt64(bitPattern: firedAt)) }
             }
         }
         for (key, checkpoint) in checkpoints.sorted() {
@@ -41,11 +45,10 @@ extension Run {
         if let finishedAt { writer.varintAlways(14, UInt64(bitPattern: finishedAt)) }
         if let output { writer.bytesAlways(15, output) }
         if let failure { writer.message(16) { failure.write(to: &$0) } }
+        writer.varint(17, sequence)
     }
 
-    static func read(from reader: inout ProtobufReader, sequence: UInt64) throws(WireError) -> (
-        RunKey, Run
-    ) {
+    static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
         var header = RunHeader()
         var members: [(Int, RunMember)] = []
         while let field = try reader.next() {
@@ -56,17 +59,18 @@ extension Run {
             default: try header.read(field, from: &reader)
             }
         }
-        var run = try header.run(sequence: sequence)
+        var run = try header.run()
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)
             switch field {
             case 11:
                 let step = Step(
-                    value: member.value, epoch: member.number, recordedAt: member.recordedAt)
+                    value: member.value, epoch: member.epoch, recordedAt: member.recordedAt, owner: member.owner,
+                    effort: member.effort)
                 run.steps.insert(step, for: key)
             case 12:
                 run.timers.insert(
-                    Timer(deadline: member.deadline, hasFired: member.number != 0), for: key)
+                    Timer(deadline: member.deadline, startedAt: member.recordedAt, firedAt: member.firedAt), for: key)
             default:
                 run.checkpoints.insert(
                     Checkpoint(count: member.occurrence, value: member.value, recordedAt: member.recordedAt),
@@ -92,6 +96,7 @@ private struct RunHeader {
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?
+    var sequence: UInt64 = 0
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -112,16 +117,20 @@ private struct RunHeader {
         case 16:
             var inner = try reader.message()
             failure = try WorkflowFailure(from: &inner)
+        case 17: sequence = try reader.varint()
         default: throw reader.unknownField(in: "a run")
         }
     }
 
-    func run(sequence: UInt64) throws(WireError) -> Run {
+    func run() throws(WireError) -> Run {
         guard let runID, let type, let status else {
             throw WireError(.invalidValue, "run '\(workflowID)' lacks its id, type or status")
         }
         guard status != .running || owner != nil else {
             throw WireError(.invalidValue, "running run '\(workflowID)' has no owner")
+        }
+        guard status.isFinished == (finishedAt != nil) else {
+            throw WireError(.invalidValue, "\(status) run '\(workflowID)' ended at \(finishedAt ?? 0)")
         }
         var run = Run(
             sequence: sequence, runID: runID, type: type, contentType: contentType, input: input,
@@ -135,15 +144,18 @@ private struct RunHeader {
     }
 }
 
-/// The fields of a step (3 value, 4 epoch, 5 time), a timer (4 fired, 6 deadline) or a checkpoint (2 count,
-/// 3 value, 5 time).
+/// The fields of a step (3 value, 4 epoch, 5 time, 7 owner, 8 attempt, 9 duration), a timer (5 start, 6 deadline,
+/// 10 firing) or a checkpoint (2 count, 3 value, 5 time).
 private struct RunMember {
     var name = ""
     var occurrence: UInt64 = 0
     var value: [UInt8] = []
     var deadline: Int64 = 0
-    var number: UInt64 = 0
+    var epoch: UInt64 = 0
     var recordedAt: Int64 = 0
+    var owner = NodeID(0)
+    var effort = StepEffort(attempt: 0, duration: 0)
+    var firedAt: Int64?
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         while let field = try reader.next() {
@@ -151,9 +163,13 @@ private struct RunMember {
             case 1: name = try reader.string()
             case 2: occurrence = try reader.varint()
             case 3: value = try reader.bytes()
-            case 4: number = try reader.varint()
+            case 4: epoch = try reader.varint()
             case 5: recordedAt = try reader.signed()
             case 6: deadline = try reader.signed()
+            case 7: owner = NodeID(try reader.varint())
+            case 8: effort.attempt = try reader.uint32()
+            case 9: effort.duration = try reader.signed()
+            case 10: firedAt = Int64(bitPattern: try reader.varint())
             default: throw reader.unknownField(in: "a step, timer or checkpoint")
             }
         }

@@ -50,6 +50,10 @@ struct OperationResult: Hashable, Sendable {
     var runID: RunID?
     /// An executor's registration.
     var registration: UInt64 = 0
+    /// How many runs were removed.
+    var prunedCount: UInt64 = 0
+    /// There are more to remove, for another command.
+    var hasMore = false
 
     func write(to writer: inout ProtobufWriter) {
         writer.bool(1, wasDone)
@@ -57,18 +61,22 @@ struct OperationResult: Hashable, Sendable {
         writer.signed(3, deadline)
         if let runID { writer.bytes(4, runID.bytes) }
         writer.varint(5, registration)
+        writer.varint(6, prunedCount)
+        writer.bool(7, hasMore)
     }
 
     init(
         wasDone: Bool = false, recordedValue: [UInt8]? = nil, deadline: Int64 = 0,
         runID: RunID? = nil,
-        registration: UInt64 = 0
+        registration: UInt64 = 0, prunedCount: UInt64 = 0, hasMore: Bool = false
     ) {
         self.wasDone = wasDone
         self.recordedValue = recordedValue
         self.deadline = deadline
         self.runID = runID
         self.registration = registration
+        self.prunedCount = prunedCount
+        self.hasMore = hasMore
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -80,6 +88,8 @@ struct OperationResult: Hashable, Sendable {
             case 3: deadline = try reader.signed()
             case 4: runID = RunID(bytes: try reader.bytes())
             case 5: registration = try reader.varint()
+            case 6: prunedCount = try reader.varint()
+            case 7: hasMore = try reader.bool()
             default: try reader.skip()
             }
         }

@@ -15,6 +15,17 @@ public struct WorkflowInfo: Hashable, Sendable {
     /// Why a parked run waits.
     public var parkedReason: String?
 
+    init(
+        workflowID: String, runID: RunID, type: String, version: UInt32, status: WorkflowStatus, startedAt: Int64
+    ) {
+        self.workflowID = workflowID
+        self.runID = runID
+        self.type = type
+        self.version = version
+        self.status = status
+        self.startedAt = startedAt
+    }
+
     init(_ run: Run, key: RunKey) {
         workflowID = key.workflowID.text
         runID = run.runID
@@ -38,6 +49,12 @@ public struct WorkflowDescription: Hashable, Sendable {
         /// The fencing token of the owner that recorded it.
         public var epoch: UInt64
         public var recordedAt: Int64
+        /// Who recorded it.
+        public var owner: NodeID
+        /// Counts the attempts of that owner, from 1.
+        public var attempt: Int
+        /// Of the last attempt.
+        public var duration: Duration
     }
     public struct Timer: Hashable, Sendable {
         public var name: String
@@ -75,8 +92,8 @@ public struct WorkflowDescription: Hashable, Sendable {
         steps = run.steps.members.map { key, step in
             Step(
                 name: key.name.text, occurrence: key.occurrence, value: step.value,
-                epoch: step.epoch,
-                recordedAt: step.recordedAt)
+                epoch: step.epoch, recordedAt: step.recordedAt, owner: step.owner, attempt: Int(step.effort.attempt),
+                duration: .nanoseconds(step.effort.duration))
         }
         steps.sort {
             ($0.recordedAt, $0.name, $0.occurrence) < ($1.recordedAt, $1.name, $1.occurrence)
@@ -113,7 +130,7 @@ public struct WorkflowFilter: Hashable, Sendable {
 /// A part of a list, in the order of the starts.
 public struct WorkflowPage: Hashable, Sendable {
     public var runs: [WorkflowInfo]
-    /// The workflow id to go on after; nil at the end.
+    /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
     public var next: String?
 }
 
@@ -125,16 +142,16 @@ extension WorkflowState {
         examine: Int
     ) -> (runs: [WorkflowInfo], position: UInt64, isAtEnd: Bool) {
         var found: [WorkflowInfo] = []
-        var position = Int(position)
-        let end = min(startOrder.count, position + examine)
-        while position < end, found.count < limit {
-            let key = startOrder[position]
-            position += 1
+        var position = position
+        let examined = startOrder.elements(after: position, limit: examine)
+        for (sequence, key) in examined {
+            guard found.count < limit else { return (found, position, false) }
+            position = sequence
             guard key.namespace == ByteText(namespace), let run = runs[key], filter.includes(run)
             else { continue }
             found.append(WorkflowInfo(run, key: key))
         }
-        return (found, UInt64(position), position == startOrder.count)
+        return (found, position, startOrder.elements(after: position, limit: 1).isEmpty)
     }
 }
 

@@ -6,13 +6,17 @@ public import FlotillaRaft
 /// workflow.proto. A change that an older binary would misread takes a new version.
 enum WorkflowOperation: Hashable, Sendable {
     case startRun(StartRun)
-    case recordStep(RunAddress, StepKey, value: [UInt8])
+    case recordStep(RunAddress, StepKey, value: [UInt8], StepEffort = StepEffort())
     case startTimer(RunAddress, StepKey, TimerSetting)
     case fireTimer(RunAddress, StepKey)
     case setCheckpoint(RunAddress, StepKey, value: [UInt8])
     case finishRun(RunAddress, RunResult)
     case registerExecutor(node: NodeID, boot: UInt64, capabilities: [WorkflowType])
     case loseExecutor(node: NodeID, registration: UInt64)
+    /// Removes a run that has ended, with everything that it recorded.
+    case pruneRun(workflowID: String)
+    /// Removes runs that have ended and that `keeping` does not keep, the first ended first: `limit` of them at most.
+    case pruneFinished(keeping: WorkflowRetention, limit: UInt32)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -35,10 +39,11 @@ extension WorkflowOperation {
     var workflowID: String? {
         switch self {
         case .startRun(let start): start.workflowID
-        case .recordStep(let run, _, _), .startTimer(let run, _, _), .fireTimer(let run, _),
+        case .recordStep(let run, _, _, _), .startTimer(let run, _, _), .fireTimer(let run, _),
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
-        case .registerExecutor, .loseExecutor: nil
+        case .pruneRun(let workflowID): workflowID
+        case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
 }
@@ -71,7 +76,7 @@ extension WorkflowOperation {
     private enum Number: UInt32 {
         case startRun = 1
         case recordStep, startTimer, fireTimer, setCheckpoint, finishRun, registerExecutor,
-            loseExecutor
+            loseExecutor, pruneRun, pruneFinished
     }
 
     /// The only version there is yet.
@@ -84,10 +89,12 @@ extension WorkflowOperation {
         case .startRun(let start):
             number = .startRun
             start.write(to: &writer)
-        case .recordStep(let run, let key, let value):
+        case .recordStep(let run, let key, let value, let effort):
             number = .recordStep
             writer.write(run, key)
             writer.bytes(5, value)
+            writer.varint(6, UInt64(effort.attempt))
+            writer.signed(7, effort.duration)
         case .startTimer(let run, let key, let setting):
             number = .startTimer
             writer.write(run, key)
@@ -115,6 +122,14 @@ extension WorkflowOperation {
             number = .loseExecutor
             writer.varint(1, node.rawValue)
             writer.varint(2, registration)
+        case .pruneRun(let workflowID):
+            number = .pruneRun
+            writer.string(1, workflowID)
+        case .pruneFinished(let retention, let limit):
+            number = .pruneFinished
+            if let age = retention.age { writer.varintAlways(1, UInt64(bitPattern: age.clampedNanoseconds)) }
+            if let count = retention.count { writer.varintAlways(2, UInt64(count)) }
+            writer.varint(3, UInt64(limit))
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -157,6 +172,14 @@ extension WorkflowOperation {
                 }
             }
             return .loseExecutor(node: NodeID(node), registration: registration)
+        case .pruneRun:
+            var workflowID = ""
+            while let field = try reader.next() {
+                guard field == 1 else { throw reader.unknownField(in: "\(number)") }
+                workflowID = try reader.string()
+            }
+            return .pruneRun(workflowID: workflowID)
+        case .pruneFinished: return try readPruning(from: &reader)
         case .recordStep, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
             return try readOwnerOperation(number, from: &reader)
         }
@@ -180,6 +203,20 @@ extension WorkflowOperation {
         return .registerExecutor(node: NodeID(node), boot: boot, capabilities: capabilities)
     }
 
+    private static func readPruning(from reader: inout ProtobufReader) throws(WireError) -> WorkflowOperation {
+        var retention = WorkflowRetention.forever
+        var limit: UInt32 = 0
+        while let field = try reader.next() {
+            switch field {
+            case 1: retention.age = .nanoseconds(Int64(bitPattern: try reader.varint()))
+            case 2: retention.count = Int(clamping: try reader.varint())
+            case 3: limit = try reader.uint32()
+            default: throw reader.unknownField(in: "pruneFinished")
+            }
+        }
+        return .pruneFinished(keeping: retention, limit: limit)
+    }
+
     /// The operations under an epoch share their first fields.
     private static func readOwnerOperation(
         _ number: Number, from reader: inout ProtobufReader
@@ -187,6 +224,7 @@ extension WorkflowOperation {
         var (workflowID, name, occurrence) = ("", "", UInt64(0))
         var runID: RunID?
         var value: [UInt8] = []
+        var effort = StepEffort(attempt: 0, duration: 0)
         var setting: TimerSetting?
         var result: RunResult?
         while let field = try reader.next() {
@@ -200,6 +238,8 @@ extension WorkflowOperation {
             case (3, _): name = try reader.string()
             case (4, _): occurrence = try reader.varint()
             case (5, .recordStep), (5, .setCheckpoint): value = try reader.bytes()
+            case (6, .recordStep): effort.attempt = try reader.uint32()
+            case (7, .recordStep): effort.duration = try reader.signed()
             case (5, .startTimer): setting = .after(Int64(bitPattern: try reader.varint()))
             case (6, .startTimer): setting = .at(Int64(bitPattern: try reader.varint()))
             default: throw reader.unknownField(in: "\(number)")
@@ -210,7 +250,7 @@ extension WorkflowOperation {
             RunAddress(workflowID: workflowID, runID: runID), StepKey(name, occurrence)
         )
         switch number {
-        case .recordStep: return .recordStep(run, key, value: value)
+        case .recordStep: return .recordStep(run, key, value: value, effort)
         case .setCheckpoint: return .setCheckpoint(run, key, value: value)
         case .fireTimer: return .fireTimer(run, key)
         case .startTimer:
@@ -219,7 +259,7 @@ extension WorkflowOperation {
         case .finishRun:
             guard let result else { throw WireError(.invalidValue, "an end without a result") }
             return .finishRun(run, result)
-        case .startRun, .registerExecutor, .loseExecutor:
+        case .startRun, .registerExecutor, .loseExecutor, .pruneRun, .pruneFinished:
             preconditionFailure("'\(number)' is not an owner's operation")
         }
     }

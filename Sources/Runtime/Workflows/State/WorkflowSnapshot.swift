@@ -5,11 +5,13 @@ import FlotillaRaft
 /// A frozen state; it shares its pieces with the live one, and leaves out what is computed: a reference to that would
 /// make the next command copy it.
 struct WorkflowSnapshot: SnapshotView {
-    static let formatVersion: UInt32 = 2
+    /// 3: runs carry their sequence numbers, steps who recorded them, timers their times.
+    static let formatVersion: UInt32 = 3
 
     private let runs: BucketedMap<RunKey, Run>
     private let executors: [NodeID: WorkflowState.Executor]
     private let knownTypes: Set<WorkflowType>
+    private let startCount: UInt64
     private let checkpoints: CheckpointJournal
 
     init(_ state: WorkflowState, _ checkpoints: CheckpointJournal) {
@@ -17,6 +19,7 @@ struct WorkflowSnapshot: SnapshotView {
         runs = state.runs
         executors = state.executors
         knownTypes = state.knownTypes
+        startCount = state.startCount
     }
 
     func prepare() throws(LogError) { try checkpoints.sync() }
@@ -39,6 +42,7 @@ struct WorkflowSnapshot: SnapshotView {
         for (key, run) in runs.members.sorted(by: { $0.value.sequence < $1.value.sequence }) {
             writer.message(3) { run.write(key, to: &$0) }
         }
+        writer.varint(4, startCount)
         return writer.bytes
     }
 
@@ -47,7 +51,8 @@ struct WorkflowSnapshot: SnapshotView {
     {
         guard formatVersion == Self.formatVersion else {
             throw ApplyError(
-                .unknownFormat, "a workflow snapshot of format \(formatVersion); upgrade this node")
+                .unknownFormat,
+                "a workflow snapshot of format \(formatVersion); this version reads \(Self.formatVersion)")
         }
         do throws(WireError) {
             return try WorkflowState(from: bytes)
@@ -74,13 +79,17 @@ extension WorkflowState {
                 knownTypes.insert(try WorkflowType(from: &inner))
             case 3:
                 var inner = try reader.message()
-                let (key, run) = try Run.read(from: &inner, sequence: UInt64(startOrder.count) + 1)
-                guard runs[key] == nil else {
+                let (key, run) = try Run.read(from: &inner)
+                guard runs[key] == nil, startOrder[run.sequence] == nil else {
                     throw WireError(.invalidValue, "run \(key) stands there twice")
                 }
                 restore(run, for: key)
+            case 4: startCount = try reader.varint()
             default: throw reader.unknownField(in: "the state")
             }
+        }
+        guard startOrder.elements(after: startCount, limit: 1).isEmpty else {
+            throw WireError(.invalidValue, "a run has a sequence number above \(startCount)")
         }
         changes.everything = true
     }

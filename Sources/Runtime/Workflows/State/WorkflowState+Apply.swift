@@ -19,8 +19,8 @@ extension WorkflowState {
         switch operation {
         case .startRun(let start):
             return try startRun(start, context)
-        case .recordStep(let run, let step, let value):
-            return try recordStep(run, step, value, context)
+        case .recordStep(let run, let step, let value, let effort):
+            return try recordStep(run, step, value, effort, context)
         case .startTimer(let run, let timer, let setting):
             return try startTimer(run, timer, setting, context)
         case .fireTimer(let run, let timer):
@@ -33,6 +33,9 @@ extension WorkflowState {
             return try registerExecutor(node, boot: boot, capabilities: Set(capabilities))
         case .loseExecutor(let node, let registration):
             return loseExecutor(node, registration: registration)
+        case .pruneRun(let workflowID): return try pruneRun(workflowID, context)
+        case .pruneFinished(let retention, let limit):
+            return pruneFinished(keeping: retention, limit: Int(limit), context)
         }
     }
 
@@ -67,13 +70,15 @@ extension WorkflowState {
     // MARK: What an owner records
 
     private mutating func recordStep(
-        _ address: RunAddress, _ step: StepKey, _ value: [UInt8], _ context: ApplyContext
+        _ address: RunAddress, _ step: StepKey, _ value: [UInt8], _ effort: StepEffort, _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
-        try withOwnedRun(address, context) { run in
+        try withOwnedRun(address, context) { run throws(Refused) in
             if let recorded = run.steps[step] {
                 return OperationResult(wasDone: true, recordedValue: recorded.value)
             }
-            let record = Run.Step(value: value, epoch: context.ownerEpoch, recordedAt: context.time)
+            guard let owner = run.owner else { preconditionFailure("running run \(run.runID) has no owner") }
+            let record = Run.Step(
+                value: value, epoch: context.ownerEpoch, recordedAt: context.time, owner: owner, effort: effort)
             run.steps.insert(record, for: step)
             return OperationResult()
         }
@@ -94,7 +99,7 @@ extension WorkflowState {
                 let (sum, isTooLarge) = context.time.addingReportingOverflow(max(0, duration))
                 deadline = isTooLarge ? .max : sum
             }
-            run.timers.insert(Run.Timer(deadline: deadline, hasFired: false), for: timer)
+            run.timers.insert(Run.Timer(deadline: deadline, startedAt: context.time), for: timer)
             return OperationResult(deadline: deadline)
         }
     }
@@ -103,7 +108,7 @@ extension WorkflowState {
         _ address: RunAddress, _ timer: StepKey, _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
         try withOwnedRun(address, context) { run throws(Refused) in
-            guard let running = run.timers[timer] else {
+            guard var running = run.timers[timer] else {
                 throw Refused(.noSuchTimer, "run \(address.runID) has no timer \(timer)")
             }
             if running.hasFired {
@@ -115,7 +120,8 @@ extension WorkflowState {
                     "timer \(timer) is due in \(running.deadline - context.time) ns of the group's time"
                 )
             }
-            run.timers.insert(Run.Timer(deadline: running.deadline, hasFired: true), for: timer)
+            running.firedAt = context.time
+            run.timers.insert(running, for: timer)
             return OperationResult(deadline: running.deadline)
         }
     }

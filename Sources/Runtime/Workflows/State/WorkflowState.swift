@@ -8,11 +8,15 @@ struct WorkflowState: Sendable {
     var executors: [NodeID: Executor] = [:]
     /// Every type that was ever registered: a start of another one is a mistake, not a run to park.
     var knownTypes: Set<WorkflowType> = []
+    /// How many runs were ever started: the last one's sequence number.
+    var startCount: UInt64 = 0
 
     // MARK: Computed
 
-    /// The keys of all runs in the order of their starts; the run with sequence number n stands at n - 1.
-    private(set) var startOrder: [RunKey] = []
+    /// All runs by their sequence numbers: in the order of their starts.
+    private(set) var startOrder = OrderedMap<UInt64, RunKey>()
+    /// The runs that have ended, the first first.
+    private(set) var finished = OrderedMap<FinishPosition, RunKey>()
     /// The sequence numbers of each node's running runs.
     private(set) var owned: [NodeID: Set<UInt64>] = [:]
     private(set) var parked: Set<UInt64> = []
@@ -36,9 +40,27 @@ struct WorkflowState: Sendable {
     }
 }
 
+/// Where a run that has ended stands in the order of the ends.
+struct FinishPosition: Hashable, Comparable, Sendable {
+    var finishedAt: Int64
+    var sequence: UInt64
+
+    static func < (a: FinishPosition, b: FinishPosition) -> Bool {
+        (a.finishedAt, a.sequence) < (b.finishedAt, b.sequence)
+    }
+}
+
+extension FinishPosition {
+    /// Nil unless the run has ended.
+    init?(_ run: Run) {
+        guard let finishedAt = run.finishedAt else { return nil }
+        self.init(finishedAt: finishedAt, sequence: run.sequence)
+    }
+}
+
 /// What commands changed, for those who wait for it.
 struct WorkflowChanges: Sendable {
-    /// Runs that got an owner, lost one, or ended.
+    /// Runs that got an owner, lost one, ended, or were removed.
     var runs: [RunKey] = []
     var executors = false
     /// The state was replaced.
@@ -55,20 +77,19 @@ struct WorkflowChanges: Sendable {
 extension WorkflowState {
     /// Adds a new run, parked; `assign` finds its owner.
     mutating func addRun(_ start: WorkflowOperation.StartRun, key: RunKey, time: Int64) {
+        startCount += 1
         let run = Run(
-            sequence: UInt64(startOrder.count) + 1, runID: start.runID, type: start.type,
+            sequence: startCount, runID: start.runID, type: start.type,
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
         restore(run, for: key)
         assign(run.sequence)
     }
 
-    /// Adds a run as it is. The runs must come in the order of their sequence numbers.
+    /// Adds a run as it is.
     mutating func restore(_ run: Run, for key: RunKey) {
-        precondition(
-            run.sequence == UInt64(startOrder.count) + 1,
-            "run \(key) has sequence number \(run.sequence) after \(startOrder.count) others")
         runs.insert(run, for: key)
-        startOrder.append(key)
+        startOrder.insert(key, for: run.sequence)
+        if let position = FinishPosition(run) { finished.insert(key, for: position) }
         counts[run.status, default: 0] += 1
         switch run.status {
         case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
@@ -92,10 +113,9 @@ extension WorkflowState {
         var excerpt = WorkflowState(runBuckets: 1)
         excerpt.executors = executors
         excerpt.knownTypes = knownTypes
+        excerpt.startCount = startCount
         for key in keys {
-            guard var run = runs[key] else { continue }
-            run.sequence = UInt64(excerpt.startOrder.count) + 1
-            excerpt.restore(run, for: key)
+            if let run = runs[key] { excerpt.restore(run, for: key) }
         }
         return excerpt
     }
@@ -120,7 +140,25 @@ extension WorkflowState {
             case .failure(let failure): run.failure = failure
             }
         }
+        finished.insert(key, for: FinishPosition(finishedAt: time, sequence: run.sequence))
         changes.runs.append(key)
+    }
+
+    /// Removes a run that has ended, and the history of its checkpoints.
+    /// - Returns: how many things it had recorded.
+    @discardableResult
+    mutating func remove(_ key: RunKey, group: GroupID) -> Int {
+        guard let run = runs.remove(key), let position = FinishPosition(run) else {
+            preconditionFailure("run \(key) is not there, or has not ended")
+        }
+        startOrder.remove(run.sequence)
+        finished.remove(position)
+        counts[run.status, default: 0] -= 1
+        if run.checkpoints.count > 0 {
+            changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+        }
+        changes.runs.append(key)
+        return run.steps.count + run.timers.count + run.checkpoints.count
     }
 
     // MARK: Assignment
@@ -128,8 +166,9 @@ extension WorkflowState {
     /// Gives a run to the live node that has its type and owns the fewest runs, the lowest id among equals; parks it
     /// if there is none. Every replica does this when it applies the command, so all choose the same.
     mutating func assign(_ sequence: UInt64) {
-        let key = startOrder[Int(sequence) - 1]
-        guard let run = runs[key] else { preconditionFailure("run \(key) is gone") }
+        guard let key = startOrder[sequence], let run = runs[key] else {
+            preconditionFailure("run \(sequence) is gone")
+        }
         let candidates = executors.filter {
             $0.value.isAlive && $0.value.capabilities.contains(run.type)
         }.keys
@@ -147,9 +186,7 @@ extension WorkflowState {
     /// Finds owners for the parked runs that have one now, the oldest first.
     mutating func assignParked(having types: Set<WorkflowType>) {
         for sequence in parked.sorted() {
-            guard let run = runs[startOrder[Int(sequence) - 1]], types.contains(run.type) else {
-                continue
-            }
+            guard let key = startOrder[sequence], let run = runs[key], types.contains(run.type) else { continue }
             assign(sequence)
         }
     }

@@ -60,7 +60,16 @@ public final class WorkflowStateMachine: StateMachine {
     public var companion: (any StateCompanion)? { checkpointCompanion }
 
     public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {
+        let before = state
         state = try WorkflowSnapshot.state(from: bytes, formatVersion: formatVersion)
+        // What the others removed meanwhile this node will not be told to remove any more.
+        for (_, key) in before.startOrder.elements {
+            guard let run = before.runs[key], run.checkpoints.count > 0, state.runs[key]?.runID != run.runID else {
+                continue
+            }
+            state.changes.checkpoints.append(
+                .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+        }
     }
 
     /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt

@@ -40,6 +40,20 @@ import Testing
         #expect(number == Self.count)
     }
 
+    /// The same as the history of the run tells it.
+    private func expectMergedHistory(_ node: Node) async throws {
+        var (number, after) = (UInt64(0), String?.none)
+        repeat {
+            let page = try await node.history(of: "a", after: after, limit: 1_000)
+            for event in page.events {
+                #expect(event.name == "progress" && event.occurrence == number && event.bytes > 1_000)
+                number += 1
+            }
+            after = page.next
+        } while after != nil
+        #expect(number == UInt64(Self.count))
+    }
+
     @Test("RM-20: a run with many checkpoints takes bounded memory, and its history survives restart and transfer")
     func manyCheckpoints() async throws {
         let directory = temporaryPath()
@@ -54,10 +68,13 @@ import Testing
             let grown = Self.residentKilobytes() - before
             print(
                 "\(Self.count) checkpoints of 1 kB in \(time): resident memory \(before / 1024) MB before, "
-                    + "\(grown / 1024) MB more after")
+                    + "\(grown / 1024) MB more after, \(Self.residentKilobytes("VmHWM") / 1024) MB at most")
             #expect(grown < 200 << 10, "\(grown) kB for \(Self.count) kB of checkpoints")
             #expect(try await node.list().runs.map(\.workflowID) == ["first", "a"])
+            let reading = ContinuousClock.now
             try await expectWholeHistory(node)
+            print("read back in \(ContinuousClock.now - reading), \(Self.residentKilobytes("VmHWM") / 1024) MB at most")
+            try await expectMergedHistory(node)
         }
         try await withNode(configuration(1, directory), workflows: [Self.recording]) { first async throws in
             try await expectWholeHistory(first)
@@ -72,9 +89,9 @@ import Testing
         }
     }
 
-    private static func residentKilobytes() -> Int {
+    private static func residentKilobytes(_ figure: String = "VmRSS") -> Int {
         let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
-        let line = status.split(separator: "\n").first { $0.hasPrefix("VmRSS:") }
+        let line = status.split(separator: "\n").first { $0.hasPrefix(figure + ":") }
         return line.flatMap { $0.split(separator: " ").dropFirst().first.flatMap { Int($0) } } ?? 0
     }
 }

@@ -1,0 +1,99 @@
+import FlotillaActors
+import FlotillaIO
+
+// What runs have recorded, read back from any node.
+
+extension WorkflowEngine {
+    /// A page of the values that a run has recorded under a key, in their order.
+    /// - Parameters:
+    ///   - start: the number of the first; they are counted from 0.
+    ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
+    /// - Throws: as `describe`; `unavailable` also where this node's store cannot be read.
+    public func checkpoints(
+        _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
+    ) async throws -> CheckpointPage {
+        let key = RunKey(defaultNamespace, id)
+        let run = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.runs[key] }
+        }
+        guard let run else { throw notFound(id) }
+        let count = run.checkpoints[ByteText(name)]?.count ?? 0
+        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
+        let records = try await readingHistory(of: owner) { journal in
+            try await journal.page(
+                of: CheckpointKey(run: owner, name: ByteText(name)), from: start,
+                limit: max(1, min(limit, WorkflowLimits.listLimitMax)), until: count)
+        }
+        let next = start + UInt64(records.count)
+        return CheckpointPage(
+            checkpoints: records.map {
+                CheckpointPage.Checkpoint(number: $0.sequence, value: $0.value, recordedAt: $0.recordedAt)
+            }, next: next < count ? next : nil)
+    }
+
+    /// What a run has recorded, in the order of the group's time, page by page.
+    /// - Parameters:
+    ///   - after: what the page before named as `next`; nil begins with the first event.
+    ///   - limit: at most `WorkflowLimits.listLimitMax` events; more is cut to that.
+    ///   - withValues: also what was recorded, and input and output. Such a page ends early, behind 4 MiB of values.
+    /// - Throws: as `describe`; `invalidPage` where `after` is nothing that a page has named; `unavailable` also where
+    ///   this node's store of checkpoints cannot be read.
+    public func history(
+        of id: String, after: String? = nil, limit: Int = 100, withValues: Bool = false
+    ) async throws -> WorkflowHistory {
+        var position: EventPosition?
+        if let after {
+            position = EventPosition(token: after)
+            guard position != nil else {
+                throw WorkflowError(
+                    .invalidPage, "'\(after)' is not where a page begins; take 'next' of the page before it")
+            }
+        }
+        let key = RunKey(defaultNamespace, id)
+        let run = try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.runs[key] }
+        }
+        guard let run else { throw notFound(id) }
+        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
+        let reader = HistoryReader(
+            run: run, owner: owner, after: position, limit: max(1, min(limit, WorkflowLimits.listLimitMax)))
+        let (events, next) = try await readingHistory(of: owner) { journal in
+            guard run.checkpoints.count > 0 else { return try reader.page(nil, withValues: withValues) }
+            return try await journal.read { store throws(LogError) in
+                try reader.page(store, withValues: withValues)
+            }
+        }
+        return WorkflowHistory(run, key: key, withValues: withValues, events: events, next: next?.token)
+    }
+
+    /// All that a run has recorded, with the values: what `replay(history:against:)` takes. It is held in memory as a
+    /// whole.
+    /// - Throws: as `history(of:after:limit:withValues:)`.
+    public func wholeHistory(of id: String) async throws -> WorkflowHistory {
+        var whole = try await history(of: id, limit: WorkflowLimits.listLimitMax, withValues: true)
+        while let next = whole.next {
+            let page = try await history(of: id, after: next, limit: WorkflowLimits.listLimitMax, withValues: true)
+            guard page.info.runID == whole.info.runID else { throw notFound(id) }
+            let events = whole.events
+            whole = page
+            whole.events = events + page.events
+        }
+        return whole
+    }
+
+    /// A run that was removed meanwhile is missing, and its records are: then that is the error.
+    private func readingHistory<Result>(
+        of run: CheckpointRun, _ body: (CheckpointJournal) async throws -> Result
+    ) async throws -> Result {
+        do {
+            return try await body(environment.checkpoints)
+        } catch let error as LogError {
+            let isThere = try await environment.withMachine { $0.state.runs[run.run]?.runID == run.runID }
+            guard isThere else { throw notFound(run.run.workflowID.text) }
+            throw WorkflowError(
+                .unavailable, "the checkpoints of '\(run.run.workflowID)' cannot be read here: \(error.message)")
+        }
+    }
+}

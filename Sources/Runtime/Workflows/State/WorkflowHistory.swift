@@ -1,0 +1,94 @@
+public import FlotillaRaft
+
+/// What a run recorded, with its beginning and its end: all of it, or a page.
+public struct WorkflowHistory: Hashable, Sendable {
+    /// Type and version, start and end, status.
+    public var info: WorkflowInfo
+    public var inputBytes: Int
+    /// Canonical JSON; nil where values were not asked for.
+    public var input: [UInt8]?
+    /// Nil unless it completed.
+    public var outputBytes: Int?
+    /// JSON; nil where values were not asked for, and unless it completed.
+    public var output: [UInt8]?
+    /// Nil unless it failed.
+    public var failure: WorkflowFailure?
+    /// In the order of the group's time.
+    public var events: [WorkflowEvent]
+    /// Where to go on, as `after` of the next page; nil at the end.
+    public var next: String?
+}
+
+/// Something that a run recorded. Times are the group's, in nanoseconds since 1970.
+public struct WorkflowEvent: Hashable, Sendable {
+    public enum Detail: Hashable, Sendable {
+        /// `owner` recorded it, under the fencing token `epoch`, at its `attempt`, which took `duration`.
+        case step(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration)
+        /// `firedAt` is nil while it lasts.
+        case sleep(deadline: Int64, firedAt: Int64?)
+        case checkpoint
+    }
+
+    /// A step's or a sleep's name, a checkpoint's key.
+    public var name: String
+    /// Counts the uses of a name, from 0: of steps, sleeps and checkpoints apart.
+    public var occurrence: UInt64
+    /// A sleep's is when it began.
+    public var recordedAt: Int64
+    /// The size of the recorded value in JSON.
+    public var bytes: Int
+    /// JSON; nil where values were not asked for, and of a sleep.
+    public var value: [UInt8]?
+    public var detail: Detail
+
+    /// "step", "sleep" or "checkpoint".
+    public var kind: String {
+        switch detail {
+        case .step: "step"
+        case .sleep: "sleep"
+        case .checkpoint: "checkpoint"
+        }
+    }
+}
+
+extension WorkflowHistory {
+    init(_ run: Run, key: RunKey, withValues: Bool, events: [WorkflowEvent], next: String?) {
+        info = WorkflowInfo(run, key: key)
+        inputBytes = run.input.count
+        input = withValues ? run.input : nil
+        outputBytes = run.output?.count
+        output = withValues ? run.output : nil
+        failure = run.failure
+        self.events = events
+        self.next = next
+    }
+}
+
+/// An event's place in the order of a run's history.
+struct EventPosition: Hashable, Comparable, Sendable {
+    enum Kind: Int, Comparable {
+        case step = 0
+        case sleep, checkpoint
+        static func < (a: Kind, b: Kind) -> Bool { a.rawValue < b.rawValue }
+    }
+
+    var time: Int64
+    var kind: Kind
+    var key: StepKey
+
+    static func < (a: EventPosition, b: EventPosition) -> Bool { (a.time, a.kind, a.key) < (b.time, b.kind, b.key) }
+}
+
+extension EventPosition {
+    /// How a page names it.
+    var token: String { "\(time).\(kind.rawValue).\(key.occurrence).\(key.name)" }
+
+    /// - Returns: nil unless the text is such a name.
+    init?(token: String) {
+        let parts = token.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
+        guard parts.count == 4, let time = Int64(parts[0]), let kind = Int(parts[1]).flatMap(Kind.init(rawValue:)),
+            let occurrence = UInt64(parts[2]), !parts[3].isEmpty
+        else { return nil }
+        self.init(time: time, kind: kind, key: StepKey(String(parts[3]), occurrence))
+    }
+}

@@ -1,0 +1,149 @@
+import FlotillaIO
+import FlotillaRaft
+import FlotillaScenarios
+import FlotillaSimulation
+import Testing
+
+@testable import FlotillaActors
+
+/// Groups that come to nodes and leave them.
+@Suite struct GroupHostingTests {
+    private static let group = SimulatedFleet.group
+    private static func foundation(on nodes: [UInt64]) -> GroupFoundation {
+        GroupFoundation(group: group, incarnation: 1, kind: .benchmark, voters: nodes.map(NodeID.init))
+    }
+    private static let removal = GroupError(.unknownGroup, "the group was destroyed")
+
+    /// A fleet in which nobody has a group.
+    private func withEmptyFleets(
+        nodes: Int, seeds: Int, _ body: @escaping @Sendable (SimulatedFleet) async throws -> Void
+    ) async throws {
+        try await withFleets(nodes: nodes, seeds: seeds, groups: [], body)
+    }
+
+    private static func found(_ foundation: GroupFoundation, _ fleet: SimulatedFleet) async throws {
+        for node in foundation.voters { try await fleet.cores[node]?.found(foundation) }
+    }
+
+    @Test("TT-04: a group is founded on the nodes that are named, with one configuration, and elects a leader in 2 s")
+    func founding() async throws {
+        try await withEmptyFleets(nodes: 5, seeds: 5) { fleet in
+            let foundation = Self.foundation(on: [2, 3, 5])
+            try await Self.found(foundation, fleet)
+            try await fleet.wait("leader", limit: .seconds(2)) { reports in
+                reports.count == 3 && reports.values.allSatisfy { $0.leader != nil && $0.voters.count == 3 }
+            }
+            _ = try await fleet.group(NodeID(3)).propose([Journal.operation(1)], ownerEpoch: 0)
+            for node in foundation.voters {
+                let report = try await fleet.group(node).report()
+                #expect(report.voters == foundation.voters && report.replica == foundation.replica(on: node)?.replica)
+            }
+            #expect(
+                fleet.cores[NodeID(1)]?.hosted[Self.group] == nil && fleet.cores[NodeID(4)]?.hosted[Self.group] == nil)
+            // Again: nothing changes.
+            try await Self.found(foundation, fleet)
+            #expect(try await fleet.numbers(NodeID(3)) == [1])
+        }
+    }
+
+    @Test("a member that was away at the founding takes its place when it comes")
+    func late() async throws {
+        try await withEmptyFleets(nodes: 3, seeds: 5) { fleet in
+            await fleet.crash(NodeID(3), .killed)
+            let foundation = Self.foundation(on: [1, 2, 3])
+            try await Self.found(foundation, fleet)
+            _ = try await fleet.group(NodeID(2)).propose([Journal.operation(1)], ownerEpoch: 0)
+            try await fleet.start(NodeID(3))
+            // The leader may have brought its replica to life before.
+            try await fleet.world.sleep(for: fleet.world.random(in: .zero ... .milliseconds(500)))
+            try await fleet.cores[NodeID(3)]!.found(foundation)
+            try await fleet.wait("third member") { $0.count == 3 && Set($0.values.map(\.appliedIndex)).count == 1 }
+            #expect(try await fleet.numbers(NodeID(3)) == [1])
+        }
+    }
+
+    @Test("a group that was removed leaves nothing on the node, and no message or start brings that replica back")
+    func removal() async throws {
+        try await withEmptyFleets(nodes: 3, seeds: 5) { fleet in
+            fleet.settings.snapshotThreshold = 20
+            let foundation = Self.foundation(on: [1, 2, 3])
+            try await Self.found(foundation, fleet)
+            let node = NodeID(2)
+            let group = try await fleet.group(node)
+            for number in UInt64(0)..<50 { _ = try await group.propose([Journal.operation(number)], ownerEpoch: 0) }
+            let core = fleet.cores[node]!
+            try await core.remove(Self.group, because: Self.removal)
+            #expect(core.hosted[Self.group] == nil)
+            let error = await #expect(throws: GroupError.self) {
+                _ = try await group.propose([Journal.operation(99)], ownerEpoch: 0)
+            }
+            #expect(error == Self.removal)
+            #expect(try fleet.world.process(of: node)?.fileSystem.list("/data/snapshots") == [])
+            // The others go on, and speak to it.
+            _ = try await fleet.group(NodeID(1)).propose([Journal.operation(50)], ownerEpoch: 0)
+            try await fleet.world.sleep(for: .seconds(3))
+            #expect(core.hosted[Self.group] == nil)
+            try await core.found(foundation)
+            await fleet.crash(node, .killed)
+            try await fleet.start(node)
+            try await fleet.cores[node]!.found(foundation)
+            try await fleet.world.sleep(for: .seconds(3))
+            #expect(fleet.cores[node]!.hosted[Self.group] == nil)
+        }
+    }
+
+    @Test("a member is added as a learner, promoted, and another one removed, as management wants it")
+    func desired() async throws {
+        try await withEmptyFleets(nodes: 5, seeds: 5) { fleet in
+            try await Self.found(Self.foundation(on: [1, 2, 3]), fleet)
+            _ = try await fleet.group(NodeID(1)).propose([Journal.operation(1)], ownerEpoch: 0)
+            let wanted = DesiredMembers([UInt64](2...5).map(NodeID.init), votersMax: 3)
+            for core in fleet.cores.values { core.setDesired([Self.group: wanted]) }
+            try await fleet.wait("new members") { reports in
+                [UInt64](2...5).allSatisfy { node in
+                    guard let report = reports[NodeID(node)] else { return false }
+                    return report.voters.count == 3 && report.learners.count == 1 && report.outgoingVoters.isEmpty
+                        && Set(report.voters + report.learners) == Set(wanted.nodes)
+                }
+            }
+            #expect(try await fleet.numbers(NodeID(5)) == [1])
+        }
+    }
+
+    @Test("a power failure at any change of the disk while a group comes or goes leaves a node that can go on")
+    func powerLost() async throws {
+        for changes in 1...16 {
+            try await withEmptyFleets(nodes: 3, seeds: 1) { fleet in
+                let foundation = Self.foundation(on: [1, 2, 3])
+                let node = NodeID(3)
+                fleet.world.disk(of: node).losePower(afterChanges: changes, .anyKept)
+                for founder in foundation.voters where founder != node {
+                    try await fleet.cores[founder]?.found(foundation)
+                }
+                let core = fleet.cores[node]!
+                let isDone = try await withThrowingTaskGroup(of: Bool.self) { tasks in
+                    tasks.addTask {
+                        do {
+                            try await core.found(foundation)
+                            try await core.remove(Self.group, because: Self.removal)
+                            return true
+                        } catch is GroupError {
+                            return false
+                        }
+                    }
+                    try await fleet.world.sleep(for: .seconds(1))
+                    fleet.world.disk(of: node).losePower(afterChanges: nil)
+                    await fleet.crash(node, .powerLost(.dropped))
+                    return try await tasks.next()!
+                }
+                try await fleet.start(node)
+                try await fleet.cores[node]!.found(foundation)
+                _ = try await fleet.group(NodeID(1)).propose([Journal.operation(7)], ownerEpoch: 0)
+                try await fleet.world.sleep(for: .seconds(5))
+                let isGone = fleet.cores[node]!.hosted[Self.group] == nil
+                #expect(!isDone || isGone, "after \(changes) changes")
+                if !isGone { #expect(try await fleet.numbers(node) == [7]) }
+            }
+        }
+    }
+}
