@@ -54,6 +54,8 @@ enum Mutant: String {
     case cutsDamageInTheMiddle
     /// 59: damage that may have been acknowledged leaves nobody recovering
     case forgetsAmbiguousTail
+    /// 59: a replica that lost entries which it had acknowledged goes on as if it never had
+    case forgetsLostEntries
     /// 60: a new file's directory is not synced
     case skipsDirectorySync
     /// 60: records of another segment, or of another place in it, are valid

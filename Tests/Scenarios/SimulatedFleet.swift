@@ -30,6 +30,11 @@ package final class SimulatedFleet: @unchecked Sendable {
     /// Small, so that scenarios see segments change and come into use again.
     private static let logSegmentSizeLimit: UInt64 = 256 << 10
 
+    /// Every other node keeps nearly all commands in files of their own.
+    private static func payloadFileLimit(of node: NodeID) -> Int {
+        node.rawValue.isMultiple(of: 2) ? 32 : DiskLogStore.defaultPayloadFileLimit
+    }
+
     package func address(_ node: NodeID) -> String { "sim-\(node.rawValue):7000" }
 
     package func startAll() async throws {
@@ -51,7 +56,8 @@ package final class SimulatedFleet: @unchecked Sendable {
         let loop = process.loop
         let logWorker = process.makeWorker()
         let store = DiskLogStore(
-            directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit)
+            directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit,
+            payloadFileLimit: Self.payloadFileLimit(of: node))
         var recovered = try await call(logWorker, loop) { try store.open() }
         let bulkWorker = process.makeWorker()
         let snapshotStore = SnapshotStore(

@@ -332,13 +332,19 @@ public actor GroupScheduler {
         guard let transport, transport.assumeIsolated({ $0.isConnected(to: send.node) }) else { return }
         let identity = group.identity
         guard !isBackingOff(identity.group, send.node) else { return }
+        let way = group.assumeIsolated { $0.largeMessages.way(of: send.message, now: loop.now) }
+        guard way != .none else { return }
         metrics.messagesOut += 1
+        let item = PeerFrameItem.message(
+            RoutedMessage(
+                group: identity.group, incarnation: identity.incarnation, kind: identity.kind, message: send.message,
+                snapshot: send.offer))
+        guard way == .consensus else {
+            if !sendBulk(item, to: send.node) { group.assumeIsolated { _ = $0.largeMessages.lost(send.message.to) } }
+            return
+        }
         var writer = outbox.removeValue(forKey: send.node) ?? PeerFrameWriter()
-        writer.add(
-            .message(
-                RoutedMessage(
-                    group: identity.group, incarnation: identity.incarnation, kind: identity.kind,
-                    message: send.message, snapshot: send.offer)))
+        writer.add(item)
         if writer.count >= Self.frameTarget { transmit(&writer, to: send.node) }
         outbox[send.node] = writer
     }

@@ -13,6 +13,9 @@ public struct GroupSettings: Sendable {
     /// Entries applied between two snapshots of a group. All members take theirs at the same entries, other groups at
     /// others.
     public var snapshotThreshold = 10_000
+    /// A message with more bytes of entries goes over the second connection, so that heartbeats and the messages of
+    /// other groups do not wait behind it.
+    public var consensusMessageLimit = 1 << 20
     /// A state of fewer bytes travels inside the message that announces its snapshot; others are fetched.
     public var snapshotEmbedLimit = 1 << 20
     /// How fast this node hands out snapshots, all of them together, so that commits keep their latency. Nil: as fast

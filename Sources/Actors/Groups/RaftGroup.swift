@@ -42,6 +42,7 @@ public actor RaftGroup {
     /// Set by the scheduler while this node cannot write proposals down.
     var proposalRefusal: GroupError?
     var snapshots: SnapshotState
+    var largeMessages: LargeMessages
     var leaderWatchers = LeaderWatchers()
     /// The level that the cluster agreed on; commands are proposed at it.
     nonisolated let featureLevel: FeatureLevel
@@ -75,6 +76,7 @@ public actor RaftGroup {
         reads = PendingReads(contextBase: randomSeed & 0xFFFF_FFFF << 32)
         isRecorded = recovered != nil
         snapshots = SnapshotState(newest: recovered?.snapshot)
+        largeMessages = LargeMessages(limit: settings.consensusMessageLimit)
         core = Raft(
             settings.options(replica: identity.replica, seed: randomSeed),
             restored: RestoredReplica(
@@ -103,6 +105,8 @@ public actor RaftGroup {
     func receive(_ message: Message, from node: NodeID) {
         guard stopReason == nil else { return }
         routes[message.from] = node
+        // Before the answer itself, which makes the core send what it then thinks is next.
+        if largeMessages.received(message) { core.reportUnreachable(message.from) }
         core.step(message)
     }
 

@@ -67,7 +67,7 @@ extension GroupScheduler {
 
     func bulkDidClose(_ node: NodeID) {
         serving.forget(node)
-        for group in groupsInOrder { group.assumeIsolated { $0.sourceFailed(node) } }
+        for group in groupsInOrder where group.assumeIsolated({ $0.bulkDidClose(node) }) { markDirty(group) }
     }
 
     /// Reads and sends what the limit, the disk and the connections allow.

@@ -34,6 +34,10 @@ final class DiskLog {
     var file: (any File)?
     /// Files in `logDirectory` that wait to be a segment again.
     var spares: [SpareFile] = []
+    /// Segments of which entries are damaged: they are set aside when nothing in them is live.
+    var damagedSegments: Set<UInt64> = []
+    /// Whether groups without other voters go on without what they lost.
+    let acceptsLoss: Bool
     /// What the last segment's checkpoint and copies take, which does not count against the limit.
     var preludeEnd: UInt64 = 0
     var nextSequence: UInt64 = 1
@@ -43,7 +47,7 @@ final class DiskLog {
     /// Creates the directory if need be, and locks it.
     init(
         directory: String, files: any FileSystem, segmentSizeLimit: UInt64, payloadFileLimit: Int,
-        makeSegmentID: @escaping @Sendable () -> UInt64, firstBoot: UInt64
+        makeSegmentID: @escaping @Sendable () -> UInt64, firstBoot: UInt64, acceptsLoss: Bool
     ) throws(LogError) {
         self.directory = directory
         self.files = files
@@ -52,6 +56,7 @@ final class DiskLog {
         self.payloadFileLimit = payloadFileLimit
         self.makeSegmentID = makeSegmentID
         self.firstBoot = firstBoot
+        self.acceptsLoss = acceptsLoss
         lock = try DataDirectory.lock(directory, for: .log, files: files)
         do {
             try files.createDirectory(logDirectory)
@@ -72,6 +77,7 @@ final class DiskLog {
         growth = 1
         makeSegmentID = { preconditionFailure("a log that is only read begins no segment") }
         firstBoot = 1
+        acceptsLoss = false
     }
 
     func unlock() { lock.unlock() }
@@ -93,7 +99,6 @@ extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
         let (recovery, boot, marker) = try read()
-        if let problem = checkPayloads().first { throw problem }
         try findSpares()
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {
@@ -109,16 +114,17 @@ extension DiskLog {
         return RecoveredLog(
             identity: identity, bootCounter: boot + 1, groups: table.recoveredGroups,
             removedReplicas: table.removed,
-            tornBytes: recovery.tornBytes)
+            tornBytes: recovery.tornBytes, damages: recovery.damages, keptFiles: try keepNewestDamagedFiles())
     }
 
-    /// Changes nothing on disk. Payloads that are in files are still there: see `checkPayloads()`.
+    /// Changes nothing on disk.
     func read() throws(LogError) -> (recovery: LogRecovery, boot: UInt64, marker: CleanMarker?) {
         identity = try readIdentity()
         let boot = try readBoot()
         let marker = try readMarker()
         var recovery = LogRecovery(
-            files: files, directory: logDirectory, instance: identity?.instance ?? 0, marker: marker)
+            files: files, directory: logDirectory, instance: identity?.instance ?? 0, marker: marker,
+            acceptsLoss: acceptsLoss)
         if identity == nil {
             let numbers = try LogRecovery.segmentNumbers(in: logDirectory, files: files)
             guard numbers.isEmpty else {
@@ -126,7 +132,10 @@ extension DiskLog {
             }
         }
         try recovery.run()
+        try recovery.checkPayloads(in: payloads)
+        try recovery.cutLosses()
         index.withContents { $0 = .init(table: recovery.table, segments: recovery.segments) }
+        damagedSegments = recovery.damagedSegments
         nextSequence = recovery.nextSequence
         return (recovery, boot, marker)
     }
@@ -141,7 +150,8 @@ extension DiskLog {
             file = try files.open("\(logDirectory)/\(LogFormat.segmentName(last.number))", create: false)
             preludeEnd = UInt64(LogFormat.segmentHeaderBytes)
         }
-        if recovery.isAmbiguous { try startSegment() }
+        if recovery.needsCheckpoint || damagedSegments.contains(last.number) { try startSegment() }
+        try emptyDamagedSegments()
     }
 
     /// What was read is what the system has in its cache. The process may have ended before its fsync, or after one that

@@ -20,9 +20,14 @@ extension DiskLog {
             let isSparse = UInt64(usage.bytes) <= segmentSizeLimit / Self.sparsePart
             let isOversized = size > 2 * UInt64(table.liveBytes) + 4 * segmentSizeLimit
             guard isSparse || isOversized else { return }
-            for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
-            try removeDeadSegments()
+            try emptyOldestSegment()
         }
+    }
+
+    /// Moves what is live out of the oldest segment, and gives it back.
+    func emptyOldestSegment() throws(LogError) {
+        for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
+        try removeDeadSegments()
     }
 
     private func liveEntries(of segment: LogSegment) throws(LogError) -> [(LogKey, [Entry])] {
@@ -34,18 +39,20 @@ extension DiskLog {
         var found: [LogKey: [LogIndex: Entry]] = [:]
         while reader.offset < segment.end {
             let offset = reader.offset
-            guard case .batch(let batch) = try reader.next(sequence: sequence),
-                let heads = try? LogHeads(batch.heads),
-                let lists = try? heads.entries(in: batch.body)
-            else {
+            guard case .batch(let batch) = try reader.next(sequence: sequence) else {
                 throw .damaged(path, at: offset, "a batch that was valid before cannot be read")
             }
             sequence += 1
-            for (claim, entries) in zip(heads.claims, lists) {
-                for entry in entries.entries where table.isLive(entry, of: claim.key, in: segment.number) {
-                    found[claim.key, default: [:]][entry.index] = entry
+            for (claimed, logged) in zip(batch.heads.claims, batch.entries) {
+                for entry in logged?.entries ?? [] where table.isLive(entry, of: claimed.key, in: segment.number) {
+                    found[claimed.key, default: [:]][entry.index] = entry
                 }
             }
+        }
+        let count = found.values.reduce(0) { $0 + $1.count }
+        let expected = table.usage[segment.number]?.entries ?? 0
+        guard count == expected else {
+            throw .damaged(path, at: 0, "of \(expected) entries that were valid before, \(expected - count) are not")
         }
         return found.sorted { $0.key < $1.key }.map {
             ($0.key, $0.value.values.sorted { $0.index < $1.index })
@@ -68,11 +75,10 @@ extension DiskLog {
             rest = rest.dropFirst(piece.count)
             var heads = ProtobufWriter()
             var body = ProtobufWriter(reservingCapacity: bytes)
-            let claim = LogHeads.Claim(first: first.index, count: piece.count)
-            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             var logged = LoggedEntries(Array(piece))
-            logged.payloads = table.payloads(of: key, in: first.index...claim.last)
-            LogHeads.encode(logged, into: &body)
+            logged.payloads = table.payloads(of: key, in: first.index...first.index + (piece.count - 1))
+            guard let claim = LogHeads.encode(logged, into: &body) else { return }
+            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
             let segment = segments[segments.count - 1]
             let place = LogTable.Place(segment: segment.number, offset: segment.end)

@@ -51,20 +51,4 @@ extension DiskLog {
         let named = Set(table.replicas.values.flatMap { $0.payloads.map(\.reference.fileName) })
         return try payloads.unnamed { named.contains($0) }
     }
-
-    /// Reads every payload, one after the other.
-    /// - Returns: what is wrong with those that cannot be used.
-    func checkPayloads() -> [LogError] {
-        var problems: [LogError] = []
-        for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
-            for payload in replica.payloads {
-                do throws(LogError) {
-                    _ = try payloads.read(payload.reference, of: "entry \(payload.index) of \(key)")
-                } catch {
-                    problems.append(error)
-                }
-            }
-        }
-        return problems
-    }
 }

@@ -107,7 +107,7 @@ extension DiskLogIndex.Place {
     }
 }
 
-/// Reads single batches of a segment, and checks each as a whole.
+/// Reads single batches of a segment, and checks of each what belongs to the replica.
 private struct BatchReader {
     private let file: any File
     private let path: String
@@ -134,20 +134,16 @@ private struct BatchReader {
             throw damaged(at: offset, "a batch's header does not match its checksum", key)
         }
         try fetch(header.batchBytes, at: offset, of: key)
-        let parts = header.parts(in: bytes, at: Int(offset - start))
-        guard parts.headsVerify else { throw damaged(at: offset, "a batch's heads do not match their checksum", key) }
-        guard parts.bodyVerifies else {
-            throw damaged(at: offset, "a batch's entries do not match their checksum", key)
+        let heads = Int(offset - start) + LogFormat.batchHeaderBytes
+        let body = heads + header.headsBytes + LogFormat.checksumBytes
+        let checksum = CRC32C.checksum(bytes[heads..<heads + header.headsBytes], seed: header.checksum)
+        guard bytes.littleEndian32(at: heads + header.headsBytes) == checksum else {
+            throw damaged(at: offset, "a batch's heads do not match their checksum", key)
         }
         do throws(WireError) {
-            let heads = try LogHeads(Array(bytes[parts.heads]))
-            guard heads.claims.contains(where: { $0.key == key }) else {
-                return (LoggedEntries(), header.batchBytes)
-            }
-            var logged = LoggedEntries()
-            for list in try heads.entries(in: Array(bytes[parts.body]), of: key) {
-                logged.entries += list.entries
-                logged.payloads += list.payloads
+            let heads = try LogHeads(Array(bytes[heads..<heads + header.headsBytes]))
+            guard let logged = try heads.entries(of: key, in: bytes[body..<body + header.bodyBytes]) else {
+                throw WireError(.invalidValue, "its entries do not match their checksum")
             }
             return (logged, header.batchBytes)
         } catch {

@@ -95,7 +95,9 @@ extension DiskLog {
             let segment = segments[0]
             let path = "\(logDirectory)/\(LogFormat.segmentName(segment.number))"
             try io { () throws(FileError) in
-                if spares.count < Self.maximumSpares, isReusable(segment.fileBytes) {
+                if damagedSegments.contains(segment.number) {
+                    try files.rename(path, to: "\(logDirectory)/\(LogFormat.damagedName(segment.number))")
+                } else if spares.count < Self.maximumSpares, isReusable(segment.fileBytes) {
                     let name = LogFormat.spareName(segment.number)
                     try files.rename(path, to: "\(logDirectory)/\(name)")
                     spares.append(SpareFile(name: name, fileBytes: segment.fileBytes))

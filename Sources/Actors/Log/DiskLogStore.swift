@@ -29,6 +29,7 @@ public final class DiskLogStore: LogStore {
     private let payloadFileLimit: Int
     private let makeSegmentID: @Sendable () -> UInt64
     private let firstBoot: UInt64
+    private let acceptsLoss: Bool
     private let state = Lock(State.new)
     /// Apart from the state, which a write holds through its fsync.
     private let reader = Lock<DiskLogReader?>(nil)
@@ -41,12 +42,14 @@ public final class DiskLogStore: LogStore {
     ///   - makeSegmentID: draws the number that binds records to their segment; a simulation gives its own.
     ///   - firstBoot: what the count of boots begins with in a new directory; data that comes from elsewhere goes on
     ///     with its own.
+    ///   - acceptsLoss: whether groups without other voters go on without damaged entries, and without everything behind
+    ///     them; otherwise such a log is refused. The operator's decision.
     public init(
         directory: String, fileSystem: any FileSystem,
         segmentSizeLimit: UInt64 = DiskLogStore.defaultSegmentSizeLimit,
         payloadFileLimit: Int = DiskLogStore.defaultPayloadFileLimit,
         makeSegmentID: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
-        firstBoot: UInt64 = 1
+        firstBoot: UInt64 = 1, acceptsLoss: Bool = false
     ) {
         self.directory = directory
         self.fileSystem = fileSystem
@@ -54,6 +57,7 @@ public final class DiskLogStore: LogStore {
         self.payloadFileLimit = payloadFileLimit
         self.makeSegmentID = makeSegmentID
         self.firstBoot = firstBoot
+        self.acceptsLoss = acceptsLoss
     }
 
     /// - Throws: `inUse`, `damaged`, `missing`, `unknownVersion`, `ioFailed`; the store may then be opened again.
@@ -66,7 +70,7 @@ public final class DiskLogStore: LogStore {
             let log = try DiskLog(
                 directory: self.directory, files: self.fileSystem,
                 segmentSizeLimit: self.segmentSizeLimit, payloadFileLimit: self.payloadFileLimit,
-                makeSegmentID: self.makeSegmentID, firstBoot: self.firstBoot)
+                makeSegmentID: self.makeSegmentID, firstBoot: self.firstBoot, acceptsLoss: self.acceptsLoss)
             do throws(LogError) {
                 let recovered = try log.recover()
                 state = .open(log)

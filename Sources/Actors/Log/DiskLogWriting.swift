@@ -22,9 +22,9 @@ extension DiskLog {
         var body = ProtobufWriter(reservingCapacity: sizeBound)
         var changesSpace = false
         for (write, entries) in zip(batch.writes, logged) {
-            let head = index.withContents { $0.table.checkAndApply(write, entries, place: place) }
+            var head = index.withContents { $0.table.checkAndApply(write, entries, place: place) }
+            head.claim = LogHeads.encode(entries, into: &body)
             LogHeads.encode(head, into: &heads)
-            LogHeads.encode(entries, into: &body)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
         }
         if mutated(.removesPayloadsBeforeTheBatch) { try removeUnusedPayloads() }

@@ -8,6 +8,7 @@ import FlotillaIO
 //   clean                       where the log ended at a clean close  } directory synced
 //   log/00000001.seg ...        segments, numbered without gaps; the oldest go, or become:
 //   log/00000001.free ...       files that wait to be a segment again; what they hold means nothing
+//   log/00000001.damaged ...    segments with rotten entries, kept to be looked at; the log reads them no more
 //   payloads/SHA-256            payloads above a limit, one file each, under the hash of what it holds and nothing else.
 //                               Durable before the batch that names it is written; removed after the batch is durable
 //                               that makes its last entry obsolete, or at open if no live entry names it
@@ -26,15 +27,15 @@ import FlotillaIO
 //   metadata to write. Behind the last batch stand at least 32 zeros, which are part of that batch's write, and then
 //   anything. The id is drawn anew for each use, and no record verifies under another one.
 //
-// BATCH = header of 28 bytes, heads, checksum u32, body, checksum u32, padding, end mark u32. One write and one
-// fdatasync.
+// BATCH = header of 28 bytes, heads, checksum u32, body, padding, end mark u32. One write and one fdatasync.
 //   header: magic "FBAT", kind u32, sequence u64, bytes of the heads u32, bytes of the body u32, checksum u32.
-//   The header's checksum is seeded with the segment's id and the batch's offset, the heads' with the header's, and
-//   the body's with the heads': a record from another place or another life of the file does not verify.
+//   The header's checksum is seeded with the segment's id and the batch's offset, and the heads' with the header's: a
+//   record from another place or another life of the file does not verify.
 //   The end mark is the header's checksum again. It shares a sector of 512 bytes with the zeros behind it, so that both
 //   get to the disk or neither: for that there may be padding, of zeros, before it. Heads begin with a byte that is not zero, but for those of a seal.
 //   Sequence numbers rise by one from batch to batch, over all segments.
-//   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves.
+//   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves, and of
+//          these how many bytes of the body they take and the checksum of those.
 //          With a snapshot it may name a place before the snapshot's end behind which entries stay. Where there is none,
 //          they stay from behind the snapshot on, and a version that does not know such places says that it does not.
 //   body: the entries, in the order of the heads; field 1 of a message, once for each, or field 2 where the payload is
@@ -45,23 +46,26 @@ import FlotillaIO
 //          4 seal      the last record of a segment whose successor is durable; empty; carries the sequence number
 //                      that the successor begins with
 //   Heads are apart from the body so that damage in entries, the bulk, still tells which groups lost what, and costs
-//   no vote.
+//   no vote; the other groups of the batch keep theirs. LogDamage.swift says what becomes of such a group.
 //
 // WHAT THE END OF THE LOG MEANS. Only one write is ever outstanding, and it starts after the fsync of the one before.
-//  - Whatever has a valid batch of this segment behind it was acknowledged: if it cannot be read, an error, and nothing
-//    is given up.
+//  - Whatever has a valid batch of this segment behind it, or is covered by the clean marker, was acknowledged. If its
+//    header or heads cannot be read, that is an error, and nothing is given up: terms and votes may be among them. If
+//    only entries cannot be read, their groups are *recovering*.
 //  - A header of zeros where a batch would begin is the end.
 //  - A batch that does not verify and has no end mark, or reaches behind the end of the file, is a write that never
 //    completed, so its fsync never returned. So is a header that does not verify with a zero behind it, where heads
 //    begin. Given up. (A disk that loses blocks could show the same; the clean marker catches that where there is one.)
 //  - A last batch with its end mark that does not verify is ambiguous: blocks of a write that never completed reached
-//    the disk out of order, or a batch that was acknowledged has rotted. If the clean marker covers it: an error. Else
-//    it is given up, and the groups that it may have touched are *recovering*. That is recorded at once, in the
-//    checkpoint of a new segment, so that a second crash does not forget it.
+//    the disk out of order, or a batch that was acknowledged has rotted. It is taken for the latter: where only entries
+//    cannot be read, their groups are recovering; else it is given up, and all groups are.
+//  - That groups are recovering is recorded at once, in the checkpoint of a new segment, so that a second crash does not
+//    forget it.
 //  - A log that ends before the place that the clean marker names: an error.
 
 enum LogFormat {
-    static let version: UInt32 = 3
+    /// 4: entries have a checksum per group in the heads, instead of one per batch behind them.
+    static let version: UInt32 = 4
     static let segmentHeaderBytes = 64
     static let batchHeaderBytes = 28
     static let checksumBytes = 4
@@ -69,7 +73,7 @@ enum LogFormat {
     static let terminatorBytes = 32
     static let sectorBytes = 512
     /// At most.
-    static let sealBytes = batchHeaderBytes + 3 * checksumBytes + maximumPadding
+    static let sealBytes = batchHeaderBytes + 2 * checksumBytes + maximumPadding
     /// Of an end mark and the zeros behind it.
     static let maximumPadding = checksumBytes + terminatorBytes - 1
     /// What is kept free behind a batch, so that a segment can be left when no more fits on the disk.
@@ -78,11 +82,15 @@ enum LogFormat {
     static let maximumBatchBytes = 1 << 30
 
     static let spareSuffix = ".free"
+    static let damagedSuffix = ".damaged"
 
     static func segmentName(_ number: UInt64) -> String { digits(number) + ".seg" }
 
     /// - Parameter number: of the segment that the file was.
     static func spareName(_ number: UInt64) -> String { digits(number) + spareSuffix }
+
+    /// - Parameter number: of the segment that the file was.
+    static func damagedName(_ number: UInt64) -> String { digits(number) + damagedSuffix }
 
     private static func digits(_ number: UInt64) -> String {
         let digits = String(number)
@@ -190,30 +198,9 @@ struct BatchHeader: Hashable {
         bodyBytes = Int(bytes.littleEndian32(at: position + 20))
     }
 
-    /// What stands behind the header, and whether it is what was written.
-    struct Parts {
-        var heads: Range<Int>
-        var body: Range<Int>
-        var headsVerify: Bool
-        var bodyVerifies: Bool
-    }
-
-    /// - Parameter position: of the header in bytes that hold the whole batch.
-    func parts(in bytes: [UInt8], at position: Int) -> Parts {
-        let heads = position + LogFormat.batchHeaderBytes..<position + LogFormat.batchHeaderBytes + headsBytes
-        let bodyStart = heads.upperBound + LogFormat.checksumBytes
-        let body = bodyStart..<bodyStart + bodyBytes
-        let headsChecksum = CRC32C.checksum(bytes[heads], seed: checksum)
-        let headsVerify = bytes.littleEndian32(at: heads.upperBound) == headsChecksum
-        let bodyVerifies =
-            headsVerify
-            && bytes.littleEndian32(at: body.upperBound) == CRC32C.checksum(bytes[body], seed: headsChecksum)
-        return Parts(heads: heads, body: body, headsVerify: headsVerify, bodyVerifies: bodyVerifies)
-    }
-
     /// The whole batch's size, header, checksums, padding and end mark included.
     var batchBytes: Int {
-        let size = LogFormat.batchHeaderBytes + headsBytes + bodyBytes + 2 * LogFormat.checksumBytes
+        let size = LogFormat.batchHeaderBytes + headsBytes + LogFormat.checksumBytes + bodyBytes
         return size + Self.padding(at: offset + size) + LogFormat.checksumBytes
     }
 
@@ -241,19 +228,15 @@ struct BatchHeader: Hashable {
         bytes.append(littleEndian: sequence)
         bytes.append(littleEndian: UInt32(heads.count))
         bytes.append(littleEndian: UInt32(body.count))
-        var checksum = CRC32C.checksum(
+        let checksum = CRC32C.checksum(
             bytes[start..<bytes.count], seed: seed(segment: id, offset: offset))
-        let endMark = checksum
         bytes.append(littleEndian: checksum)
         bytes.append(contentsOf: heads)
-        checksum = CRC32C.checksum(heads, seed: checksum)
-        bytes.append(littleEndian: checksum)
+        bytes.append(littleEndian: CRC32C.checksum(heads, seed: checksum))
         bytes.append(contentsOf: body)
-        checksum = CRC32C.checksum(body, seed: checksum)
-        bytes.append(littleEndian: checksum)
         let padding = padding(at: Int(offset) + bytes.count - start)
         bytes.append(contentsOf: repeatElement(0, count: padding))
-        bytes.append(littleEndian: endMark)
+        bytes.append(littleEndian: checksum)
         bytes.append(contentsOf: repeatElement(0, count: LogFormat.terminatorBytes))
     }
 
@@ -286,6 +269,13 @@ extension LogError {
     static let remedy =
         "Restore the whole data directory from this node's disk as it was, or remove this node from the cluster "
         + "(flotilla node remove ID), empty the directory and start it with --join"
+
+    /// What can be done about what a group without other voters has lost.
+    static let remedyOfLastVoter =
+        "No other voter is known that could give it back. Restore the whole data directory from this node's disk as it "
+        + "was, or go on without it and everything behind it by 'flotilla storage repair DIR --accept-loss'"
+
+    static func unrepairable(_ what: String) -> LogError { LogError(.damaged, "\(what). \(remedyOfLastVoter)") }
 
     static func damaged(_ path: String, at offset: UInt64, _ what: String) -> LogError {
         LogError(.damaged, "\(path) is damaged at byte \(offset): \(what). \(remedy)")

@@ -26,6 +26,10 @@ struct LogHeads {
     struct Claim: Hashable {
         var first: LogIndex
         var count: Int
+        /// What they take there, and the checksum of that.
+        var bytes = 0
+        var checksum: UInt32 = 0
+
         var last: LogIndex { first + (count - 1) }
     }
 
@@ -66,13 +70,9 @@ struct LogHeads {
     var removed: [ReplicaIdentity] = []
     var copies: [Copy] = []
 
-    /// Names the groups, for an error message.
-    var groupNames: String {
-        var keys = Set(
-            writes.map { LogKey(group: $0.write.group, incarnation: $0.write.incarnation) })
-        keys.formUnion(copies.map(\.key))
-        keys.formUnion(replicas.map(\.identity.key))
-        return keys.sorted().map(\.description).joined(separator: "; ")
+    /// Whose entries the body holds, in its order.
+    var claims: [(key: LogKey, claim: Claim)] {
+        writes.compactMap { write in write.claim.map { (write.key, $0) } } + copies.map { ($0.key, $0.claim) }
     }
 }
 
@@ -113,12 +113,14 @@ extension LogHeads {
             if let claim = item.claim {
                 head.varint(6, claim.first.rawValue)
                 head.varint(7, UInt64(claim.count))
+                head.varint(10, UInt64(claim.bytes))
+                head.varint(11, UInt64(claim.checksum))
             }
             head.bool(8, write.isRemoved)
             head.bool(9, item.keepsTail)
             if let base = item.base {
-                head.varintAlways(10, base.index.rawValue)
-                head.varint(11, base.term.rawValue)
+                head.varintAlways(12, base.index.rawValue)
+                head.varint(13, base.term.rawValue)
             }
         }
     }
@@ -149,6 +151,8 @@ extension LogHeads {
             head.varint(2, copy.key.incarnation)
             head.varint(3, copy.claim.first.rawValue)
             head.varint(4, UInt64(copy.claim.count))
+            head.varint(5, UInt64(copy.claim.bytes))
+            head.varint(6, UInt64(copy.claim.checksum))
         }
     }
 
@@ -159,14 +163,17 @@ extension LogHeads {
     static let payloadSizeBound = 64
 
     /// The field numbers of the body.
-    private enum BodyField {
+    fileprivate enum BodyField {
         static let entry = 1
         /// An entry whose payload is in a file: 1 the entry without it, 2 the payload's SHA-256, 3 its length.
         static let entryWithFile = 2
     }
 
     /// Appends entries to a body.
-    static func encode(_ logged: LoggedEntries, into body: inout ProtobufWriter) {
+    /// - Returns: what the heads say of them; nil if there are none.
+    static func encode(_ logged: LoggedEntries, into body: inout ProtobufWriter) -> Claim? {
+        guard let first = logged.entries.first else { return nil }
+        let start = body.bytes.count
         var payloads = logged.payloads[...]
         for entry in logged.entries {
             guard let payload = payloads.first, payload.index == entry.index else {
@@ -180,6 +187,9 @@ extension LogHeads {
                 outer.varint(3, UInt64(payload.reference.byteCount))
             }
         }
+        let checksum = body.bytes.withUnsafeBytes { CRC32C.checksum(.init(rebasing: $0[start...])) }
+        return Claim(
+            first: first.index, count: logged.entries.count, bytes: body.bytes.count - start, checksum: checksum)
     }
 }
 
@@ -229,41 +239,36 @@ extension LogHeads {
         }
     }
 
-    /// Whose entries the body holds, in its order: those of the writes, then of the copies.
-    var claims: [Copy] {
-        writes.compactMap { write in write.claim.map { Copy(key: write.key, claim: $0) } } + copies
-    }
-
-    /// The entries of a body: one list for each claim.
-    /// - Parameter wanted: others' entries are passed over, and their lists are empty.
-    func entries(in body: [UInt8], of wanted: LogKey? = nil) throws(WireError) -> [LoggedEntries] {
-        var reader = ProtobufReader(body)
-        var result: [LoggedEntries] = []
-        for item in claims {
-            let claim = item.claim
-            var logged = LoggedEntries()
-            for offset in 0..<claim.count {
-                guard let field = try reader.next() else {
-                    throw WireError(.truncated, "the body holds fewer entries than the heads claim")
-                }
-                var inner = try reader.message()
-                if let wanted, item.key != wanted { continue }
-                switch field {
-                case BodyField.entry: logged.entries.append(try Entry(from: &inner, unknownFields: .reject))
-                case BodyField.entryWithFile: try logged.appendWithFile(from: &inner)
-                default: throw reader.unknownField(in: "LogBody")
-                }
-                let index = logged.entries[offset].index
-                guard index == claim.first + offset else {
-                    throw WireError(.invalidValue, "entry \(index) where \(claim.first + offset) belongs")
-                }
-            }
-            result.append(logged)
+    /// The entries of a body, for each of `claims`; nil where the body does not match the claim's checksum.
+    func entries(in body: ArraySlice<UInt8>) throws(WireError) -> [LoggedEntries?] {
+        let claims = claims.map(\.claim)
+        guard claims.reduce(0, { $0 + $1.bytes }) == body.count else {
+            throw WireError(.invalidValue, "a body of \(body.count) bytes, which is not what the heads claim")
         }
-        guard reader.isAtEnd else {
-            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        var rest = body
+        var result: [LoggedEntries?] = []
+        for claim in claims {
+            let part = rest.prefix(claim.bytes)
+            rest = rest.dropFirst(claim.bytes)
+            result.append(CRC32C.checksum(part) == claim.checksum ? try claim.entries(in: Array(part)) : nil)
         }
         return result
+    }
+
+    /// The entries of one replica in a body; nil where some of them are damaged.
+    func entries(of key: LogKey, in body: ArraySlice<UInt8>) throws(WireError) -> LoggedEntries? {
+        var rest = body
+        var found = LoggedEntries()
+        for item in claims {
+            let part = rest.prefix(item.claim.bytes)
+            rest = rest.dropFirst(item.claim.bytes)
+            guard item.key == key else { continue }
+            guard CRC32C.checksum(part) == item.claim.checksum else { return nil }
+            let own = try item.claim.entries(in: Array(part))
+            found.entries += own.entries
+            found.payloads += own.payloads
+        }
+        return found
     }
 }
 
@@ -292,19 +297,51 @@ extension LoggedEntries {
 }
 
 extension LogHeads.Claim {
-    init(first: UInt64, count: UInt64) throws(WireError) {
-        guard first > 0, count > 0, count <= UInt64(LogFormat.maximumBatchBytes),
-            !first.addingReportingOverflow(count).overflow
-        else { throw WireError(.invalidValue, "\(count) entries from index \(first) on") }
-        self.init(first: LogIndex(first), count: Int(count))
+    fileprivate func entries(in bytes: [UInt8]) throws(WireError) -> LoggedEntries {
+        var reader = ProtobufReader(bytes)
+        var logged = LoggedEntries()
+        for offset in 0..<count {
+            guard let field = try reader.next() else {
+                throw WireError(.truncated, "the body holds fewer entries than the heads claim")
+            }
+            var inner = try reader.message()
+            switch field {
+            case LogHeads.BodyField.entry: logged.entries.append(try Entry(from: &inner, unknownFields: .reject))
+            case LogHeads.BodyField.entryWithFile: try logged.appendWithFile(from: &inner)
+            default: throw reader.unknownField(in: "LogBody")
+            }
+            let index = logged.entries[offset].index
+            guard index == first + offset else {
+                throw WireError(.invalidValue, "entry \(index) where \(first + offset) belongs")
+            }
+        }
+        guard reader.isAtEnd else {
+            throw WireError(.invalidValue, "the body holds more entries than the heads claim")
+        }
+        return logged
+    }
+
+    /// As it is read, field by field.
+    fileprivate struct Fields {
+        var first: UInt64 = 0
+        var count: UInt64 = 0
+        var bytes: UInt64 = 0
+        var checksum: UInt32 = 0
+
+        func claim() throws(WireError) -> LogHeads.Claim {
+            let maximum = UInt64(LogFormat.maximumBatchBytes)
+            guard first > 0, count > 0, count <= maximum, bytes <= maximum,
+                !first.addingReportingOverflow(count).overflow
+            else { throw WireError(.invalidValue, "\(count) entries of \(bytes) bytes from index \(first) on") }
+            return LogHeads.Claim(first: LogIndex(first), count: Int(count), bytes: Int(bytes), checksum: checksum)
+        }
     }
 }
 
 extension LogHeads.Write {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         write = LogBatch.Write(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         var baseIndex: LogIndex?
         var baseTerm = Term.zero
         while let field = try reader.next() {
@@ -320,16 +357,18 @@ extension LogHeads.Write {
             case 5:
                 var inner = try reader.message()
                 write.snapshot = try SnapshotMetadata(from: &inner, unknownFields: .reject)
-            case 6: first = try reader.varint()
-            case 7: count = try reader.varint()
+            case 6: fields.first = try reader.varint()
+            case 7: fields.count = try reader.varint()
             case 8: write.isRemoved = try reader.bool()
             case 9: keepsTail = try reader.bool()
-            case 10: baseIndex = LogIndex(try reader.varint())
-            case 11: baseTerm = Term(try reader.varint())
+            case 10: fields.bytes = try reader.varint()
+            case 11: fields.checksum = try reader.uint32()
+            case 12: baseIndex = LogIndex(try reader.varint())
+            case 13: baseTerm = Term(try reader.varint())
             default: throw reader.unknownField(in: "LogHeads.Write")
             }
         }
-        claim = first == 0 && count == 0 ? nil : try LogHeads.Claim(first: first, count: count)
+        claim = fields.first == 0 && fields.count == 0 ? nil : try fields.claim()
         base = baseIndex.map { LogPosition(index: $0, term: baseTerm) }
     }
 }
@@ -377,17 +416,18 @@ extension LogHeads.Replica {
 extension LogHeads.Copy {
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         key = LogKey(group: GroupID(0), incarnation: 0)
-        var first: UInt64 = 0
-        var count: UInt64 = 0
+        var fields = LogHeads.Claim.Fields()
         while let field = try reader.next() {
             switch field {
             case 1: key.group = GroupID(try reader.varint())
             case 2: key.incarnation = try reader.varint()
-            case 3: first = try reader.varint()
-            case 4: count = try reader.varint()
+            case 3: fields.first = try reader.varint()
+            case 4: fields.count = try reader.varint()
+            case 5: fields.bytes = try reader.varint()
+            case 6: fields.checksum = try reader.uint32()
             default: throw reader.unknownField(in: "LogHeads.Copy")
             }
         }
-        claim = try LogHeads.Claim(first: first, count: count)
+        claim = try fields.claim()
     }
 }

@@ -17,19 +17,31 @@ struct LogRecovery {
     private let directory: String
     private let instance: UInt64
     private let marker: CleanMarker?
+    private let acceptsLoss: Bool
 
     private(set) var table = LogTable(keepingEntries: false)
     private(set) var segments: [LogSegment] = []
     private(set) var nextSequence: UInt64 = 1
     /// What was given up at the end of the last segment, about.
     private(set) var tornBytes: UInt64 = 0
-    /// What is given up may have been acknowledged. Some replicas are recovering, which must be recorded first.
+    /// What is given up may have been acknowledged, and nobody knows whose it was: all replicas are recovering.
     private(set) var isAmbiguous = false
+    /// Entries that cannot be read, in the order in which they were written.
+    private(set) var damages: [LogDamage] = []
+    /// The segments that hold them.
+    private(set) var damagedSegments: Set<UInt64> = []
+    /// Replicas whose losses the operator accepts, because they have no other voter to recover from.
+    private(set) var accepted: [LogKey] = []
     /// The process ended between creating the last segment and sealing the one before it.
     private(set) var lacksSeal = false
 
-    /// - Parameter directory: where the segments are.
-    init(files: any FileSystem, directory: String, instance: UInt64, marker: CleanMarker?) {
+    /// - Parameters:
+    ///   - directory: where the segments are.
+    ///   - acceptsLoss: whether groups without other voters go on without what they lost.
+    init(
+        files: any FileSystem, directory: String, instance: UInt64, marker: CleanMarker?, acceptsLoss: Bool = false
+    ) {
+        self.acceptsLoss = acceptsLoss
         self.files = files
         self.directory = directory
         self.instance = instance
@@ -63,6 +75,9 @@ struct LogRecovery {
         }
         try checkEnd()
     }
+
+    /// What is found must be recorded before the node takes part in anything.
+    var needsCheckpoint: Bool { isAmbiguous || damages.contains(where: \.isNeeded) || !accepted.isEmpty }
 
     private func path(_ number: UInt64) -> String {
         "\(directory)/\(LogFormat.segmentName(number))"
@@ -137,7 +152,7 @@ struct LogRecovery {
         while reader.offset < end {
             switch try reader.next(sequence: nextSequence) {
             case .batch(let batch): try apply(batch, of: reader)
-            case .damaged(let damage): throw damaged(reader, damage)
+            case .damaged(let damage): throw damaged(reader, damage.what)
             case .seal, .end, .torn:
                 throw .damaged(
                     reader.path, at: reader.offset,
@@ -172,8 +187,15 @@ struct LogRecovery {
 
     private mutating func readTail(_ reader: inout SegmentReader) throws(LogError) {
         reading: while true {
+            let start = reader
             switch try reader.next(sequence: nextSequence) {
-            case .batch(let batch): try apply(batch, of: reader)
+            case .batch(let batch):
+                guard batch.isWhole || mayCount(batch, reader) else {
+                    reader = start
+                    tornBytes = UInt64(batch.bytes)
+                    break reading
+                }
+                try apply(batch, of: reader)
             case .end:
                 try refuseBatchBehind(reader, "zeros stand where a batch belongs")
                 break reading
@@ -193,78 +215,69 @@ struct LogRecovery {
         append(reader.header, end: reader.offset, fileBytes: reader.fileBytes)
     }
 
-    private func refuseBatchBehind(_ reader: SegmentReader, _ what: String) throws(LogError) {
-        guard reader.hasBatchBehind, !mutated(.cutsDamageInTheMiddle) else { return }
-        throw .damaged(reader.path, at: reader.offset, what + ", and later ones stand behind it")
+    /// Whether a batch with damaged entries, of the last segment, was or may have been acknowledged.
+    private func mayCount(_ batch: SegmentReader.Batch, _ reader: SegmentReader) -> Bool {
+        wasAcknowledged(batch.offset, reader) || (batch.hasEndMark && !mutated(.forgetsAmbiguousTail))
     }
 
-    /// Damage in what may be the last batch.
+    private func wasAcknowledged(_ offset: UInt64, _ reader: SegmentReader) -> Bool {
+        if marker?.covers(segment: reader.header.number, from: offset) == true { return true }
+        return reader.hasBatch(behind: offset) && !mutated(.cutsDamageInTheMiddle)
+    }
+
+    private func refuseBatchBehind(_ reader: SegmentReader, _ what: String) throws(LogError) {
+        guard reader.hasBatch(behind: reader.offset), !mutated(.cutsDamageInTheMiddle) else { return }
+        throw damaged(reader, what + ", and later ones stand behind it")
+    }
+
+    /// Damage in the header or the heads of what may be the last batch.
     private mutating func judge(_ damage: SegmentReader.Damage, _ reader: SegmentReader)
         throws(LogError)
     {
-        if reader.hasBatchBehind, !mutated(.cutsDamageInTheMiddle) { throw damaged(reader, damage) }
-        if marker?.covers(segment: reader.header.number, from: reader.offset) == true {
-            throw damaged(reader, damage)
-        }
+        if wasAcknowledged(reader.offset, reader) { throw damaged(reader, damage.what) }
         tornBytes = UInt64(damage.header?.batchBytes ?? LogFormat.batchHeaderBytes)
         if mutated(.forgetsAmbiguousTail) { return }
         isAmbiguous = true
         // A copy stands for entries that are still where they were, or found missing at the end.
         if let kind = damage.header?.kind, kind != BatchHeader.Kind.writes.rawValue { return }
         // Unverified heads may name a wrong group, so the others are in doubt as well.
-        let heads = try? LogHeads(damage.heads)
-        if damage.headsVerify, let heads, applyWithoutEntries(heads) { return }
         var claims: [LogKey: LogIndex] = [:]
-        for head in heads?.writes ?? [] {
+        for head in (try? LogHeads(damage.heads))?.writes ?? [] {
             guard let claim = head.claim, table.problem(with: head) == nil else { continue }
             claims[head.key] = claim.last
         }
         table.markAllRecovering(claims: claims)
     }
 
-    /// - Returns: false, with nothing changed, if the heads do not fit the log.
-    private mutating func applyWithoutEntries(_ heads: LogHeads) -> Bool {
-        var next = table
-        for head in heads.writes {
-            guard next.problem(with: head) == nil else { return false }
-            next.applyWithoutEntries(head)
-        }
-        table = next
-        return true
-    }
-
     private mutating func apply(_ batch: SegmentReader.Batch, of reader: SegmentReader)
         throws(LogError)
     {
-        let heads: LogHeads
-        let entries: [LoggedEntries]
-        do {
-            heads = try LogHeads(batch.heads)
-            entries = try heads.entries(in: batch.body)
-        } catch {
-            guard error.code == .unknownField else {
-                throw .damaged(
-                    reader.path, at: batch.offset, "a batch cannot be decoded (\(error))")
-            }
-            throw LogError(
-                .unknownVersion,
-                "\(reader.path) at byte \(batch.offset): \(error.message); "
-                    + "run the version of Flotilla that wrote it, or a newer one")
-        }
-        if let problem = table.apply(
-            heads, entries: entries, kind: batch.kind,
-            place: .init(segment: reader.header.number, offset: batch.offset))
-        {
+        let place = LogTable.Place(segment: reader.header.number, offset: batch.offset)
+        if let problem = table.apply(batch, place: place) {
             throw .damaged(reader.path, at: batch.offset, problem)
         }
         nextSequence += 1
+        for (claimed, entries) in zip(batch.heads.claims, batch.entries) where entries == nil {
+            damages.append(
+                LogDamage(
+                    path: reader.path, offset: batch.offset, group: claimed.key.group,
+                    incarnation: claimed.key.incarnation, first: claimed.claim.first, last: claimed.claim.last,
+                    isNeeded: false))
+            damagedSegments.insert(reader.header.number)
+        }
     }
 
-    private func damaged(_ reader: SegmentReader, _ damage: SegmentReader.Damage) -> LogError {
-        let heads = damage.headsVerify ? try? LogHeads(damage.heads) : nil
-        let groups = heads.map { " (\($0.groupNames))" } ?? ""
-        return .damaged(reader.path, at: reader.offset, damage.what + groups)
+    /// What is damaged besides entries may be a term or a vote of any group, which no peer can give back.
+    private func damaged(_ reader: SegmentReader, _ what: String) -> LogError {
+        let named = table.replicas.keys.sorted().prefix(Self.namedGroups).map { "\($0.group)" }
+        let more = table.replicas.count - named.count
+        let groups = named.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
+        let whose = groups.isEmpty ? "" : "; it may concern any of \(groups)"
+        return .damaged(reader.path, at: reader.offset, what + whose)
     }
+
+    /// How many groups a message names at most.
+    private static let namedGroups = 8
 
     private func checkEnd() throws(LogError) {
         let last = segments.last ?? LogSegment(number: 0, id: 0, end: 0, fileBytes: 0)
@@ -283,34 +296,84 @@ struct LogRecovery {
             )
         }
     }
+
+}
+
+// MARK: What is lost
+
+extension LogRecovery {
+    /// Reads the payloads that are in files, one after the other; an entry without its payload is lost.
+    mutating func checkPayloads(in directory: PayloadDirectory) throws(LogError) {
+        for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
+            for payload in replica.payloads {
+                do throws(LogError) {
+                    _ = try directory.read(payload.reference, of: "entry \(payload.index) of \(key)")
+                } catch {
+                    guard error.code == .damaged || error.code == .missing else { throw error }
+                    table.lose(payload.index...payload.index, of: key)
+                    damages.append(
+                        LogDamage(
+                            path: directory.path(of: payload.reference), offset: 0, group: key.group,
+                            incarnation: key.incarnation, first: payload.index, last: payload.index, isNeeded: true,
+                            isPayload: true))
+                }
+            }
+        }
+    }
+
+    /// Decides about everything that is lost: see LogDamage.swift.
+    /// - Throws: `damaged` where nobody can give it back.
+    mutating func cutLosses() throws(LogError) {
+        table.forgetLossesBehindSnapshots()
+        for position in damages.indices { damages[position].isNeeded = table.needs(damages[position]) }
+        let alone = table.recoveringAlone
+        if let key = alone.first, !acceptsLoss { throw unrepairable(key) }
+        table.cutLosses()
+        table.acceptLosses(of: alone)
+        accepted = alone
+    }
+
+    private func unrepairable(_ key: LogKey) -> LogError {
+        guard let damage = damages.first(where: { $0.key == key && $0.isNeeded }) else {
+            let last = segments.last ?? LogSegment(number: 1, id: 0, end: 0, fileBytes: 0)
+            return .unrepairable(
+                "\(path(last.number)) is damaged at byte \(last.end): what stands there may have been acknowledged, by "
+                    + "\(key) as well")
+        }
+        return .unrepairable(damage.description)
+    }
 }
 
 extension LogTable {
     /// Applies one batch of a log.
     /// - Returns: what is wrong, or nil.
-    fileprivate mutating func apply(
-        _ heads: LogHeads, entries: [LoggedEntries], kind: BatchHeader.Kind, place: Place
-    ) -> String? {
-        if kind == .checkpoint {
+    fileprivate mutating func apply(_ batch: SegmentReader.Batch, place: Place) -> String? {
+        let heads = batch.heads
+        if batch.kind == .checkpoint {
             if let problem = apply(checkpoint: heads) { return problem }
         } else if !heads.replicas.isEmpty || !heads.removed.isEmpty {
             return "a checkpoint stands in a batch of another kind"
         }
-        var position = 0
+        var rest = batch.entries[...]
         for head in heads.writes {
-            var own = LoggedEntries()
-            if head.claim != nil {
-                own = entries[position]
-                position += 1
+            if let problem = problem(with: head) { return problem }
+            guard let claim = head.claim else {
+                apply(head, LoggedEntries(), place: place)
+                continue
             }
-            if let problem = problem(with: head) ?? Self.problem(with: own.entries) { return problem }
-            apply(head, own, place: place)
+            guard let logged = rest.removeFirst() else {
+                apply(head, losing: claim)
+                continue
+            }
+            if let problem = Self.problem(with: logged.entries) { return problem }
+            apply(head, logged, place: place)
         }
         for copy in heads.copies {
-            if let problem = apply(copy: copy.key, entries[position], place: place) {
-                return problem
+            guard let logged = rest.removeFirst() else {
+                loseCopy(copy.claim, of: copy.key)
+                continue
             }
-            position += 1
+            if let problem = apply(copy: copy.key, logged, place: place) { return problem }
         }
         return nil
     }

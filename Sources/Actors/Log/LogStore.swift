@@ -107,8 +107,8 @@ public struct RecoveredLog: Sendable {
         public var snapshot: SnapshotMetadata?
         /// Which entries the store holds; `LogStore.read` gives them. It may begin before the snapshot's end.
         public var outline: LogOutline
-        /// The log ended in damage that may have been acknowledged: the replica takes no part in votes until a leader
-        /// has brought it past this index.
+        /// The log lacks what it may have acknowledged: the replica takes no part in votes until a leader has brought
+        /// it past this index.
         public var recoveringUntil: LogIndex?
         public init(
             replica: ReplicaIdentity, hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil,
@@ -129,15 +129,22 @@ public struct RecoveredLog: Sendable {
     public var removedReplicas: [ReplicaIdentity]
     /// Bytes cut off as a torn write, for the log.
     public var tornBytes: UInt64
+    /// Entries that could not be read. Where they are needed their groups are recovering, if they have other voters.
+    public var damages: [LogDamage]
+    /// Files with damage that were set aside; nothing reads them, and they can be deleted.
+    public var keptFiles: [String]
     public init(
         identity: NodeIdentity? = nil, bootCounter: UInt64 = 1, groups: [Group] = [],
-        removedReplicas: [ReplicaIdentity] = [], tornBytes: UInt64 = 0
+        removedReplicas: [ReplicaIdentity] = [], tornBytes: UInt64 = 0, damages: [LogDamage] = [],
+        keptFiles: [String] = []
     ) {
         self.identity = identity
         self.bootCounter = bootCounter
         self.groups = groups
         self.removedReplicas = removedReplicas
         self.tornBytes = tornBytes
+        self.damages = damages
+        self.keptFiles = keptFiles
     }
 }
 

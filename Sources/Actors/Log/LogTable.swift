@@ -17,6 +17,7 @@ struct LogTable {
         var last: LogIndex
         var term: Term
         /// `nowhere`: their segment was deleted, which is right only if something later makes them obsolete.
+        /// `lost`: they are damaged.
         var segment: UInt64
         /// What they take on disk, about.
         var bytes: Int
@@ -24,6 +25,7 @@ struct LogTable {
         var marks: [Mark] = []
 
         static let nowhere: UInt64 = 0
+        static let lost = UInt64.max
         var count: Int { first.distance(to: last) + 1 }
     }
 
@@ -46,8 +48,8 @@ struct LogTable {
         var base = LogPosition.zero
         /// Contiguous from just behind the base on.
         var runs: [Run] = []
-        /// Where membership changes stand among them, ascending.
-        var configurations: [LogIndex] = []
+        /// The membership changes among them, ascending.
+        var configurations: [Entry] = []
         /// The same entries, if the table keeps them.
         var entries: [Entry] = []
         /// Where the payloads are that the entries lack, ascending.
@@ -75,7 +77,7 @@ struct LogTable {
         var outline: LogOutline {
             var outline = LogOutline(base: base)
             for run in runs { outline.extend(through: run.last, term: run.term) }
-            for index in configurations { outline.noteConfiguration(at: index) }
+            for change in configurations { outline.noteConfiguration(at: change.index) }
             return outline
         }
     }
@@ -199,21 +201,11 @@ extension LogTable {
         putBack(replica, isRemoved: write.isRemoved)
     }
 
-    /// Applies a write whose entries are lost: the replica keeps its vote and its place, gives up what the entries
-    /// replaced, and is recovering up to their end.
-    ///
-    /// The commit index is not taken over: it may cover entries that are lost, in the place of which others stand.
-    mutating func applyWithoutEntries(_ head: LogHeads.Write) {
+    /// The same for a write whose entries are lost.
+    mutating func apply(_ head: LogHeads.Write, losing claim: LogHeads.Claim) {
         var replica = take(head)
-        if let hardState = head.write.hardState {
-            let commit = head.claim == nil ? hardState.commit : replica.hardState.commit
-            replica.hardState = HardState(
-                term: hardState.term, vote: hardState.vote, commit: commit)
-        }
-        if let claim = head.claim {
-            truncate(&replica, from: claim.first)
-            replica.recoveringUntil = max(claim.last, replica.recoveringUntil ?? .zero)
-        }
+        if let hardState = head.write.hardState { replica.hardState = hardState }
+        lose(claim, from: &replica)
         putBack(replica, isRemoved: head.write.isRemoved)
     }
 
@@ -266,7 +258,7 @@ extension LogTable {
         if !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
         for entry in entries {
             extend(&replica.runs, with: entry, place: place)
-            if entry.kind == .configuration { replica.configurations.append(entry.index) }
+            if entry.kind == .configuration { replica.configurations.append(entry) }
         }
         if keepsEntries { replica.entries.append(contentsOf: entries) }
         note(logged.payloads.drop { $0.index <= replica.snapshotIndex }, in: &replica)
@@ -274,6 +266,13 @@ extension LogTable {
         usage[place.segment, default: Usage()].bytes += entries.reduce(0) {
             $0 + $1.payload.count + Self.entryOverheadBytes
         }
+    }
+
+    /// Adds places of entries that are not there.
+    mutating func extend(_ replica: inout Replica, through last: LogIndex, in segment: UInt64) {
+        let run = Run(first: replica.last.next, last: last, term: .zero, segment: segment, bytes: 0)
+        replica.runs.append(run)
+        account(run, 1)
     }
 
     func extend(_ runs: inout [Run], with entry: Entry, place: Place) {
@@ -309,7 +308,7 @@ extension LogTable {
             replica.runs.append(kept)
             account(kept, 1)
         }
-        while let change = replica.configurations.last, change >= index { replica.configurations.removeLast() }
+        while let change = replica.configurations.last, change.index >= index { replica.configurations.removeLast() }
         dropPayloads(of: &replica, from: index)
         if keepsEntries {
             replica.entries.removeLast(
@@ -320,7 +319,7 @@ extension LogTable {
     /// Drops the entries up to `index`, which the log holds.
     mutating func compact(_ replica: inout Replica, through index: LogIndex) {
         if keepsEntries { replica.entries.removeFirst(replica.base.index.distance(to: index)) }
-        replica.configurations.removeAll { $0 <= index }
+        replica.configurations.removeAll { $0.index <= index }
         dropPayloads(of: &replica, through: index)
         let passed = replica.runs.prefix { $0.last <= index }
         for run in passed { account(run, -1) }

@@ -30,14 +30,9 @@ extension LogTable {
             replica.recoveringUntil = head.recoveringUntil
             truncate(&replica, from: head.last.next)
             if replica.last < head.last {
-                let absent = Run(
-                    first: replica.last.next, last: head.last, term: .zero, segment: Run.nowhere,
-                    bytes: 0)
-                guard head.last.rawValue - replica.last.rawValue <= Self.maximumAbsentEntries else {
-                    return "\(key) lacks \(absent.count) entries"
-                }
-                replica.runs.append(absent)
-                account(absent, 1)
+                let absent = head.last.rawValue - replica.last.rawValue
+                guard absent <= Self.maximumAbsentEntries else { return "\(key) lacks \(absent) entries" }
+                extend(&replica, through: head.last, in: Run.nowhere)
             }
             replicas[key] = replica
         }
@@ -75,8 +70,11 @@ extension LogTable {
         for run in runs { account(run, 1) }
         replacePayloads(of: &replica, in: first...last, by: logged.payloads)
         // A reader may see the copy alone.
-        let changes = entries.filter { $0.kind == .configuration }.map(\.index)
-        if !changes.isEmpty { replica.configurations = Set(replica.configurations + changes).sorted() }
+        let changes = entries.filter { $0.kind == .configuration }
+        if !changes.isEmpty {
+            replica.configurations.removeAll { $0.index >= first && $0.index <= last }
+            replica.configurations = (replica.configurations + changes).sorted { $0.index < $1.index }
+        }
         return nil
     }
 

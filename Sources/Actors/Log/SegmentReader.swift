@@ -1,12 +1,19 @@
 import FlotillaIO
+import FlotillaRaft
 
 /// Reads the batches of one segment, one after the other, and says what stands where none can be read.
 struct SegmentReader {
     struct Batch {
         var kind: BatchHeader.Kind
         var offset: UInt64
-        var heads: [UInt8]
-        var body: [UInt8]
+        var bytes: Int
+        var heads: LogHeads
+        /// For each of the heads' claims; nil where they are damaged.
+        var entries: [LoggedEntries?]
+        /// Whether its end got to the disk.
+        var hasEndMark: Bool
+
+        var isWhole: Bool { entries.allSatisfy { $0 != nil } }
     }
 
     enum Step {
@@ -24,9 +31,8 @@ struct SegmentReader {
         var what: String
         /// Nil if the header is lost, and with it every length.
         var header: BatchHeader?
+        /// They do not match their checksum.
         var heads: [UInt8] = []
-        /// Whether `heads` match their checksum: then only the body does not.
-        var headsVerify = false
     }
 
     let header: SegmentHeader
@@ -58,7 +64,7 @@ struct SegmentReader {
                 path, at: offset, "batch \(head.sequence) stands where batch \(sequence) belongs")
         }
         guard head.batchBytes <= remainingBytes else { return .torn(bytes: remainingBytes) }
-        return verify(head, kind)
+        return try verify(head, kind)
     }
 
     /// The bytes behind the end of the file count as zeros.
@@ -69,32 +75,42 @@ struct SegmentReader {
         return .damaged(Damage(what: "a batch's header does not match its checksum"))
     }
 
-    private mutating func verify(_ head: BatchHeader, _ kind: BatchHeader.Kind) -> Step {
-        let parts = head.parts(in: bytes, at: position)
-        let heads = Array(bytes[parts.heads])
-        guard parts.headsVerify else {
-            return failure(of: head, "a batch's heads do not match their checksum", heads: heads)
+    private mutating func verify(_ head: BatchHeader, _ kind: BatchHeader.Kind) throws(LogError) -> Step {
+        let headsStart = position + LogFormat.batchHeaderBytes
+        let headsEnd = headsStart + head.headsBytes
+        let bodyStart = headsEnd + LogFormat.checksumBytes
+        let heads = Array(bytes[headsStart..<headsEnd])
+        let endMark = bytes.littleEndian32(at: position + head.batchBytes - LogFormat.checksumBytes)
+        guard bytes.littleEndian32(at: headsEnd) == CRC32C.checksum(heads, seed: head.checksum) else {
+            guard endMark == head.checksum else { return .torn(bytes: head.batchBytes) }
+            return .damaged(Damage(what: "a batch's heads do not match their checksum", header: head, heads: heads))
         }
-        guard parts.bodyVerifies else {
-            return failure(
-                of: head, "a batch's entries do not match their checksum", heads: heads, headsVerify: true)
+        let batch: Batch
+        do {
+            let heads = try LogHeads(heads)
+            batch = Batch(
+                kind: kind, offset: offset, bytes: head.batchBytes, heads: heads,
+                entries: try heads.entries(in: bytes[bodyStart..<bodyStart + head.bodyBytes]),
+                hasEndMark: endMark == head.checksum)
+        } catch {
+            throw undecodable(error)
         }
-        let batch = Batch(kind: kind, offset: offset, heads: heads, body: Array(bytes[parts.body]))
         position += head.batchBytes
         return kind == .seal ? .seal : .batch(batch)
     }
 
-    private func failure(
-        of head: BatchHeader, _ what: String, heads: [UInt8], headsVerify: Bool = false
-    ) -> Step {
-        let endMark = bytes.littleEndian32(at: position + head.batchBytes - LogFormat.checksumBytes)
-        guard endMark == head.checksum else { return .torn(bytes: head.batchBytes) }
-        return .damaged(Damage(what: what, header: head, heads: heads, headsVerify: headsVerify))
+    private func undecodable(_ error: WireError) -> LogError {
+        guard error.code == .unknownField else {
+            return .damaged(path, at: offset, "a batch cannot be decoded (\(error))")
+        }
+        return LogError(
+            .unknownVersion,
+            "\(path) at byte \(position): \(error.message); run the version of Flotilla that wrote it, or a newer one")
     }
 
-    /// Whether a write came after what stands at the position: then that had been acknowledged.
-    var hasBatchBehind: Bool {
-        var candidate = position + 1
+    /// Whether a write came after what stands at an offset: then that had been acknowledged.
+    func hasBatch(behind offset: UInt64) -> Bool {
+        var candidate = Int(offset) + 1
         while let found = bytes.firstOffset(of: BatchHeader.magic, from: candidate) {
             if BatchHeader(bytes, at: found, segment: header.id) != nil { return true }
             candidate = found + 1

@@ -248,3 +248,19 @@ extension [ReplicaID] {
         insert(replica, at: firstIndex { $0 > replica } ?? endIndex)
     }
 }
+
+extension Configuration {
+    /// The configuration that `change` makes of this one; nil where it does not fit. For whoever reads a log outside of
+    /// a group.
+    public func applying(_ change: ConfigurationChange) -> Configuration? {
+        let inflights = Inflights(countMax: 1, bytesMax: 1)
+        let progress = members.map(\.replica).sorted().map { replica in
+            Progress(
+                replica: replica, next: LogIndex(1), isLearner: learners.contains(replica), inflights: inflights)
+        }
+        var changer = ConfigurationChanger(
+            configuration: self, progress: ContiguousArray(progress), lastIndex: .zero, inflights: inflights)
+        do throws(ConfigurationChanger.Problem) { try changer.apply(change) } catch { return nil }
+        return changer.configuration
+    }
+}

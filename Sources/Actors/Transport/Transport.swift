@@ -2,7 +2,8 @@ import FlotillaIO
 import FlotillaRaft
 
 /// The connections of one node: one per peer for consensus, whatever the number of groups, and one more while
-/// snapshots move. Says hello, watches who is alive, and hands what arrives to the scheduler. Lives on its loop.
+/// snapshots or large commands move. Says hello, watches who is alive, and hands what arrives to the scheduler. Lives on
+/// its loop.
 public actor Transport {
     nonisolated let loop: any Loop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -211,7 +212,7 @@ public actor Transport {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
             watch(node, now)
             if let link = peers[node]?.link {
-                transmit(.heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch)), over: link)
+                transmit(heartbeat, over: link)
             } else {
                 dialIfNeeded(node)
             }
@@ -220,6 +221,8 @@ public actor Transport {
         expireRequests(now)
         armHeartbeat()
     }
+
+    var heartbeat: PeerFrameItem { .heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch)) }
 
     private func watch(_ node: NodeID, _ now: MonotonicTime) {
         guard peers[node]!.isAlive, peers[node]!.lastHeard.advanced(by: failureTimeout) < now else { return }

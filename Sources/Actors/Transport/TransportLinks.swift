@@ -22,9 +22,10 @@ extension Transport {
         var writer = PeerFrameWriter()
         writer.add(item)
         let payload = writer.take()
+        guard link.connection.send(payload) else { return false }
         metrics.framesOut += 1
         metrics.bytesOut += UInt64(payload.count)
-        return link.connection.send(payload)
+        return true
     }
 
     func link(_ id: LinkID, didReceive payload: [UInt8]) {
@@ -65,7 +66,10 @@ extension Transport {
             guard let scheduler else { return }
             switch item {
             case .heartbeat(let beat): heard(node, boot: beat.boot, epoch: beat.livenessEpoch)
-            case .message(let message): scheduler.assumeIsolated { $0.receive(message, from: node) }
+            case .message(let message):
+                // A connection on which nothing ever comes back would be taken for dead.
+                if link.purpose == .bulk { transmit(heartbeat, over: id) }
+                scheduler.assumeIsolated { $0.receive(message, from: node) }
             case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
             case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
             case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
@@ -215,7 +219,7 @@ extension Transport {
         // The epoch comes with the first heartbeat.
         peers[hello.node] = peer
         if let previous { links[previous]?.connection.close() }
-        transmit(.heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch)), over: id)
+        transmit(heartbeat, over: id)
         heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
         scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
         logger.debug("connected to \(hello.node)", ["address": peer.address])

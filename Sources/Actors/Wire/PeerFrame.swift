@@ -23,7 +23,7 @@ struct Hello: Hashable, Sendable {
     enum Purpose: UInt32, Sendable {
         /// Heartbeats and the messages of all groups: one such connection per pair of nodes.
         case consensus = 0
-        /// Snapshots, so that they never delay consensus.
+        /// Snapshots and messages with large entries, so that they never delay consensus.
         case bulk = 1
         /// A node that is no member yet asks to become one.
         case join = 2

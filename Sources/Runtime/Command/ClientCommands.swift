@@ -2,7 +2,7 @@ import FlotillaIO
 
 /// The commands that ask a node over HTTP.
 enum ClientCommands {
-    static let all = [status, removeNode, start, describe, result, list] + HistoryCommands.all
+    static let all = [status, removeNode, start, describe, result, list] + ControlCommands.all + HistoryCommands.all
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")
@@ -124,7 +124,8 @@ enum ClientCommands {
         description: CommandDescription(
             "flotilla workflow list", summary: "Lists workflows in the order of their starts.",
             options: [
-                .value("status", "STATUS", "only running, parked, completed or failed ones"),
+                .value(
+                    "status", "STATUS", "only running, parked, paused, completed, failed, cancelled or terminated ones"),
                 .value("type", "TYPE", "only those of a type"),
                 .value("limit", "N", "so many at most (default: \(HTTPAPI.listLimitDefault))"),
                 .value("after", "PLACE", "go on where the page before ended"),
@@ -178,7 +179,11 @@ enum ClientCommands {
         } else if let output = value["output"] {
             printJSON(output)
         }
-        guard let failure = value["failure"] else { return }
+        guard let failure = value["failure"] else {
+            guard let status = value["status"]?.text, status != "completed" else { return }
+            let reason = value["reason"]?.cell ?? ""
+            throw CommandError("\(id) is \(status)" + (reason.isEmpty ? "" : ": \(reason)"))
+        }
         throw CommandError(
             "\(id) failed: \(failure["type"]?.cell ?? ""): \(failure["message"]?.cell ?? "")")
     }

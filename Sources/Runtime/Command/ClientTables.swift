@@ -16,7 +16,9 @@ enum ClientTables {
         facts.add(["ready", status["ready"] == .bool(true) ? "yes" : "no"])
         facts.add([
             "workflows",
-            ["running", "parked", "completed", "failed"].map { "\(cell(counts, $0)) \($0)" }.joined(
+            ["running", "parked", "paused", "completed", "failed", "cancelled", "terminated"].map {
+                "\(cell(counts, $0)) \($0)"
+            }.joined(
                 separator: ", ")
                 + "; \(cell(counts, "owned")) run here",
         ])
@@ -65,7 +67,8 @@ enum ClientTables {
         for (label, name) in [
             ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"),
             ("status", "status"),
-            ("reason", "parkedReason"), ("owner", "owner"), ("fencing token", "epoch"),
+            ("reason", "parkedReason"), ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
+            ("owner", "owner"), ("fencing token", "epoch"),
             ("started", "startedAt"),
             ("finished", "finishedAt"), ("input", "input"), ("output", "output"),
         ] where workflow[name] != nil {
@@ -88,8 +91,8 @@ enum ClientTables {
         var facts = TextTable(["", ""])
         for (label, name) in [
             ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"), ("started", "startedAt"),
-            ("input bytes", "inputBytes"), ("status", "status"), ("finished", "finishedAt"),
-            ("output bytes", "outputBytes"),
+            ("input bytes", "inputBytes"), ("status", "status"), ("reason", "reason"),
+            ("finished", "finishedAt"), ("output bytes", "outputBytes"),
         ] where workflow?[name] != nil {
             facts.add([label, cell(workflow, name)])
         }

@@ -18,6 +18,8 @@ enum NodeRunCommand {
             .value(
                 "keep-finished", "DURATION|N|forever",
                 "how long workflows are kept after their end, or how many (default: 30d and 100000)"),
+            .value(
+                "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
                 "bootstrap",
@@ -61,6 +63,7 @@ enum NodeRunCommand {
             guard !options.has("memory") else { throw options.fail("--memory and --storage exclude each other") }
             format = try StorageFormat(option: name, options)
         }
+        let payloadFileLimit = try options.number("payload-file-limit", in: 0...1 << 30)
         let seeds = (options.string("join") ?? "").split(separator: ",").map(String.init)
         let levelName = options.string("log-level") ?? "info"
         guard let level = LogLines.level(named: levelName) else {
@@ -73,6 +76,7 @@ enum NodeRunCommand {
         configuration.founds = options.has("bootstrap")
         configuration.storage = format
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
+        if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration

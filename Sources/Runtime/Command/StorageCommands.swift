@@ -4,7 +4,7 @@ import FlotillaRaft
 
 /// `flotilla storage ...`: what is done to a data directory while its node is stopped.
 enum StorageCommands {
-    static let all = [verify, migrate]
+    static let all = [verify, repair, migrate]
 
     private static let formats = StorageFormat.allCases.map(\.rawValue).joined(separator: "|")
 
@@ -19,6 +19,23 @@ enum StorageCommands {
         guard let first = report.problems.first else { return }
         let others = report.problems.dropFirst().map { "\n\($0.message)" }.joined()
         throw CommandError(first.message + others)
+    }
+
+    private static let repair = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla storage repair",
+            summary:
+                "Gives up damaged entries in a stopped node's log. The node fetches them from its peers when it starts.",
+            arguments: ["DIR"],
+            options: [
+                .flag(
+                    "accept-loss",
+                    "where a group has no other voter, go on without these entries and all that came after them")
+            ])
+    ) { options in
+        let recovered = try StorageRepair.run(
+            on: options.arguments[0], files: PosixFileSystem(), acceptsLoss: options.has("accept-loss"))
+        Terminal.write(text(of: recovered))
     }
 
     private static let migrate = FlotillaCommand.Subcommand(
@@ -48,6 +65,21 @@ enum StorageCommands {
         var path = path
         while path.count > 1, path.hasSuffix("/") { path.removeLast() }
         return path
+    }
+
+    static func text(of recovered: RecoveredLog) -> String {
+        var lines = recovered.damages.map { "\($0)" + ($0.isNeeded ? "" : "; they are needed no more") }
+        for group in recovered.groups {
+            let name = group.replica.group
+            if let end = group.recoveringUntil {
+                lines.append("\(name) has no vote on this node until a leader has brought its log past \(end).")
+            } else if recovered.damages.contains(where: { $0.isNeeded && $0.group == name }) {
+                lines.append("\(name) goes on without what came after entry \(group.outline.last).")
+            }
+        }
+        lines += recovered.keptFiles.map { "\($0) is kept to be looked at; delete it when nobody needs it." }
+        if lines.isEmpty { lines.append("Nothing was damaged.") }
+        return lines.map { $0 + "\n" }.joined()
     }
 
     static func text(of report: StorageReport) -> String {

@@ -39,6 +39,8 @@ struct HTTPAPI: Sendable {
             return [("GET", { try await result(of: path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "history":
             return [("GET", { try await history(of: path[2], $0) })]
+        case 4 where path.starts(with: ["v1", "workflows"]) && WorkflowAction(name: path[3]) != nil:
+            return [("POST", { try await control(path[2], path[3], $0) })]
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
             return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
@@ -100,6 +102,17 @@ struct HTTPAPI: Sendable {
             withValues: try request.flag("values"))
         guard let history else { throw Self.unknown(id) }
         return .json(HistoryJSON.value(history))
+    }
+
+    private func control(_ id: String, _ action: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        let names: Set<String> = ["reason", "namespace"]
+        let body = request.body.isEmpty ? JSONObject(members: [:]) : try request.object(allowing: names)
+        guard let action = WorkflowAction(name: action) else { throw Problem.badRequest("\(action) is no action") }
+        let info = try await node.controlWorkflow(
+            id, namespace: try body.string("namespace") ?? Self.namespaceDefault, action,
+            reason: try body.string("reason") ?? "")
+        return .json(WorkflowJSON.value(info))
     }
 
     private func prune(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {

@@ -15,6 +15,9 @@ enum Metrics {
                 (["status": "parked"], UInt64(counts.parked)),
                 (["status": "completed"], UInt64(counts.completed)),
                 (["status": "failed"], UInt64(counts.failed)),
+                (["status": "terminated"], UInt64(counts.terminated)),
+                (["status": "cancelled"], UInt64(counts.cancelled)),
+                (["status": "paused"], UInt64(counts.paused)),
             ])
         page.gauge(
             "flotilla_workflows_owned", "Running workflows that this node runs.",

@@ -18,6 +18,10 @@ protocol NodeOperations: Sendable {
     func workflowHistory(
         of id: String, namespace: String, after: String?, limit: Int, withValues: Bool
     ) async throws -> WorkflowHistory?
+    /// - Returns: the run as it stands then.
+    func controlWorkflow(
+        _ id: String, namespace: String, _ action: WorkflowAction, reason: String
+    ) async throws -> WorkflowInfo
     func pruneWorkflow(_ id: String, namespace: String) async throws
     /// - Returns: how many runs were removed, and whether there are more to remove.
     func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)

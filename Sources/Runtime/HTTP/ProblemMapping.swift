@@ -23,7 +23,7 @@ extension Problem {
             self = .badRequest(error.message)
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)
-        case .notFinished: self = .wrongState(error.message)
+        case .wrongState: self = .wrongState(error.message)
         case .unknownWorkflow: self = .unprocessable(error.message)
         case .inputTooLarge, .resultTooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")
@@ -33,7 +33,7 @@ extension Problem {
                 "\(error.message). Whether it was done is unknown; the same request with the same id may be sent "
                     + "again, to any node")
         case .stopped: self = .unavailable("\(error.message); ask another node")
-        case .duplicateStep, .contextEnded, .undecodableResult, .failed, .duplicateWorkflow,
+        case .duplicateStep, .contextEnded, .undecodableResult, .failed, .cancelled, .terminated, .duplicateWorkflow,
             .unexpectedAnswer:
             self.init("internal", "The node failed", status: 500, error.description)
         }

@@ -69,6 +69,7 @@ enum WorkflowJSON {
             "status": .string(description.info.status.description),
         ]
         if let reason = description.info.parkedReason { object["parkedReason"] = .string(reason) }
+        if let reason = description.info.reason { object["reason"] = .string(reason) }
         addEnd(output: description.output, failure: description.failure, to: &object)
         return .object(object)
     }
@@ -94,6 +95,8 @@ enum WorkflowJSON {
         if let finishedAt = info.finishedAt { object["finishedAt"] = time(finishedAt) }
         if let owner = info.owner { object["owner"] = number(owner.rawValue) }
         if let reason = info.parkedReason { object["parkedReason"] = .string(reason) }
+        if let reason = info.reason { object["reason"] = .string(reason) }
+        if let moment = info.cancelRequestedAt { object["cancelRequestedAt"] = time(moment) }
         return object
     }
 

@@ -25,6 +25,9 @@ public struct NodeConfiguration: Sendable {
     public var data: DataLocation
     /// How a directory keeps the log; nil takes the format that is there, and `.log` where there is none.
     public var storage: StorageFormat?
+    /// In bytes. A log keeps longer commands, such as a large result of a step, in files of their own, so that it stays
+    /// dense. It may change from one start to the next. RocksDB deals with them by itself.
+    public var payloadFileLimit = DiskLogStore.defaultPayloadFileLimit
     /// Nodes to ask for membership, "host:port" each. Empty: this node founds a cluster of its own. Neither matters
     /// where the data already belongs to a cluster.
     public var join: [String]
@@ -73,6 +76,16 @@ public struct NodeConfiguration: Sendable {
     func validate() throws {
         guard id.rawValue > 0 else {
             throw NodeError(.invalidConfiguration, "the node id is 0; choose a number from 1 on")
+        }
+        guard payloadFileLimit >= 0 else {
+            throw NodeError(.invalidConfiguration, "the limit for payloads in the log is \(payloadFileLimit) bytes")
+        }
+        for (name, bytes) in [("resultBytesMax", limits.resultBytesMax), ("inputBytesMax", limits.inputBytesMax)] {
+            guard (1...WorkflowLimits.payloadBytesMax).contains(bytes) else {
+                throw NodeError(
+                    .invalidConfiguration,
+                    "limits.\(name) is \(bytes); choose a number from 1 to \(WorkflowLimits.payloadBytesMax)")
+            }
         }
         for address in [listen, http].compactMap({ $0 }) where !allowsInsecureListening {
             guard Self.isLoopback(address) else {

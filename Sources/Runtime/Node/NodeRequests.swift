@@ -50,8 +50,18 @@ extension Node {
     /// takes.
     public func wholeHistory(of id: String) async throws -> WorkflowHistory { try await engine.wholeHistory(of: id) }
 
+    /// Does something to a run: cancels, terminates, pauses, resumes it, or runs a failed one again. Returns once that is
+    /// durable on a majority.
+    /// - Parameter reason: kept with the run.
+    /// - Returns: the run as it stands then.
+    /// - Throws: `WorkflowError` with `notFound`, or `wrongState` where the run's status does not allow it.
+    @discardableResult
+    public func control(_ id: String, _ action: WorkflowAction, reason: String = "") async throws -> WorkflowInfo {
+        try await engine.control(id, action, reason: reason)
+    }
+
     /// Removes a run that has ended, with everything that it recorded. Its id can be used again.
-    /// - Throws: `WorkflowError` with `notFound`, or `notFinished` for a run that has not ended.
+    /// - Throws: `WorkflowError` with `notFound`, or `wrongState` for a run that has not ended.
     public func prune(_ id: String) async throws { try await engine.prune(id) }
 
     /// Removes the runs that ended and that `retention` does not keep, in portions, so that everything else goes on
@@ -156,6 +166,9 @@ extension NodeServices {
             status.groups.append(line)
             status.warnings += report.warnings
         }
+        status.warnings += damagedFiles.map {
+            "\($0) holds damaged entries; the log reads it no more: delete it when nobody wants to look at it"
+        }
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
@@ -169,6 +182,8 @@ extension NodeServices {
                 let counts = NodeStatus.Workflows(
                     running: machine.count(of: .running), parked: machine.count(of: .parked),
                     completed: machine.count(of: .completed), failed: machine.count(of: .failed),
+                    terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
+                    paused: machine.count(of: .paused),
                     owned: mine?.ownedRuns ?? 0)
                 return (counts, mine?.boot == myBoot)
             }
@@ -198,7 +213,7 @@ extension GroupReport {
         if let proposalRefusal {
             warnings.append("\(group) takes no commands on this node: \(proposalRefusal.message)")
         }
-        if isRecovering { warnings.append("\(group) recovers from damage at the end of its log") }
+        if isRecovering { warnings.append("\(group) recovers from damage in its log: it has no vote here") }
         if voters.count == 2 { warnings.append("\(group) has two voters: it tolerates no failure") }
         return warnings
     }
@@ -233,6 +248,9 @@ extension NodeServices {
             NodeCounter(
                 name: "connections_refused", help: "Connections that either side refused.",
                 value: transport.connectionsRefused),
+            NodeCounter(
+                name: "log_damages", help: "Writes whose entries were found damaged when the log was opened.",
+                value: UInt64(damagedWrites)),
         ]
         if let network = (environment.network as? TCPNetwork)?.metrics {
             counters += [
@@ -283,6 +301,13 @@ extension Node: NodeOperations {
         return try await nilIfNotFound {
             try await self.history(of: id, after: after, limit: limit, withValues: withValues)
         }
+    }
+
+    func controlWorkflow(
+        _ id: String, namespace: String, _ action: WorkflowAction, reason: String
+    ) async throws -> WorkflowInfo {
+        try Self.checkNamespace(namespace)
+        return try await control(id, action, reason: reason)
     }
 
     func pruneWorkflow(_ id: String, namespace: String) async throws {

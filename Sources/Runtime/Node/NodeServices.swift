@@ -10,6 +10,10 @@ final class NodeServices: Sendable {
     let core: NodeCore
     let identity: NodeIdentity
     let boot: UInt64
+    /// How many writes were found damaged when the log was opened.
+    let damagedWrites: Int
+    /// What of the log was set aside because it is damaged.
+    let damagedFiles: [String]
     /// Where peers connect.
     let address: String
     let machines: NodeMachines
@@ -30,7 +34,7 @@ final class NodeServices: Sendable {
 
     init(
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
-        boot: UInt64, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
+        store: NodeStore, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
         http: HTTPServer?
     ) {
         self.http = http
@@ -38,13 +42,15 @@ final class NodeServices: Sendable {
         self.environment = environment
         self.core = core
         self.identity = identity
-        self.boot = boot
+        boot = store.boot
+        damagedWrites = store.recovered.damages.count
+        damagedFiles = store.recovered.keptFiles
         self.address = address
         self.machines = machines
         self.workflows = workflows
         retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
-        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { group in
+        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { [boot = store.boot] group in
             try WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
@@ -245,13 +251,17 @@ final class NodeServices: Sendable {
         }
     }
 
-    /// On the execution group's leader, with every tick: runs that are kept no longer are removed.
+    /// With every tick, on the leader of each execution group: runs that are kept no longer are removed.
     private func keepRetention() {
-        guard let group = core.hosted[NodeStart.executionGroup.group] else { return }
         let (retention, loop) = (retention, core.loop)
-        group.assumeIsolatedOnLeader { machine in
-            guard let machine = machine as? WorkflowStateMachine else { return [] }
-            return retention.operation(for: machine, now: loop.now, wallNow: loop.wallNow).map { [$0] } ?? []
+        for group in core.hosted.all where group.identity.kind == .workflow {
+            let id = group.identity.group
+            group.assumeIsolatedOnLeader { machine in
+                guard let machine = machine as? WorkflowStateMachine,
+                    let operation = retention.operation(for: machine, of: id, now: loop.now, wallNow: loop.wallNow)
+                else { return [] }
+                return [operation]
+            }
         }
     }
 }

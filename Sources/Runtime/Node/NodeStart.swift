@@ -28,6 +28,12 @@ struct NodeStart {
                 "the log ended in a write that was cut off; it was never acknowledged",
                 ["bytes": "\(store.recovered.tornBytes)"])
         }
+        for damage in store.recovered.damages {
+            configuration.logger.warning(
+                damage.isNeeded
+                    ? "the log is damaged; the group has no vote here until a leader has given the entries back"
+                    : "the log is damaged where it is needed no more", ["damage": "\(damage)"])
+        }
         let level = FeatureLevel()
         let machines = NodeMachines(level: level, checkpoints: store.checkpoints)
         var parts = NodeCore.Parts(
@@ -66,7 +72,7 @@ struct NodeStart {
             ])
         return NodeServices(
             configuration: configuration, environment: environment, core: core, identity: identity,
-            boot: store.boot, address: address, machines: machines, workflows: workflows, http: http)
+            store: store, address: address, machines: machines, workflows: workflows, http: http)
     }
 
     /// Who this node is, by its data; a new identity where there is none.

@@ -69,16 +69,23 @@ public struct NodeStatus: Codable, Hashable, Sendable {
         public var parked: Int
         public var completed: Int
         public var failed: Int
+        public var terminated: Int
+        public var cancelled: Int
+        public var paused: Int
         /// How many of the running ones this node runs.
         public var owned: Int
 
         public init(
-            running: Int = 0, parked: Int = 0, completed: Int = 0, failed: Int = 0, owned: Int = 0
+            running: Int = 0, parked: Int = 0, completed: Int = 0, failed: Int = 0, terminated: Int = 0,
+            cancelled: Int = 0, paused: Int = 0, owned: Int = 0
         ) {
             self.running = running
             self.parked = parked
             self.completed = completed
             self.failed = failed
+            self.terminated = terminated
+            self.cancelled = cancelled
+            self.paused = paused
             self.owned = owned
         }
     }

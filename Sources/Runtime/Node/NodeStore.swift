@@ -27,7 +27,8 @@ struct NodeStore: Sendable {
                     .invalidConfiguration, "RocksDB cannot be simulated: it reaches the machine's own disk by itself")
             }
             store = format.store(
-                in: directory, files: environment.fileSystem, segmentSizeLimit: environment.logSegmentSizeLimit)
+                in: directory, files: environment.fileSystem, segmentSizeLimit: environment.logSegmentSizeLimit,
+                payloadFileLimit: configuration.payloadFileLimit)
             place = (DataDirectory.snapshotDirectory(of: directory), environment.fileSystem)
         } else {
             store = MemoryLogStore()

@@ -19,7 +19,8 @@ public struct WorkflowContext: Sendable {
     /// The body runs at least once, and again only if this node crashed or lost the run before the result was
     /// recorded: with the same idempotency key and a higher fencing token.
     /// - Throws: what `body` throws, which is not recorded; `WorkflowError` with `duplicateStep`, `resultTooLarge`,
-    ///   `invalidName`, `unencodable` or `undecodableResult`.
+    ///   `invalidName`, `unencodable` or `undecodableResult`, and once with `cancelled`, before `body` begins, when the
+    ///   run is to end.
     public func step<Result: Codable & Sendable>(
         _ name: String, _ body: (StepContext) async throws -> Result
     ) async throws -> Result {
@@ -34,7 +35,8 @@ public struct WorkflowContext: Sendable {
         }
     }
 
-    /// Sleeps, across changes of the owner, until the group's time is `duration` after the first call.
+    /// Sleeps, across changes of the owner, until the group's time is `duration` after the first call. Throws
+    /// `WorkflowError.Code.cancelled`, once, when the run is to end.
     /// - Parameter name: sleeps that run at the same time need different ones.
     public func sleep(for duration: Duration, name: String = "sleep") async throws {
         try await execution.sleep(.after(max(0, duration.clampedNanoseconds)), name: name)
@@ -66,6 +68,16 @@ public struct WorkflowContext: Sendable {
         }
     }
 
+    /// Whether the run was ended from outside. The body's task is cancelled as well; nothing that it records counts.
+    public var isTerminated: Bool { execution.isTerminated }
+
+    /// Whether the run is to end, as `WorkflowAction.cancel` asks: for a body that goes long without a step or a sleep,
+    /// which would throw. Recorded once it is true.
+    /// - Parameter name: branches that run in parallel look under names of their own.
+    public func isCancelled(_ name: String = "") async throws -> Bool {
+        try await execution.lookForCancellation(name)
+    }
+
     /// Records a value by key, beside the steps and with its history; anyone can read it from any node.
     /// - Throws: as `step`; `duplicateStep` also where two of one key are recorded at the same time.
     public func checkpoint<Value: Codable & Sendable>(_ key: String, _ value: Value) async throws {
@@ -94,6 +106,9 @@ public struct StepContext: Sendable {
     /// The node's clock, for waits inside the body such as the pause before another attempt. It drives a simulation's
     /// time where the system's clocks would leave it.
     public let clock: NodeClock
+    let cancel: CancelRequest
+    /// Whether the run is to end; the step may hurry, and what it returns is recorded all the same.
+    public var isCancelled: Bool { cancel.isMade }
     /// Whether an earlier owner may have run the body already: it recorded no result.
     public var mayBeRepetition: Bool { fencingToken > 1 }
 }

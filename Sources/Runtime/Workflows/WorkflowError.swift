@@ -13,6 +13,8 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case undecodableResult
         /// The context was used after its run had ended.
         case contextEnded
+        /// The run is to end. Thrown once, by the next step or sleep; what a body does then is still recorded.
+        case cancelled
 
         // From requests.
         case inputTooLarge
@@ -23,14 +25,16 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// No node ever registered this type and version.
         case unknownWorkflow
         case notFound
-        /// The run has not ended, so it is not removed.
-        case notFinished
+        /// The run's status does not allow it, such as to remove a run that has not ended.
+        case wrongState
         /// What says where a page begins did not come from a page before.
         case invalidPage
         /// The disk of the node that was asked is full; nothing was done, and another node may do it.
         case diskFull
         /// The run failed; `failure` says why.
         case failed
+        /// The run was ended from outside; the message says why.
+        case terminated
         /// The time to wait is over; the run goes on.
         case timedOut
         /// Too many requests wait already; try again later.

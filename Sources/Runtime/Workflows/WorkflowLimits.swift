@@ -1,8 +1,11 @@
+import FlotillaActors
+
 /// What the workflow engine takes, and what it does at the limit.
 public struct WorkflowLimits: Hashable, Sendable {
-    /// A step's result, a checkpoint or an output above this is refused with `resultTooLarge`. Bytes of JSON.
+    /// A step's result, a checkpoint or an output above this is refused with `resultTooLarge`. Bytes of JSON, at most
+    /// `payloadBytesMax`.
     public var resultBytesMax = 4 << 20
-    /// An input above this is refused with `inputTooLarge`. Bytes of JSON.
+    /// An input above this is refused with `inputTooLarge`. Bytes of JSON, at most `payloadBytesMax`.
     public var inputBytesMax = 4 << 20
     /// A step that has not ended this long after its run was stopped here is named in the log.
     public var stepGracePeriod: Duration = .seconds(10)
@@ -13,10 +16,15 @@ public struct WorkflowLimits: Hashable, Sendable {
 
     public init() {}
 
+    /// What `resultBytesMax` and `inputBytesMax` may be at most: a command of 8 MiB holds it. What is larger belongs into
+    /// a store of its own, with its address as the result.
+    public static let payloadBytesMax = Command.sizeLimit - (64 << 10)
     /// Names of workflows, steps and checkpoints above this, and empty ones, are refused with `invalidName`.
     public static let nameBytesMax = 256
     /// Workflow ids above this, and empty ones, are refused with `invalidName`.
     public static let workflowIDBytesMax = 512
+    /// A reason for what is done to a run is refused above this, with `invalidInput`.
+    public static let reasonBytesMax = 4 << 10
     /// A failure's message is cut here.
     public static let failureMessageBytesMax = 64 << 10
     /// A page of a list is cut here.

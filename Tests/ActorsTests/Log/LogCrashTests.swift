@@ -151,7 +151,8 @@ import Testing
     func ambiguousEntries() throws {
         let sample = try Sample(last: lastBatch)
         var contents = sample.after
-        for offset in (sample.batch.upperBound - 20)..<(sample.batch.upperBound - LogFormat.checksumBytes) {
+        // Each group's entries end with their text.
+        for offset in sample.batch where contents[sample.path]![offset...].starts(with: Array("entry".utf8)) {
             contents[sample.path]![offset] = 0
         }
         let files = PowerLossFileSystem(contents)
@@ -167,7 +168,7 @@ import Testing
         #expect(groups.map(\.recoveringUntil) == [LogIndex(6), nil, LogIndex(1)])
         #expect(groups.map(\.replica.group) == [GroupID(1), GroupID(2), GroupID(3)])
         #expect(groups[0].entries == sampleEntries(1...2))
-        #expect(groups[0].hardState == HardState(term: Term(2), vote: ReplicaID(2), commit: .zero))
+        #expect(groups[0].hardState == HardState(term: Term(2), vote: ReplicaID(2), commit: LogIndex(2)))
         #expect(groups[1].hardState == HardState(term: Term(3)))
         #expect(groups[2].entries.isEmpty && groups[2].hardState.term == Term(1))
     }
@@ -200,7 +201,9 @@ import Testing
     func recovered() throws {
         let sample = try Sample(last: lastBatch)
         var contents = sample.after
-        contents[sample.path]![sample.batch.upperBound - 5] ^= 1
+        let entry = try #require(
+            sample.batch.first { contents[sample.path]![$0...].starts(with: Array("entry".utf8)) })
+        contents[sample.path]![entry] ^= 1
         let files = PowerLossFileSystem(contents)
         let first = store(on: files)
         #expect(try first.openAndRead().groups[0].recoveringUntil == LogIndex(6))
@@ -246,7 +249,7 @@ import Testing
     }
 
     @Test(
-        "damage in the last batch of a closed log names the group, and the marker is gone once the log is open"
+        "damage in the heads of the last batch of a closed log is refused, and the marker is gone once the log is open"
     )
     func closedMarker() throws {
         let files = PowerLossFileSystem()
@@ -257,11 +260,14 @@ import Testing
         try first.close()
         var contents = files.contents
         let end = try Self.lastSegment(contents).end
-        contents["/data/log/00000001.seg"]![Int(end) - 6] ^= 1
+        let bytes = contents["/data/log/00000001.seg"]!
+        let heads = try #require(
+            bytes.indices.prefix(Int(end)).last { bytes[$0...].starts(with: Array("FBAT".utf8)) })
+        contents["/data/log/00000001.seg"]![heads + LogFormat.batchHeaderBytes] ^= 1
         let error = try #require(throws: LogError.self) {
             try store(on: PowerLossFileSystem(contents)).openAndRead()
         }
-        #expect(error.code == .damaged && error.message.contains("group 17, incarnation 1"))
+        #expect(error.code == .damaged && error.message.contains("byte \(heads)"))
         #expect(files.contents["/data/clean"] != nil)
         _ = try store(on: files).open()
         files.losePower()

@@ -125,6 +125,8 @@ struct StoredLog {
     var groups: [Group]
     var removedReplicas: [ReplicaIdentity]
     var tornBytes: UInt64
+    var damages: [LogDamage]
+    var keptFiles: [String]
 
     /// - Parameter store: an open one, of which `log` is known.
     init(_ log: RecoveredLog, in store: any LogStore, pageBytes: Int = 1 << 20) throws(LogError) {
@@ -132,6 +134,8 @@ struct StoredLog {
         bootCounter = log.bootCounter
         removedReplicas = log.removedReplicas
         tornBytes = log.tornBytes
+        damages = log.damages
+        keptFiles = log.keptFiles
         groups = []
         for group in log.groups {
             var entries: [Entry] = []

@@ -45,6 +45,13 @@ struct NodeRunCommandTests {
         #expect(try configuration("--id 1 --listen a:1 --memory").retention == WorkflowRetention())
     }
 
+    @Test("the limit for commands in the log is taken, and is 256 KiB without it")
+    func payloadFileLimit() throws {
+        let words = "--id 1 --listen a:1 --data d"
+        #expect(try configuration(words).payloadFileLimit == 256 << 10)
+        #expect(try configuration(words + " --payload-file-limit 4096").payloadFileLimit == 4096)
+    }
+
     @Test("a founder may name nodes to ask first, and a node with data needs neither")
     func foundersAndOthers() throws {
         let founder = try configuration("--id 1 --listen a:1 --memory --bootstrap --join b:1")
@@ -65,6 +72,7 @@ struct NodeRunCommandTests {
             ("--id 1 --listen a:1 --data d --storage paper", "paper is no format"),
             ("--id 1 --listen a:1 --memory --keep-finished soon", "--keep-finished soon"),
             ("--id 1 --listen a:1 --memory --storage log", "exclude each other"),
+            ("--id 1 --listen a:1 --data d --payload-file-limit none", "--payload-file-limit none: not a number"),
         ])
     func usage(words: String, message: String) throws {
         let error = #expect(throws: UsageError.self) { try configuration(words) }
@@ -80,10 +88,11 @@ struct FlotillaCommandTests {
             ["nonsense"], ["node", "nonsense"], ["workflow", "start"], ["status", "--nonsense"],
             ["--nonsense"],
             ["node", "run", "--id", "x"], ["workflow", "start", "t", "--input", "{"],
-            ["workflow", "history"], ["workflow", "prune"], ["workflow", "prune", "a", "--finished"],
+            ["workflow", "history"], ["workflow", "cancel"], ["workflow", "pause", "a", "b"], ["workflow", "prune"],
+            ["workflow", "prune", "a", "--finished"],
             ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
-            ["storage", "verify"], ["storage", "migrate", "--from", "a", "--to", "b"],
+            ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
         ])
     func usage(words: [String]) async {
@@ -96,8 +105,9 @@ struct FlotillaCommandTests {
             ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
             ["workflow"],
             ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
+            ["workflow", "terminate", "--help"], ["workflow", "retry", "--help"],
             ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
-            ["storage", "migrate", "--help"],
+            ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)

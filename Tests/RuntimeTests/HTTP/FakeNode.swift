@@ -19,6 +19,7 @@ final class FakeNode: NodeOperations {
         var waits: [Duration] = []
         var hashes: [Bool] = []
         var removed: [NodeID] = []
+        var controls: [(id: String, action: WorkflowAction, reason: String)] = []
         var pruned: [String] = []
         var prunings: [(retention: WorkflowRetention, limit: Int)] = []
         var histories: [(after: String?, limit: Int, withValues: Bool)] = []
@@ -91,6 +92,14 @@ final class FakeNode: NodeOperations {
         let (events, next) = try reader.page(nil, withValues: withValues)
         return WorkflowHistory(
             run, key: RunKey("default", id), withValues: withValues, events: events, next: next?.token)
+    }
+
+    func controlWorkflow(
+        _ id: String, namespace: String, _ action: WorkflowAction, reason: String
+    ) async throws -> WorkflowInfo {
+        calls.withLock { $0.controls.append((id, action, reason)) }
+        guard id != "ended" else { throw WorkflowError(.wrongState, "it has ended") }
+        return Self.run(status: .paused).info
     }
 
     func pruneWorkflow(_ id: String, namespace: String) async throws {

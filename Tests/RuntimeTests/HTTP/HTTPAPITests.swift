@@ -103,7 +103,7 @@ struct HTTPAPITests {
         "errors of the workflow engine become statuses that a client can act on",
         arguments: [
             (WorkflowError.Code.conflict, 409), (.notFound, 404), (.unknownWorkflow, 422),
-            (.invalidName, 400), (.invalidPage, 400), (.notFinished, 409),
+            (.invalidName, 400), (.invalidPage, 400), (.wrongState, 409),
             (.inputTooLarge, 413), (.overloaded, 503), (.unavailable, 503), (.stopped, 503),
             (.diskFull, 503),
             (.unexpectedAnswer, 500),
@@ -278,6 +278,24 @@ struct HTTPAPITests {
         }
     }
 
+    @Test("what can be done to a run has a path each, and a reason that may be left out")
+    func control() async throws {
+        let node = FakeNode()
+        for action in WorkflowAction.allCases {
+            let answer = try await ask(node, "POST", "/v1/workflows/a/\(action)", body: #"{"reason":"why"}"#)
+            #expect(answer.status == 200 && answer.json["status"] == .string("paused"))
+        }
+        #expect(try await ask(node, "POST", "/v1/workflows/b/terminate").status == 200)
+        let calls = node.calls.withLock { $0.controls }
+        #expect(calls.map(\.action) == WorkflowAction.allCases + [.terminate])
+        #expect(calls.map(\.reason) == Array(repeating: "why", count: 5) + [""])
+        #expect(try await ask(node, "GET", "/v1/workflows/a/cancel").status == 405)
+        #expect(try await ask(node, "POST", "/v1/workflows/a/stop").status == 404)
+        #expect(try await ask(node, "POST", "/v1/workflows/a/cancel", body: #"{"why":"x"}"#).status == 400)
+        #expect(try await ask(node, "POST", "/v1/workflows/a/cancel", body: #"{"reason":3}"#).status == 400)
+        #expect(try await ask(node, "POST", "/v1/workflows/ended/cancel").status == 409)
+    }
+
     @Test("what has ended is removed by id, and by age and number in portions")
     func prune() async throws {
         let node = FakeNode()
@@ -299,7 +317,7 @@ struct HTTPAPITests {
             #expect(try await ask(node, "DELETE", "/v1/workflows" + query).status == 400, "\(query)")
         }
         #expect(node.calls.withLock { $0.prunings.count } == 3)
-        let running = FakeNode(.init(pruning: .failure(WorkflowError(.notFinished, "it is running"))))
+        let running = FakeNode(.init(pruning: .failure(WorkflowError(.wrongState, "it is running"))))
         #expect(try await ask(running, "DELETE", "/v1/workflows/a").status == 409)
     }
 

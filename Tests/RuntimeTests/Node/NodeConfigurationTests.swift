@@ -34,6 +34,18 @@ import Testing
         #expect(PosixFileSystem().exists(directory + "/log"))
     }
 
+    @Test("a limit for results or inputs that no command can hold is refused by name, with the number that one can")
+    func tooLargeLimits() throws {
+        for path in [\NodeConfiguration.limits.resultBytesMax, \.limits.inputBytesMax] {
+            var configuration = NodeConfiguration(listen: "127.0.0.1:0", data: .memory)
+            configuration[keyPath: path] = WorkflowLimits.payloadBytesMax
+            try configuration.validate()
+            configuration[keyPath: path] += 1
+            let error = #expect(throws: NodeError.self) { try configuration.validate() }
+            #expect(error?.message.contains("\(WorkflowLimits.payloadBytesMax)") == true)
+        }
+    }
+
     @Test("RM-11: a node finds its runs again after its data was moved to another format, and keeps its place")
     func migratedData() async throws {
         let directory = temporaryPath()

@@ -175,6 +175,7 @@ final class TestNode: GroupClient, @unchecked Sendable {
     let node: NodeID
     let boot: UInt64
     let loop: TestLoop
+    let died = Promise<Void>()
     private let cluster: TestCluster
     let checkpoints: CheckpointJournal
     private let machine: WorkflowStateMachine
@@ -221,6 +222,7 @@ final class TestNode: GroupClient, @unchecked Sendable {
             shared.isConnected = false
             shared.task?.cancel()
         }
+        died.fulfill(())
     }
 
     /// Waits for the engine's end, then ends the loop.

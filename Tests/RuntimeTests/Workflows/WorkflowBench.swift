@@ -87,7 +87,9 @@ extension WorkflowState {
                     return "\(key) is parked, and a live node has its type"
                 }
                 parked.insert(run.sequence)
-            case .completed, .failed: if run.finishedAt == nil { return "\(key) ended at no time" }
+            case .paused: if run.owner != nil { return "\(key) is paused, and has an owner" }
+            case .completed, .failed, .terminated, .cancelled:
+                if run.finishedAt == nil { return "\(key) ended at no time" }
             }
         }
         let order = self.finished.elements.map(\.key)

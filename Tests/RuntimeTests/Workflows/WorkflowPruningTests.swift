@@ -91,7 +91,7 @@ struct WorkflowPruningTests {
         bench.machine.didApplyBatch()
         #expect(try bench.apply([.pruneRun(workflowID: "a4")]).result == OperationResult(prunedCount: 1))
         #expect(try bench.apply([.pruneRun(workflowID: "a4")]).refusal == .noSuchRun)
-        #expect(try bench.apply([.pruneRun(workflowID: "a5")]).refusal == .notFinished)
+        #expect(try bench.apply([.pruneRun(workflowID: "a5")]).refusal == .wrongState)
         bench.machine.didApplyBatch()
         var kept: [UInt64] = []
         try bench.machine.checkpoints.withStore { store throws(LogError) in
@@ -199,7 +199,7 @@ struct WorkflowPruningTests {
             let result = Task { try await run.result() }
             while node.engine.waiterCount == 0 { await Task.yield() }
             let early = await #expect(throws: WorkflowError.self) { try await node.engine.prune("a") }
-            #expect(early?.code == .notFinished)
+            #expect(early?.code == .wrongState)
             let info = try await node.engine.describe("a")
             let address = RunAddress(workflowID: "a", runID: info.info.runID)
             // Both in one command, so that no observer sees the end.

@@ -203,6 +203,7 @@ struct WorkflowStateTests {
             Bench.register(1, boot: 9, [Bench.type, WorkflowType("", version: 0)]),
             .recordStep(address, key, value: []),
             .recordStep(address, key, value: [1], StepEffort(attempt: 3, duration: 17)),
+            .finishRun(address, .cancelled), .controlRun(workflowID: "a", .pause, reason: "b"),
             .pruneRun(workflowID: "a"), .pruneFinished(keeping: .forever, limit: 0),
             .pruneFinished(keeping: WorkflowRetention(age: .zero, count: 0), limit: 7),
             .startTimer(address, key, .after(0)), .startTimer(address, key, .at(-5)),

@@ -40,7 +40,6 @@ struct WorkflowTakeoverTests {
             try await first.until { !$0.executors.isEmpty }
             let second = try cluster.start(2, [workflow])
             try await first.until { $0.executors.count == 2 }
-            let died = Promise<Void>()
             cluster.setFault { node, operation in
                 guard node == first.node else { return nil }
                 let isTheOne =
@@ -51,12 +50,11 @@ struct WorkflowTakeoverTests {
                     default: false
                     }
                 guard isTheOne else { return nil }
-                died.fulfill(())
                 return moment == .beforeRecord ? .dieBefore : .dieAfter
             }
             _ = try await second.engine.start(workflow, id: "chain", input: 0)
             #expect(try await second.withMachine { $0.run("chain")?.owner } == first.node)
-            try await died.wait()
+            try await first.died.wait()
             try await cluster.lose(first, noticedBy: second)
             let result = try await second.engine.result(of: "chain", as: [Int].self)
             #expect(result == Array(1...Self.stepCount))

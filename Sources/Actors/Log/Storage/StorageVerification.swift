@@ -47,10 +47,16 @@ public enum StorageVerification {
 
     private static func readLog(_ log: DiskLog, _ report: inout StorageReport) throws(LogError) {
         let (recovery, boot, marker) = try log.read()
-        report.problems += log.checkPayloads()
         report.fill(log.identity, boot, log.table)
+        let groups = report.groups.filter { $0.recoveringUntil != nil }.map { "\($0.replica.group)" }
+        for damage in recovery.damages {
+            let outcome =
+                damage.isNeeded
+                ? "the next start gives them up, and \(damage.group) has no vote here until a leader has given them back"
+                : "they are needed no more"
+            report.notes.append("\(damage); \(outcome)")
+        }
         if recovery.isAmbiguous {
-            let groups = report.groups.filter { $0.recoveringUntil != nil }.map { "\($0.replica.group)" }
             report.notes.append(
                 "the log ends in a batch of \(recovery.tornBytes) bytes that does not match its checksum: a write that "
                     + "never completed, or one that was acknowledged and rotted. The node starts without a vote in "

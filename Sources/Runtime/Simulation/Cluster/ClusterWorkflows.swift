@@ -25,6 +25,16 @@ extension SimulatedCluster {
         return WorkflowRun(started) { timeout in try await self.result(of: id, as: Output.self, timeout: timeout) }
     }
 
+    /// Does something to a run by whichever node takes it, and asks again until one has: cancels, terminates, pauses or
+    /// resumes it, or runs a failed one again.
+    /// - Throws: `WorkflowError` with `notFound` or `wrongState`.
+    @discardableResult
+    public func control(_ id: String, _ action: WorkflowAction, reason: String = "") async throws -> WorkflowInfo {
+        let info = try await ask { node in try await node.control(id, action, reason: reason) }
+        note("run '\(id)': \(action)", node: nil)
+        return info
+    }
+
     /// Waits for a run's end, on whichever node knows it.
     /// - Parameter timeout: nil waits as long as the simulation may take.
     /// - Throws: `WorkflowError` with `failed`, `notFound`, `timedOut` or `undecodableResult`.
@@ -50,7 +60,7 @@ extension SimulatedCluster {
     public func runUntilComplete(within limit: Duration = .seconds(600)) async throws {
         try await wait(until: "all runs have ended", within: limit) {
             try await ask { node in
-                for status in [WorkflowStatus.running, .parked] {
+                for status in WorkflowStatus.allCases where !status.isFinished {
                     let page = try await node.list(WorkflowFilter(status: status), limit: 1)
                     guard page.runs.isEmpty else { return false }
                 }
@@ -119,7 +129,8 @@ extension SimulatedCluster {
         switch error.code {
         case .stopped, .unavailable, .overloaded, .diskFull: true
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
-            .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .notFinished,
+            .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
+            .cancelled, .terminated,
             .invalidPage, .failed, .timedOut,
             .duplicateWorkflow, .unexpectedAnswer:
             false

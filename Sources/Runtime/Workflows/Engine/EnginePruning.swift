@@ -4,7 +4,7 @@ import FlotillaActors
 
 extension WorkflowEngine {
     /// Removes a run that has ended, with everything that it recorded; its id can be used again.
-    /// - Throws: `WorkflowError` with `notFound`, `notFinished`, `overloaded`, `diskFull`, `unavailable` or `stopped`;
+    /// - Throws: `WorkflowError` with `notFound`, `wrongState`, `overloaded`, `diskFull`, `unavailable` or `stopped`;
     ///   `CancellationError`.
     public func prune(_ id: String) async throws {
         _ = try await pruning(.pruneRun(workflowID: id))

@@ -11,13 +11,19 @@ public enum WorkflowOutcome: Hashable, Sendable {
     /// JSON.
     case completed([UInt8])
     case failed(WorkflowFailure)
+    /// It was asked to end, and did. The reason is empty where nobody gave one.
+    case cancelled(reason: String)
+    /// It was ended from outside.
+    case terminated(reason: String)
 
     /// Nil unless the run has ended.
     init?(_ run: Run) {
         switch run.status {
-        case .running, .parked: return nil
+        case .running, .parked, .paused: return nil
         case .completed: self = .completed(run.output ?? [])
         case .failed: self = .failed(run.failure ?? WorkflowFailure(type: "", message: ""))
+        case .cancelled: self = .cancelled(reason: run.cancellation?.reason ?? "")
+        case .terminated: self = .terminated(reason: run.intervention?.reason ?? "")
         }
     }
 }
@@ -47,8 +53,8 @@ public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
 
     /// Waits for the end. An end that came before is not missed.
     /// - Parameter timeout: nil waits for ever.
-    /// - Throws: `WorkflowError` with `failed` when the workflow failed, and with `timedOut`, `stopped`,
-    ///   `unavailable` or `undecodableResult`; `CancellationError`.
+    /// - Throws: `WorkflowError` with `failed`, `cancelled` or `terminated` when the workflow ended so, and with
+    ///   `timedOut`, `stopped`, `notFound`, `unavailable` or `undecodableResult`; `CancellationError`.
     public func result(timeout: Duration? = nil) async throws -> Output {
         try await wait(timeout)
     }
@@ -158,6 +164,10 @@ extension WorkflowEngine {
             }
         case .failed(let failure):
             throw WorkflowError(.failed, "workflow '\(id)' failed: \(failure)", failure: failure)
+        case .cancelled(let reason):
+            throw WorkflowError(.cancelled, "workflow '\(id)' was cancelled" + (reason.isEmpty ? "" : ": \(reason)"))
+        case .terminated(let reason):
+            throw WorkflowError(.terminated, "workflow '\(id)' was terminated" + (reason.isEmpty ? "" : ": \(reason)"))
         }
     }
 
@@ -292,7 +302,7 @@ extension WorkflowEngine {
             case .conflict: throw WorkflowError(.conflict, refused.message)
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
-            case .notFinished: throw WorkflowError(.notFinished, refused.message)
+            case .wrongState: throw WorkflowError(.wrongState, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)

@@ -10,7 +10,8 @@ extension WorkflowEngine: WorkflowObserver {
         let group = machine.state
         let executor = group.executors[node]
         let isRegistered = executor.map { $0.isAlive && $0.boot == boot } ?? false
-        var stops: [Promise<RunExecution.Stop>] = []
+        var stops: [(Promise<RunExecution.Stop>, RunExecution.Stop)] = []
+        var cancels: [CancelRequest] = []
         var endings: [(Promise<Ending>, Ending)] = []
         let hasWork = state.withLock { state in
             let keys =
@@ -20,15 +21,18 @@ extension WorkflowEngine: WorkflowObserver {
                 let run = group.runs[key]
                 if let run, isRegistered, run.status == .running, run.owner == node {
                     state.receive(Assignment(key: key, epoch: run.epoch))
+                    if run.cancellation != nil, let here = state.running[key] { cancels.append(here.cancel) }
                 } else if let here = state.running[key] {
-                    stops.append(here.stop)
+                    let wasEnded = run.map { $0.status == .terminated } ?? true
+                    stops.append((here.stop, wasEnded ? .terminated : .lost))
                 }
                 guard let ending = run.map({ WorkflowOutcome($0).map(Ending.outcome) }) ?? .removed else { continue }
                 for waiter in state.takeWaiters(for: key) { endings.append((waiter, ending)) }
             }
             return state.mustReadAll || !state.inbox.isEmpty
         }
-        for stop in stops { stop.fulfill(.lost) }
+        for (stop, reason) in stops { stop.fulfill(reason) }
+        for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
         if hasWork { wake.ring() }
         if (changes.executors || changes.everything) && !isRegistered { registrationLost.ring() }
@@ -58,18 +62,20 @@ extension WorkflowEngine: WorkflowObserver {
     }
 
     func launch(_ assignment: Assignment, in group: inout DiscardingTaskGroup) {
-        guard let (stop, previous) = state.withLock({ $0.begin(assignment) }) else { return }
+        guard let (stop, cancel, previous) = state.withLock({ $0.begin(assignment) }) else { return }
         previous?.fulfill(.lost)
         let isAdded = group.addTaskUnlessCancelled {
-            await self.execute(assignment, stop: stop)
+            await self.execute(assignment, stop: stop, cancel: cancel)
             self.state.withLock { $0.end(assignment) }
         }
         if !isAdded { state.withLock { $0.end(assignment) } }
     }
 
     /// One run on this node, from its record to its end or its loss.
-    private func execute(_ assignment: Assignment, stop: Promise<RunExecution.Stop>) async {
-        guard let execution = await read(assignment, stop: stop) else { return }
+    private func execute(
+        _ assignment: Assignment, stop: Promise<RunExecution.Stop>, cancel: CancelRequest
+    ) async {
+        guard let execution = await read(assignment, stop: stop, cancel: cancel) else { return }
         guard let definition = definitions[execution.recorded.type] else {
             // Not a failure of the run: it stays recorded, and the next registration of this node moves it.
             environment.logger.log(
@@ -90,21 +96,21 @@ extension WorkflowEngine: WorkflowObserver {
             let reason = (try? await stop.wait()) ?? .shutdown
             switch reason {
             case .ended: return
-            case .lost: break
+            case .lost, .terminated: break
             case .shutdown where !Task.isCancelled:
                 stopRunning(because: "the group has stopped on this node")
             case .shutdown: break
             }
-            execution.end()
+            execution.end(isTerminated: reason == .terminated)
             group.cancelAll()
             watchGracePeriod(of: execution)
         }
     }
 
     /// The run's record, if it is still this node's in this epoch.
-    private func read(_ assignment: Assignment, stop: Promise<RunExecution.Stop>) async
-        -> RunExecution?
-    {
+    private func read(
+        _ assignment: Assignment, stop: Promise<RunExecution.Stop>, cancel: CancelRequest
+    ) async -> RunExecution? {
         do {
             let node = node
             let run = try await environment.withMachine { machine in
@@ -113,9 +119,10 @@ extension WorkflowEngine: WorkflowObserver {
                         ? run : nil
                 }
             }
+            if run?.cancellation != nil { cancel.make() }
             return run.map {
                 RunExecution(
-                    key: assignment.key, recorded: $0, environment: environment, stop: stop)
+                    key: assignment.key, recorded: $0, environment: environment, stop: stop, cancel: cancel)
             }
         } catch is CancellationError {
             return nil
@@ -134,6 +141,8 @@ extension WorkflowEngine: WorkflowObserver {
             let output = try await definition.run(run.input, context)
             try execution.checkSize(output, "the output of \(definition.type)")
             result = .success(output)
+        } catch let error as WorkflowError where error.code == .cancelled && execution.isCancelled {
+            result = .cancelled
         } catch {
             result = .failure(WorkflowFailure(error))
         }

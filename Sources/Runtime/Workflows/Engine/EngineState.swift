@@ -11,6 +11,7 @@ struct EngineState {
     struct Running {
         var epoch: UInt64
         var stop: Promise<RunExecution.Stop>
+        var cancel: CancelRequest
     }
 
     var hasRun = false
@@ -51,15 +52,15 @@ struct EngineState {
     }
 
     /// Enters an assignment that gets a task now.
-    /// - Returns: what stops it, and what stops the one before; nil if there is nothing to begin.
+    /// - Returns: what stops it, what asks it to end, and what stops the one before; nil if there is nothing to begin.
     mutating func begin(
         _ assignment: Assignment
-    ) -> (stop: Promise<RunExecution.Stop>, previous: Promise<RunExecution.Stop>?)? {
+    ) -> (stop: Promise<RunExecution.Stop>, cancel: CancelRequest, previous: Promise<RunExecution.Stop>?)? {
         let previous = running[assignment.key]
         if let previous, previous.epoch >= assignment.epoch { return nil }
-        let stop = Promise<RunExecution.Stop>()
-        running[assignment.key] = Running(epoch: assignment.epoch, stop: stop)
-        return (stop, previous?.stop)
+        let here = Running(epoch: assignment.epoch, stop: Promise(), cancel: CancelRequest())
+        running[assignment.key] = here
+        return (here.stop, here.cancel, previous?.stop)
     }
 
     mutating func end(_ assignment: Assignment) {

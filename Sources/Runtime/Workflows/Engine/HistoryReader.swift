@@ -40,7 +40,7 @@ struct HistoryReader: Sendable {
     }
 
     private func collectSteps(_ page: inout SortedPage) {
-        run.steps.forEach { key, step in
+        run.steps.visit { key, step in
             page.add(EventPosition(time: step.recordedAt, kind: .step, key: key)) {
                 WorkflowEvent(
                     name: key.name.text, occurrence: key.occurrence, recordedAt: step.recordedAt,
@@ -50,7 +50,7 @@ struct HistoryReader: Sendable {
                         duration: .nanoseconds(step.effort.duration)))
             }
         }
-        run.timers.forEach { key, timer in
+        run.timers.visit { key, timer in
             page.add(EventPosition(time: timer.startedAt, kind: .sleep, key: key)) {
                 WorkflowEvent(
                     name: key.name.text, occurrence: key.occurrence, recordedAt: timer.startedAt, bytes: 0,

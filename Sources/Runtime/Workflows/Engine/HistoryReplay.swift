@@ -39,10 +39,13 @@ package struct HistoryReplay {
             client: ReplayClient(), group: Self.group, checkpoints: journal, loop: ReplayLoop(),
             limits: WorkflowLimits(), logger: .silent, random: { 0 })
         let execution = RunExecution(
-            key: key, recorded: run, environment: environment, stop: Promise(), replay: notes)
+            key: key, recorded: run, environment: environment, stop: Promise(), cancel: CancelRequest(),
+            replay: notes)
         let result: RunResult
         do {
             result = .success(try await definition.run(run.input, WorkflowContext(execution: execution)))
+        } catch let error as WorkflowError where error.code == .cancelled && execution.isCancelled {
+            result = .cancelled
         } catch {
             result = .failure(WorkflowFailure(error))
         }
@@ -100,8 +103,8 @@ package struct HistoryReplay {
             differs = differs || !isUsed
             lines.append((isUsed ? "  " : "- ") + Self.text(event.use))
         }
-        // A run that has not ended goes on behind what is recorded.
-        if let first = notes.unrecorded.first, history.info.status.isFinished {
+        // A run that has not ended goes on behind what is recorded, and a terminated one would have.
+        if let first = notes.unrecorded.first, history.info.status.isFinished, history.info.status != .terminated {
             differs = true
             lines.append("+ " + Self.text(first))
         }
@@ -114,7 +117,8 @@ package struct HistoryReplay {
         switch history.info.status {
         case .completed: recorded = Self.text(.success(history.output ?? []))
         case .failed: recorded = history.failure.map { Self.text(.failure($0)) } ?? ""
-        case .running, .parked: return nil
+        case .cancelled: recorded = Self.text(.cancelled)
+        case .running, .parked, .paused, .terminated: return nil
         }
         let replayed = Self.text(result)
         return recorded == replayed ? nil : "recorded: \(recorded)\nreplayed: \(replayed)"
@@ -127,6 +131,7 @@ package struct HistoryReplay {
         case .success(let output):
             "completed with \(String(decoding: (try? JSONCoding.canonical(output)) ?? output, as: UTF8.self))"
         case .failure(let failure): "failed with \(failure)"
+        case .cancelled: "cancelled"
         }
     }
 }

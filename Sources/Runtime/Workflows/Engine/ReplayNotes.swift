@@ -19,16 +19,14 @@ final class ReplayNotes: Sendable {
     /// failed says little.
     var unrecorded: [Use] { state.withLock { $0.unrecorded } }
 
-    /// - Parameter isOver: false for a sleep that had not ended when the history was taken.
-    /// - Throws: `CancellationError` where the history has nothing to hand out: the body goes no further on this branch.
-    func note(_ kind: EventPosition.Kind, _ key: StepKey, isRecorded: Bool, isOver: Bool = true) throws {
-        state.withLock { state in
-            if isRecorded {
-                state.used.append(Use(kind: kind, key: key))
-            } else {
-                state.unrecorded.append(Use(kind: kind, key: key))
-            }
-        }
-        guard isRecorded, isOver else { throw CancellationError() }
+    func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
+        state.withLock { $0.used.append(Use(kind: kind, key: key)) }
+    }
+
+    /// The history has nothing to hand out: the body goes no further on this branch.
+    /// - Parameter isRecorded: it has the beginning of a sleep, but not its end.
+    func end(_ kind: EventPosition.Kind, _ key: StepKey, isRecorded: Bool = false) throws {
+        if !isRecorded { state.withLock { $0.unrecorded.append(Use(kind: kind, key: key)) } }
+        throw CancellationError()
     }
 }

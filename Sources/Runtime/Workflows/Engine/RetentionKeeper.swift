@@ -1,5 +1,6 @@
 import FlotillaActors
 import FlotillaIO
+import FlotillaRaft
 
 /// What a leader does, with every tick of its node, so that runs do not stay for ever after their end: it asks for one
 /// portion at a time, and for the next once that one is applied.
@@ -14,7 +15,7 @@ final class RetentionKeeper: Sendable {
 
     private let retention: WorkflowRetention
     private let portion: Int
-    private let asked = Lock<Asked?>(nil)
+    private let asked = Lock<[GroupID: Asked]>([:])
 
     /// - Parameter portion: how many runs one command removes.
     init(_ retention: WorkflowRetention, portion: Int) {
@@ -23,13 +24,17 @@ final class RetentionKeeper: Sendable {
     }
 
     /// - Returns: what to propose now. The machine's loop only.
-    func operation(for machine: WorkflowStateMachine, now: MonotonicTime, wallNow: WallTime) -> Operation? {
+    func operation(for machine: WorkflowStateMachine, of group: GroupID, now: MonotonicTime, wallNow: WallTime)
+        -> Operation?
+    {
         guard let oldest = machine.state.finished.first?.key,
             machine.state.firstExpired(by: retention, at: wallNow.nanoseconds) != nil
         else { return nil }
         return asked.withLock { asked in
-            if let asked, asked.oldest == oldest, asked.time.duration(to: now) < Self.retryInterval { return nil }
-            asked = Asked(oldest: oldest, time: now)
+            if let last = asked[group], last.oldest == oldest, last.time.duration(to: now) < Self.retryInterval {
+                return nil
+            }
+            asked[group] = Asked(oldest: oldest, time: now)
             return WorkflowOperation.pruneFinished(keeping: retention, limit: UInt32(portion)).encoded
         }
     }

@@ -7,13 +7,15 @@ final class RunExecution: Sendable {
     enum Stop: Sendable {
         /// The body has ended.
         case ended
-        /// The run has another owner, or none, or was ended from outside.
+        /// The run has another owner, or none.
         case lost
+        /// The run was ended from outside.
+        case terminated
         /// The node or the group stops.
         case shutdown
     }
 
-    private struct Progress {
+    struct Progress {
         var steps: [ByteText: UInt64] = [:]
         var timers: [ByteText: UInt64] = [:]
         var checkpoints: [ByteText: UInt64] = [:]
@@ -23,8 +25,16 @@ final class RunExecution: Sendable {
         var replayed: [ByteText: ArraySlice<CheckpointRecord>] = [:]
         /// What runs now, for the check on names and for the log.
         var running: Set<String> = []
+        var looks: [ByteText: UInt64] = [:]
+        /// How much of the record the body has met again.
+        var metCount: UInt64 = 0
+        /// Where the body heard first that it is to end, in this life of it or in an earlier one.
+        var cancellationPlace: String?
+        /// It has been there.
+        var isCancelled = false
         /// Nothing may be recorded any more.
         var isOver = false
+        var isTerminated = false
         var bodyHasEnded = false
     }
 
@@ -33,18 +43,29 @@ final class RunExecution: Sendable {
     let recorded: Run
     let environment: EngineEnvironment
     let stop: Promise<Stop>
+    let cancel: CancelRequest
     /// Set where a finished run's record is held against code: nothing may have effects then.
-    private let replay: ReplayNotes?
-    private let progress = Lock(Progress())
+    let replay: ReplayNotes?
+    /// How many steps, sleeps and checkpoints are recorded.
+    let recordedCount: UInt64
+    let progress = Lock(Progress())
 
     init(
-        key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, replay: ReplayNotes? = nil
+        key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, cancel: CancelRequest,
+        replay: ReplayNotes? = nil
     ) {
         self.key = key
         self.recorded = recorded
         self.environment = environment
         self.stop = stop
+        self.cancel = cancel
         self.replay = replay
+        recordedCount =
+            UInt64(recorded.steps.count + recorded.timers.count)
+            + recorded.checkpoints.members.reduce(0) { $0 + $1.value.count }
+        if let place = recorded.steps[Self.cancellationStep]?.value {
+            progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
+        }
     }
 
     var runID: RunID { recorded.runID }
@@ -57,8 +78,17 @@ final class RunExecution: Sendable {
 
     var bodyHasEnded: Bool { progress.withLock { $0.bodyHasEnded } }
 
+    var isTerminated: Bool { progress.withLock { $0.isTerminated } }
+    /// The body has heard that it is to end.
+    var isCancelled: Bool { progress.withLock { $0.isCancelled } }
+
     /// From here on the context records nothing.
-    func end() { progress.withLock { $0.isOver = true } }
+    func end(isTerminated: Bool) {
+        progress.withLock { progress in
+            progress.isOver = true
+            progress.isTerminated = progress.isTerminated || isTerminated
+        }
+    }
 
     /// The body has returned; nothing of the run is left here.
     func endBody() {
@@ -76,12 +106,15 @@ final class RunExecution: Sendable {
         try checkName(name)
         let step = try begin("step", name, counter: \.steps)
         defer { finish("step", name) }
-        let known = recorded.steps[step]
-        try replay?.note(.step, step, isRecorded: known != nil)
-        if let known { return try decode(known.value, "step \(step)") }
+        if let known = recorded.steps[step] {
+            meet(.step, step)
+            return try decode(known.value, "step \(step)")
+        }
+        if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
+        try replay?.end(.step, step)
         let context = StepContext(
             idempotencyKey: "\(runID)/\(name)/\(step.occurrence)", fencingToken: epoch, attempt: 1,
-            clock: NodeClock(loop: environment.loop))
+            clock: NodeClock(loop: environment.loop), cancel: cancel)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
         let start = environment.loop.now
@@ -97,14 +130,16 @@ final class RunExecution: Sendable {
     ) async throws -> Value {
         if !name.isEmpty { try checkName(name) }
         let step = try count(name.isEmpty ? kind : "\(kind)/\(name)", counter: \.steps)
-        let known = recorded.steps[step]
-        try replay?.note(.step, step, isRecorded: known != nil)
-        if let known { return try decode(known.value, "\(step)") }
+        if let known = recorded.steps[step] {
+            meet(.step, step)
+            return try decode(known.value, "\(step)")
+        }
+        try replay?.end(.step, step)
         return try await record(compute(environment), as: step)
     }
 
     /// What the caller gets has been through JSON, as it will have been after a takeover.
-    private func record<Value: Codable & Sendable>(
+    func record<Value: Codable & Sendable>(
         _ value: Value, as step: StepKey, _ effort: StepEffort = StepEffort()
     ) async throws -> Value {
         let bytes = try encode(value, "the result of step \(step)")
@@ -118,17 +153,22 @@ final class RunExecution: Sendable {
         try checkName(name)
         let timer = try begin("sleep", name, counter: \.timers)
         defer { finish("sleep", name) }
-        let deadline: Int64
+        let place = "sleep \(timer)"
         let known = recorded.timers[timer]
-        try replay?.note(.sleep, timer, isRecorded: known != nil, isOver: known?.hasFired ?? false)
+        if known != nil { meet(.sleep, timer) }
+        if known?.hasFired == true { return }
+        if try await meetsCancellation(at: place) { throw Self.cancelled }
+        // Where the record says that it lasts, a replay has come to the record's end.
+        try replay?.end(.sleep, timer, isRecorded: known != nil)
+        let deadline: Int64
         if let known {
-            if known.hasFired { return }
             deadline = known.deadline
         } else {
             deadline = try await propose(.startTimer(address, timer, setting)).deadline
         }
         while true {
             try await waitForWallClock(deadline)
+            if try await meetsCancellation(at: place) { throw Self.cancelled }
             do {
                 _ = try await propose(.fireTimer(address, timer))
                 return
@@ -141,78 +181,26 @@ final class RunExecution: Sendable {
 
     private func waitForWallClock(_ deadline: Int64) async throws {
         let loop = environment.loop
-        while loop.wallNow.nanoseconds < deadline {
+        while loop.wallNow.nanoseconds < deadline, !hasNewCancellation {
             let (remaining, overflow) = deadline.subtractingReportingOverflow(
                 loop.wallNow.nanoseconds)
             let interval = WorkflowLimits.wallClockCheckInterval
-            try await loop.sleep(
+            try await sleepUnlessCancelled(
                 for: overflow ? interval : min(interval, .nanoseconds(max(1, remaining))))
         }
     }
 
-    // MARK: Checkpoints
-
-    func setCheckpoint<Value: Codable & Sendable>(_ name: String, _ value: Value) async throws {
-        try checkName(name)
-        let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
-        defer { finish("checkpoint", name) }
-        let bytes: [UInt8]
-        let known = try await recordedCheckpoint(checkpoint)
-        try replay?.note(.checkpoint, checkpoint, isRecorded: known != nil)
-        if let known {
-            bytes = known
-        } else {
-            bytes = try encode(value, "checkpoint \(checkpoint)")
-            _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
-            try await readingCheckpoints { try await $0.catchUp() }
+    private func sleepUnlessCancelled(for duration: Duration) async throws {
+        let loop = environment.loop
+        // Who has heard of it sleeps as everybody does.
+        guard !progress.withLock({ $0.cancellationPlace != nil }) else { return try await loop.sleep(for: duration) }
+        let (sleeper, cancelTimer) = loop.promise(fulfilledAt: loop.now.advanced(by: duration), with: ())
+        cancel.wake(sleeper)
+        defer {
+            cancel.forget(sleeper)
+            cancelTimer()
         }
-        progress.withLock { $0.latestCheckpoints[checkpoint.name] = bytes }
-    }
-
-    /// What an earlier owner recorded; nil if none did. Read in pieces, because a body records it in order again.
-    private func recordedCheckpoint(_ checkpoint: StepKey) async throws -> [UInt8]? {
-        guard let latest = recorded.checkpoints[checkpoint.name], checkpoint.occurrence < latest.count else {
-            return nil
-        }
-        if checkpoint.occurrence == latest.count - 1 { return latest.value }
-        func ready() -> [UInt8]? {
-            progress.withLock { progress in
-                guard progress.replayed[checkpoint.name]?.first?.sequence == checkpoint.occurrence else { return nil }
-                return progress.replayed[checkpoint.name]?.removeFirst().value
-            }
-        }
-        if let value = ready() { return value }
-        let key = CheckpointKey(
-            run: CheckpointRun(group: environment.group, run: self.key, runID: runID), name: checkpoint.name)
-        let records = try await readingCheckpoints { journal in
-            try await journal.page(
-                of: key, from: checkpoint.occurrence, limit: Self.replayPage, until: latest.count)
-        }
-        progress.withLock { $0.replayed[checkpoint.name] = records[...] }
-        return ready()
-    }
-
-    /// Checkpoints that are read at a time while a body is replayed.
-    private static let replayPage = 256
-
-    /// A store that fails is no failure of the run, which goes on elsewhere.
-    private func readingCheckpoints<Result>(
-        _ body: (CheckpointJournal) async throws -> Result
-    ) async throws -> Result {
-        do {
-            return try await body(environment.checkpoints)
-        } catch let error as LogError {
-            environment.logger.log(.error, "the history of checkpoints cannot be used: \(error)", metadata)
-            throw halt(.shutdown)
-        }
-    }
-
-    func latestCheckpoint<Value: Codable>(_ name: String, as type: Value.Type) throws -> Value? {
-        try checkName(name)
-        guard let latest = progress.withLock({ $0.latestCheckpoints[ByteText(name)] }) else {
-            return nil
-        }
-        return try decode(latest, "checkpoint '\(name)'")
+        try await sleeper.wait()
     }
 
     // MARK: The end
@@ -226,7 +214,7 @@ final class RunExecution: Sendable {
 
     /// Proposes as this run's owner. What says that it is not the owner any more stops the run here, and looks to the
     /// body like the cancellation that follows.
-    private func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
+    func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
         guard !isOver else { throw overError() }
         do {
             return try await environment.proposeUntilAnswered(operation, ownerEpoch: epoch)
@@ -234,7 +222,7 @@ final class RunExecution: Sendable {
             if refused.code == .notYet { throw refused }
             environment.logger.log(
                 .info, "run \(key) stops on this node: \(refused.message)", metadata)
-            throw halt(.lost)
+            throw halt(refused.code == .runEnded ? .terminated : .lost)
         } catch let error as GroupError {
             if error.code == .tooLarge {
                 throw WorkflowError(.resultTooLarge, "the group does not take it: \(error.message)")
@@ -243,8 +231,8 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func halt(_ reason: Stop) -> CancellationError {
-        end()
+    func halt(_ reason: Stop) -> CancellationError {
+        end(isTerminated: reason == .terminated)
         stop.fulfill(reason)
         return CancellationError()
     }
@@ -256,7 +244,7 @@ final class RunExecution: Sendable {
             "the context of run \(runID) was used after the run had ended on this node")
     }
 
-    private func checkName(_ name: String) throws {
+    func checkName(_ name: String) throws {
         guard !name.isEmpty, name.utf8.count <= WorkflowLimits.nameBytesMax, !name.hasPrefix("$")
         else {
             throw WorkflowError(
@@ -267,7 +255,7 @@ final class RunExecution: Sendable {
     }
 
     /// The next occurrence of a name.
-    private func count(_ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>)
+    func count(_ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>)
         throws -> StepKey
     {
         try progress.withLock { progress in
@@ -278,7 +266,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func begin(
+    func begin(
         _ kind: String, _ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>
     ) throws -> StepKey {
         let isFirst = progress.withLock { $0.running.insert("\(kind) '\(name)'").inserted }
@@ -296,11 +284,11 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func finish(_ kind: String, _ name: String) {
+    func finish(_ kind: String, _ name: String) {
         progress.withLock { _ = $0.running.remove("\(kind) '\(name)'") }
     }
 
-    private func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws
+    func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws
         -> [UInt8]
     {
         let bytes = try encodeValue(value, what())
@@ -318,7 +306,7 @@ final class RunExecution: Sendable {
         }
     }
 
-    private func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
+    func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
         throws -> Value
     {
         do {

@@ -55,7 +55,7 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
     }
 
     /// Calls `body` with every member, in no order, without collecting them.
-    func forEach(_ body: (Key, Value) -> Void) {
+    func visit(_ body: (Key, Value) -> Void) {
         for bucket in buckets {
             for (key, value) in bucket { body(key, value) }
         }

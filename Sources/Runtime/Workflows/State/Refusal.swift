@@ -15,8 +15,8 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case staleExecutor = 8
     /// A checkpoint whose predecessor is not recorded.
     case checkpointOutOfOrder = 9
-    /// A run that has not ended is not removed.
-    case notFinished = 10
+    /// The run's status does not allow it.
+    case wrongState = 10
 }
 
 /// A refusal with its words. A refused command changed nothing.

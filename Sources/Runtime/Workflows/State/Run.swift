@@ -2,12 +2,19 @@ import FlotillaRaft
 
 /// Where a run stands.
 public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertible {
-    /// A live node owns it. Can transition to: running under another owner, parked, completed, failed.
+    /// A live node owns it. Can transition to: all others.
     case running = 1
-    /// No live node has its type and version. Can transition to: running.
+    /// No live node has its type and version. Can transition to: running, paused, terminated.
     case parked = 2
     case completed = 3
+    /// Its body threw. Can transition to: running, parked, when it is tried again.
     case failed = 4
+    /// It was ended from outside, wherever its body was.
+    case terminated = 5
+    /// It was asked to end, and its body did.
+    case cancelled = 6
+    /// It waits to be resumed. Can transition to: running, parked, terminated.
+    case paused = 7
 
     public var description: String {
         switch self {
@@ -15,6 +22,9 @@ public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertib
         case .parked: "parked"
         case .completed: "completed"
         case .failed: "failed"
+        case .terminated: "terminated"
+        case .cancelled: "cancelled"
+        case .paused: "paused"
         }
     }
 
@@ -26,7 +36,12 @@ public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertib
         self = status
     }
 
-    public var isFinished: Bool { self == .completed || self == .failed }
+    public var isFinished: Bool {
+        switch self {
+        case .running, .parked, .paused: false
+        case .completed, .failed, .terminated, .cancelled: true
+        }
+    }
 }
 
 /// Why a run failed: what its body threw.
@@ -81,6 +96,13 @@ struct Run: Sendable {
         var recordedAt: Int64
     }
 
+    /// What somebody outside wants of the run.
+    struct Request: Hashable, Sendable {
+        /// Empty where nobody said why.
+        var reason: String
+        var requestedAt: Int64
+    }
+
     /// Counts the starts of the group; lists go by it.
     var sequence: UInt64
     let runID: RunID
@@ -101,6 +123,10 @@ struct Run: Sendable {
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?
+    /// The body is to end; it hears of it at the next step or sleep.
+    var cancellation: Request?
+    /// What terminated a terminated run, or paused a paused one.
+    var intervention: Request?
 
     /// What an operator is told of a run that nobody can run.
     var parkedReason: String? {

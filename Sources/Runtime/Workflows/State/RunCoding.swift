@@ -46,6 +46,8 @@ extension Run {
         if let output { writer.bytesAlways(15, output) }
         if let failure { writer.message(16) { failure.write(to: &$0) } }
         writer.varint(17, sequence)
+        if let cancellation { writer.message(18) { cancellation.write(to: &$0) } }
+        if let intervention { writer.message(19) { intervention.write(to: &$0) } }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -81,6 +83,24 @@ extension Run {
     }
 }
 
+extension Run.Request {
+    fileprivate func write(to writer: inout ProtobufWriter) {
+        writer.string(1, reason)
+        writer.signed(2, requestedAt)
+    }
+
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        self.init(reason: "", requestedAt: 0)
+        while let field = try reader.next() {
+            switch field {
+            case 1: reason = try reader.string()
+            case 2: requestedAt = try reader.signed()
+            default: throw reader.unknownField(in: "a request about a run")
+            }
+        }
+    }
+}
+
 /// A run without its steps, timers and checkpoints.
 private struct RunHeader {
     var namespace = ""
@@ -97,6 +117,8 @@ private struct RunHeader {
     var output: [UInt8]?
     var failure: WorkflowFailure?
     var sequence: UInt64 = 0
+    var cancellation: Run.Request?
+    var intervention: Run.Request?
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -118,6 +140,12 @@ private struct RunHeader {
             var inner = try reader.message()
             failure = try WorkflowFailure(from: &inner)
         case 17: sequence = try reader.varint()
+        case 18:
+            var inner = try reader.message()
+            cancellation = try Run.Request(from: &inner)
+        case 19:
+            var inner = try reader.message()
+            intervention = try Run.Request(from: &inner)
         default: throw reader.unknownField(in: "a run")
         }
     }
@@ -140,6 +168,8 @@ private struct RunHeader {
         run.finishedAt = finishedAt
         run.output = output
         run.failure = failure
+        run.cancellation = cancellation
+        run.intervention = intervention
         return run
     }
 }

@@ -20,6 +20,7 @@ extension RunResult {
         switch self {
         case .success(let output): writer.bytesAlways(3, output)
         case .failure(let failure): writer.message(4) { failure.write(to: &$0) }
+        case .cancelled: writer.bool(5, true)
         }
     }
 }

@@ -14,6 +14,11 @@ public struct WorkflowInfo: Hashable, Sendable {
     public var owner: NodeID?
     /// Why a parked run waits.
     public var parkedReason: String?
+    /// Why it was terminated or paused, or else is to be cancelled; empty where nobody said why, nil where none of this
+    /// was asked.
+    public var reason: String?
+    /// When it was asked to end, if it was.
+    public var cancelRequestedAt: Int64?
 
     init(
         workflowID: String, runID: RunID, type: String, version: UInt32, status: WorkflowStatus, startedAt: Int64
@@ -36,6 +41,8 @@ public struct WorkflowInfo: Hashable, Sendable {
         finishedAt = run.finishedAt
         owner = run.owner
         parkedReason = run.parkedReason
+        reason = (run.intervention ?? run.cancellation)?.reason
+        cancelRequestedAt = run.cancellation?.requestedAt
     }
 }
 

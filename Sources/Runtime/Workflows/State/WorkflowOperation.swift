@@ -17,6 +17,7 @@ enum WorkflowOperation: Hashable, Sendable {
     case pruneRun(workflowID: String)
     /// Removes runs that have ended and that `keeping` does not keep, the first ended first: `limit` of them at most.
     case pruneFinished(keeping: WorkflowRetention, limit: UInt32)
+    case controlRun(workflowID: String, WorkflowAction, reason: String)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -42,7 +43,7 @@ extension WorkflowOperation {
         case .recordStep(let run, _, _, _), .startTimer(let run, _, _), .fireTimer(let run, _),
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
-        case .pruneRun(let workflowID): workflowID
+        case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -58,6 +59,8 @@ struct RunAddress: Hashable, Sendable {
 enum RunResult: Hashable, Sendable {
     case success([UInt8])
     case failure(WorkflowFailure)
+    /// The body ended because it was asked to.
+    case cancelled
 }
 
 /// The operations that others than the engine propose.
@@ -76,7 +79,7 @@ extension WorkflowOperation {
     private enum Number: UInt32 {
         case startRun = 1
         case recordStep, startTimer, fireTimer, setCheckpoint, finishRun, registerExecutor,
-            loseExecutor, pruneRun, pruneFinished
+            loseExecutor, pruneRun, pruneFinished, controlRun
     }
 
     /// The only version there is yet.
@@ -130,6 +133,11 @@ extension WorkflowOperation {
             if let age = retention.age { writer.varintAlways(1, UInt64(bitPattern: age.clampedNanoseconds)) }
             if let count = retention.count { writer.varintAlways(2, UInt64(count)) }
             writer.varint(3, UInt64(limit))
+        case .controlRun(let workflowID, let action, let reason):
+            number = .controlRun
+            writer.string(1, workflowID)
+            writer.varint(2, UInt64(action.rawValue))
+            writer.string(3, reason)
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -180,6 +188,7 @@ extension WorkflowOperation {
             }
             return .pruneRun(workflowID: workflowID)
         case .pruneFinished: return try readPruning(from: &reader)
+        case .controlRun: return try readControl(from: &reader)
         case .recordStep, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
             return try readOwnerOperation(number, from: &reader)
         }
@@ -217,6 +226,21 @@ extension WorkflowOperation {
         return .pruneFinished(keeping: retention, limit: limit)
     }
 
+    private static func readControl(from reader: inout ProtobufReader) throws(WireError) -> WorkflowOperation {
+        var (workflowID, reason) = ("", "")
+        var action: WorkflowAction?
+        while let field = try reader.next() {
+            switch field {
+            case 1: workflowID = try reader.string()
+            case 2: action = UInt8(exactly: try reader.varint()).flatMap(WorkflowAction.init(rawValue:))
+            case 3: reason = try reader.string()
+            default: throw reader.unknownField(in: "controlRun")
+            }
+        }
+        guard let action else { throw WireError(.invalidValue, "an action on a run that this version does not know") }
+        return .controlRun(workflowID: workflowID, action, reason: reason)
+    }
+
     /// The operations under an epoch share their first fields.
     private static func readOwnerOperation(
         _ number: Number, from reader: inout ProtobufReader
@@ -235,6 +259,7 @@ extension WorkflowOperation {
             case (4, .finishRun):
                 var inner = try reader.message()
                 result = .failure(try WorkflowFailure(from: &inner))
+            case (5, .finishRun): result = try reader.bool() ? .cancelled : nil
             case (3, _): name = try reader.string()
             case (4, _): occurrence = try reader.varint()
             case (5, .recordStep), (5, .setCheckpoint): value = try reader.bytes()
@@ -259,7 +284,7 @@ extension WorkflowOperation {
         case .finishRun:
             guard let result else { throw WireError(.invalidValue, "an end without a result") }
             return .finishRun(run, result)
-        case .startRun, .registerExecutor, .loseExecutor, .pruneRun, .pruneFinished:
+        case .startRun, .registerExecutor, .loseExecutor, .pruneRun, .pruneFinished, .controlRun:
             preconditionFailure("'\(number)' is not an owner's operation")
         }
     }

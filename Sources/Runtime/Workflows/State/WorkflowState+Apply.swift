@@ -36,6 +36,8 @@ extension WorkflowState {
         case .pruneRun(let workflowID): return try pruneRun(workflowID, context)
         case .pruneFinished(let retention, let limit):
             return pruneFinished(keeping: retention, limit: Int(limit), context)
+        case .controlRun(let workflowID, let action, let reason):
+            return try control(workflowID, action, reason: reason, context)
         }
     }
 
@@ -153,7 +155,12 @@ extension WorkflowState {
     private mutating func finishRun(
         _ address: RunAddress, _ result: RunResult, _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
-        _ = try withOwnedRun(address, context) { _ in OperationResult() }
+        _ = try withOwnedRun(address, context) { run throws(Refused) in
+            guard result != .cancelled || run.cancellation != nil else {
+                throw Refused(.wrongState, "nobody has asked run \(run.runID) to end")
+            }
+            return OperationResult()
+        }
         finish(RunKey(context.namespace, address.workflowID), with: result, time: context.time)
         return OperationResult()
     }
@@ -166,7 +173,7 @@ extension WorkflowState {
         let key = RunKey(context.namespace, address.workflowID)
         let result = try update(key) { run throws(Refused) -> OperationResult? in
             guard run.runID == address.runID else { return nil }
-            guard run.epoch == context.ownerEpoch, run.status != .parked else {
+            guard run.epoch == context.ownerEpoch, run.status != .parked, run.status != .paused else {
                 throw Refused(
                     .staleOwner,
                     "run \(run.runID) is in epoch \(run.epoch), the command came from \(context.ownerEpoch)"

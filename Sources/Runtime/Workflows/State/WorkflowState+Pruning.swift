@@ -11,7 +11,7 @@ extension WorkflowState {
         let key = RunKey(context.namespace, workflowID)
         guard let run = runs[key] else { throw Refused(.noSuchRun, "there is no workflow '\(workflowID)'") }
         guard run.status.isFinished else {
-            throw Refused(.notFinished, "workflow '\(workflowID)' is \(run.status); only what has ended is removed")
+            throw Refused(.wrongState, "workflow '\(workflowID)' is \(run.status); only what has ended is removed")
         }
         remove(key, group: context.group)
         return OperationResult(prunedCount: 1)

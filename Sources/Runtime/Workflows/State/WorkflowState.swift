@@ -89,17 +89,44 @@ extension WorkflowState {
     mutating func restore(_ run: Run, for key: RunKey) {
         runs.insert(run, for: key)
         startOrder.insert(key, for: run.sequence)
-        if let position = FinishPosition(run) { finished.insert(key, for: position) }
+        count(run, key)
+    }
+
+    /// Enters a run where its status wants it.
+    private mutating func count(_ run: Run, _ key: RunKey) {
         counts[run.status, default: 0] += 1
         switch run.status {
         case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
         case .parked: parked.insert(run.sequence)
-        case .completed, .failed: break
+        case .paused: break
+        case .completed, .failed, .terminated, .cancelled:
+            if let position = FinishPosition(run) { finished.insert(key, for: position) }
         }
     }
 
-    /// Changes a run in its place: a copy held meanwhile would make the change copy all its steps. Status and owner
-    /// change only by `move` and `finish`.
+    /// Takes a run out of where its status has it.
+    private mutating func discount(_ run: Run) {
+        counts[run.status, default: 0] -= 1
+        if let owner = run.owner { owned[owner]?.remove(run.sequence) }
+        parked.remove(run.sequence)
+        if let position = FinishPosition(run) { finished.remove(position) }
+    }
+
+    /// Changes a run's status, and what belongs to it.
+    mutating func transition(_ key: RunKey, _ change: (inout Run) -> Void) {
+        guard let run = runs[key] else { preconditionFailure("run \(key) is gone") }
+        discount(run)
+        let changed = update(key) { run in
+            change(&run)
+            return run
+        }
+        guard let changed else { preconditionFailure("run \(key) is gone") }
+        count(changed, key)
+        changes.runs.append(key)
+    }
+
+    /// Changes a run in its place: a copy held meanwhile would make the change copy all its steps. Status, owner and
+    /// end change only by `transition`.
     /// - Returns: nil if there is no such run.
     mutating func update<Result, Failure: Error>(
         _ key: RunKey, _ body: (inout Run) throws(Failure) -> Result
@@ -121,39 +148,29 @@ extension WorkflowState {
     }
 
     mutating func finish(_ key: RunKey, with result: RunResult, time: Int64) {
-        guard let run = runs[key], let owner = run.owner else {
-            preconditionFailure("run \(key) has no owner")
-        }
-        owned[owner]?.remove(run.sequence)
-        counts[run.status, default: 0] -= 1
-        let status: WorkflowStatus
-        switch result {
-        case .success: status = .completed
-        case .failure: status = .failed
-        }
-        counts[status, default: 0] += 1
-        _ = update(key) { run in
-            run.status = status
+        transition(key) { run in
             run.finishedAt = time
             switch result {
-            case .success(let output): run.output = output
-            case .failure(let failure): run.failure = failure
+            case .success(let output):
+                run.status = .completed
+                run.output = output
+            case .failure(let failure):
+                run.status = .failed
+                run.failure = failure
+            case .cancelled: run.status = .cancelled
             }
         }
-        finished.insert(key, for: FinishPosition(finishedAt: time, sequence: run.sequence))
-        changes.runs.append(key)
     }
 
     /// Removes a run that has ended, and the history of its checkpoints.
     /// - Returns: how many things it had recorded.
     @discardableResult
     mutating func remove(_ key: RunKey, group: GroupID) -> Int {
-        guard let run = runs.remove(key), let position = FinishPosition(run) else {
+        guard let run = runs.remove(key), run.status.isFinished else {
             preconditionFailure("run \(key) is not there, or has not ended")
         }
         startOrder.remove(run.sequence)
-        finished.remove(position)
-        counts[run.status, default: 0] -= 1
+        discount(run)
         if run.checkpoints.count > 0 {
             changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
         }
@@ -175,7 +192,11 @@ extension WorkflowState {
         let chosen = candidates.min { a, b in
             (owned[a]?.count ?? 0, a) < (owned[b]?.count ?? 0, b)
         }
-        move(run, key: key, to: chosen)
+        transition(key) { run in
+            run.status = chosen == nil ? .parked : .running
+            run.owner = chosen
+            if chosen != nil { run.epoch += 1 }
+        }
     }
 
     /// Takes all running runs from a node and finds new owners, the oldest run first.
@@ -194,26 +215,5 @@ extension WorkflowState {
     private mutating func release(_ sequence: UInt64, from node: NodeID) {
         owned[node]?.remove(sequence)
         assign(sequence)
-    }
-
-    private mutating func move(_ run: Run, key: RunKey, to owner: NodeID?) {
-        counts[run.status, default: 0] -= 1
-        if let previous = run.owner { owned[previous]?.remove(run.sequence) }
-        parked.remove(run.sequence)
-        let status: WorkflowStatus
-        if let owner {
-            owned[owner, default: []].insert(run.sequence)
-            status = .running
-        } else {
-            parked.insert(run.sequence)
-            status = .parked
-        }
-        counts[status, default: 0] += 1
-        _ = update(key) { run in
-            run.status = status
-            run.owner = owner
-            if owner != nil { run.epoch += 1 }
-        }
-        changes.runs.append(key)
     }
 }
