@@ -105,6 +105,20 @@ import Testing
         #expect(group.recoveringUntil == nil && group.entries.count == 10)
     }
 
+    @Test("damage to what was kept behind a snapshot costs no vote: members that lag get the snapshot")
+    func keptEntries() throws {
+        var contents = try written { store in
+            try store.write(
+                LogBatch(.of(1, snapshot: sampleSnapshot(9, term: 5), keptFrom: LogIndex(4))))
+        }
+        #expect(try open(contents).groups[0].entries.map(\.index.rawValue) == Array(4...10))
+        try damage("middle 7", in: &contents)
+        let log = try open(contents)
+        #expect(log.groups[0].entries == sampleEntries(10...10, term: 5, "last"))
+        #expect(log.groups[0].outline.base == LogPosition(index: LogIndex(9), term: Term(5)))
+        #expect(log.groups[0].recoveringUntil == nil && log.damages.map(\.isNeeded) == [false])
+    }
+
     @Test("what a snapshot or later entries have replaced is not missed, and neither is a removed replica's")
     func obsolete() throws {
         let fills: [(String, (DiskLogStore) throws -> Void)] = [
