@@ -94,7 +94,9 @@ final class ChildProcess: Sendable {
     }
 
     /// Resident memory in KiB, from the kernel; nil when it has ended.
-    func residentKilobytes() -> Int? {
+    func residentKilobytes() -> Int? { Self.residentKilobytes(of: pid) }
+
+    static func residentKilobytes(of pid: pid_t) -> Int? {
         guard let text = try? readText("/proc/\(pid)/status") else { return nil }
         for line in text.split(separator: "\n") where line.hasPrefix("VmRSS:") {
             return line.split(separator: " ").dropFirst().first.flatMap { Int($0) }

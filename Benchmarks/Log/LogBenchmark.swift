@@ -1,5 +1,6 @@
 import FlotillaActors
 import FlotillaIO
+import FlotillaRaft
 
 /// `flotilla-bench log`: what the log on disk takes and gives, without groups above it.
 enum LogBenchmark {
@@ -13,6 +14,7 @@ enum LogBenchmark {
             .value("bytes", "N", "size of an entry's payload (default: 128)"),
             .value("recovered", "N", "entries that are read back, of 1000 groups (default: 1000000)"),
             .value("commits", "N", "entries written to see how large the log becomes (default: 1000000)"),
+            .value("kept", "MIB", "a log that one group keeps, to see what it takes of memory (default: 1024)"),
         ])
 
     private static let groupCounts = [1, 64, 1_000]
@@ -20,7 +22,7 @@ enum LogBenchmark {
     private static let lives = 4
 
     private struct Sizes {
-        var runs, entries, batch, bytes, recovered, commits: Int
+        var runs, entries, batch, bytes, recovered, commits, kept: Int
     }
 
     static func run(_ options: ParsedOptions) async throws {
@@ -30,17 +32,20 @@ enum LogBenchmark {
             batch: try options.number("batch", in: 1...10_000) ?? 256,
             bytes: try options.number("bytes", in: 0...100_000) ?? 128,
             recovered: try options.number("recovered", in: 1_000...10_000_000) ?? 1_000_000,
-            commits: try options.number("commits", in: 10_000...100_000_000) ?? 1_000_000)
+            commits: try options.number("commits", in: 10_000...100_000_000) ?? 1_000_000,
+            kept: try options.number("kept", in: 1...100_000) ?? 1_024)
         let scratch = try Scratch("flotilla-log")
         defer { scratch.remove() }
         let progress = Progress()
+        // First, while this process has not freed anything yet.
+        let kept = try kept(sizes, scratch.path, progress)
         let throughput = try throughput(sizes, scratch.path, progress)
         let recovery = try recovery(sizes, scratch.path, progress)
         let space = try space(sizes, scratch.path, progress)
         progress.clear()
         progress.line(
             "\(sizes.entries) entries of \(sizes.bytes) bytes, \(sizes.batch) per write, in \(scratch.path), "
-                + "\(sizes.runs) runs; median (least to most):\n\n\(throughput)\n\(recovery)\n\(space)")
+                + "\(sizes.runs) runs; median (least to most):\n\n\(throughput)\n\(recovery)\n\(space)\n\(kept)")
     }
 
     private static func figure(_ values: [Double], _ digits: Int) -> String {
@@ -136,7 +141,7 @@ enum LogBenchmark {
                 let start = ContinuousClock.now
                 let log = try store.open()
                 let time = (ContinuousClock.now - start).milliseconds
-                let found = log.groups.reduce(0) { $0 + $1.entries.count }
+                let found = log.groups.reduce(0) { $0 + $1.outline.count }
                 guard found == sizes.recovered else {
                     throw BenchError("\(found) of \(sizes.recovered) entries are back")
                 }
@@ -153,6 +158,18 @@ enum LogBenchmark {
             "\(kind.rawValue): \(sizes.recovered) entries of \(groups) groups are open again after "
                 + "\(figure(times[kind] ?? [], 0)) ms, and after a crash \(figure(timesUnclosed[kind] ?? [], 0)) ms.\n"
         }.joined()
+    }
+
+    // MARK: Memory
+
+    private static func kept(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+        let log = KeptLog(path: "\(directory)/kept", bytes: sizes.kept << 20)
+        let (memory, opening, applying) = try log.measure { progress.update("\($0 >> 20) of \(sizes.kept) MiB kept") }
+        let mebibytes = { (bytes: Int) in rounded(Double(bytes) / Double(1 << 20), 0) }
+        return "A group that keeps \(sizes.kept) MiB of log takes \(mebibytes(memory.written - memory.before)) MiB of "
+            + "memory after writing it, and \(mebibytes(memory.reopened - memory.before)) MiB after a restart, which took "
+            + "\(rounded(opening.milliseconds, 0)) ms to open it and \(rounded(applying.milliseconds, 0)) ms to read it "
+            + "page by page and apply it.\n"
     }
 
     // MARK: Space

@@ -58,18 +58,17 @@ final class GroupFleet {
         if members.isEmpty {
             let replica = ReplicaIdentity(
                 group: Self.group, incarnation: 1, kind: .benchmark, replica: ReplicaID(1))
+            let entry = Entry(
+                index: LogIndex(1), term: Term(1), kind: .configuration,
+                payload: ConfigurationChange([.addVoter(node)]).encodedPayload())
             let founding = RecoveredLog.Group(
                 replica: replica, hardState: HardState(term: Term(1), vote: nil, commit: LogIndex(1)),
-                entries: [
-                    Entry(
-                        index: LogIndex(1), term: Term(1), kind: .configuration,
-                        payload: ConfigurationChange([.addVoter(node)]).encodedPayload())
-                ])
+                outline: LogOutline(entries: [entry]))
             var batch = LogBatch()
             batch.writes.append(
                 .init(
                     group: Self.group, incarnation: 1, created: replica, hardState: founding.hardState,
-                    entries: founding.entries))
+                    entries: [entry]))
             try store.write(batch)
             recovered.groups = [founding]
         }
@@ -83,7 +82,8 @@ final class GroupFleet {
         let core = NodeCore(
             NodeCore.Parts(
                 identity: NodeIdentity(cluster: 1, node: node, instance: 1), boot: 1, address: "127.0.0.1:0",
-                loop: loop, network: TCPNetwork(), store: store, logWorker: workers[0], snapshots: snapshots,
+                loop: loop, network: TCPNetwork(), store: store, logWorker: workers[0],
+                readWorker: workers[1], snapshots: snapshots,
                 settings: settings, registry: registry, featureLevel: FeatureLevel(), capabilities: [],
                 seed: node.rawValue, logger: .silent))
         let address = try await core.start(listen: "127.0.0.1:0")

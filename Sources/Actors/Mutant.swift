@@ -73,6 +73,8 @@ package enum Mutant: String {
     case deadNodeWakesAll
 
     // MARK: This design
+    /// own: a read gives what a write under way has not made durable
+    case readsWhatIsNotDurable
     /// own: a fetched snapshot is installed before it is saved
     case installsSnapshotBeforeItIsSaved
     /// own: what must wait for a write leaves together with it

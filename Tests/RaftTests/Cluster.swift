@@ -12,6 +12,8 @@ final class Cluster {
     struct Disk {
         var hardState = HardState()
         var snapshot: SnapshotMetadata?
+        /// What stands before the first entry.
+        var base = LogPosition.zero
         var entries: [Entry] = []
         var recoveringUntil: LogIndex?
 
@@ -24,12 +26,30 @@ final class Cluster {
             }
         }
 
-        mutating func install(_ metadata: SnapshotMetadata) {
+        /// - Parameter kept: the first entry that stays, if the log holds the snapshot's last one.
+        mutating func install(_ metadata: SnapshotMetadata, keepingFrom kept: LogIndex? = nil) {
             snapshot = metadata
             let isCovered = entries.contains {
                 $0.index == metadata.index && $0.term == metadata.term
             }
-            if isCovered { entries.removeAll { $0.index <= metadata.index } } else { entries = [] }
+            let end = isCovered ? min(metadata.index, kept?.previous ?? metadata.index) : metadata.index
+            if end > base.index {
+                let term = isCovered ? entries.first { $0.index == end }!.term : metadata.term
+                base = LogPosition(index: end, term: term)
+            }
+            entries.removeAll { !isCovered || $0.index <= base.index }
+        }
+
+        /// What a log store gives for a read.
+        func read(from first: LogIndex, bytesMax: Int) -> [Entry] {
+            var bytes = 0
+            var taken: [Entry] = []
+            for entry in entries where entry.index >= first {
+                bytes += entry.payload.count
+                if bytes > bytesMax && !taken.isEmpty { break }
+                taken.append(entry)
+            }
+            return taken.first?.index == first ? taken : []
         }
     }
 
@@ -63,6 +83,8 @@ final class Cluster {
     let makeOptions: (ReplicaID, Int) -> RaftOptions
     var snapshotEvery: Int?
     var failure: String?
+    /// Whether a replica that restarts finds its log on disk, and not in memory.
+    var restartsWithoutEntries = false
 
     /// `count` voters and `learners` learners, which start from a snapshot at index 1.
     init(
@@ -100,6 +122,7 @@ final class Cluster {
     ) {
         var disk = Disk()
         disk.snapshot = snapshot
+        disk.base = snapshot.map { LogPosition(index: $0.index, term: $0.term) } ?? .zero
         disk.entries = entries
         let term = entries.last?.term ?? snapshot?.term ?? .zero
         disk.hardState = HardState(
@@ -111,6 +134,7 @@ final class Cluster {
         replicas[id]!.isUp = false
         replicas[id]!.writes = []
         replicas[id]!.applies = []
+        replicas[id]!.reads = []
     }
 
     func restart(_ id: ReplicaID) {
@@ -119,9 +143,10 @@ final class Cluster {
     }
 
     private func start(_ id: ReplicaID, disk: Disk, boot: Int) {
-        let restored = RestoredReplica(
-            hardState: disk.hardState, snapshot: disk.snapshot, entries: disk.entries,
-            recoveringUntil: disk.recoveringUntil)
+        var restored = RestoredReplica(
+            hardState: disk.hardState, snapshot: disk.snapshot,
+            outline: LogOutline(base: disk.base, entries: disk.entries), recoveringUntil: disk.recoveringUntil)
+        if !restartsWithoutEntries { restored.entries = disk.entries }
         let replica = Replica(Raft(makeOptions(id, boot), restored: restored), disk: disk, boot: boot)
         if let snapshot = disk.snapshot { replica.machine = machines[snapshot.index]! }
         replicas[id] = replica
@@ -140,6 +165,7 @@ final class Cluster {
         if let persist = effects.persist { replicas[id]!.writes.append(persist) }
         if let snapshot = effects.restore { replicas[id]!.applies.append(.restore(snapshot)) }
         if !effects.committed.isEmpty { replicas[id]!.applies.append(.entries(effects.committed)) }
+        replicas[id]!.reads += effects.reads
         replicas[id]!.readStates += effects.readStates
         replicas[id]!.failedReads += effects.failedReads
         check(id)
@@ -159,6 +185,17 @@ final class Cluster {
         replicas[id]!.raft.persisted(write.receipt)
         post(write.messagesWhenDurable)
         if !replicas[id]!.raft.isRecovering { replicas[id]!.disk.recoveringUntil = nil }
+        check(id)
+    }
+
+    /// Answers the oldest read from the disk as it is now.
+    func readOne(_ id: ReplicaID) {
+        guard replicas[id]!.isUp, !replicas[id]!.reads.isEmpty else { return }
+        let read = replicas[id]!.reads.removeFirst()
+        let entries = replicas[id]!.disk.read(from: read.first, bytesMax: read.bytesMax)
+        if !replicas[id]!.raft.readCompleted(read, entries: entries) {
+            fail("\(id) lacks entry \(read.first), which its log contains: \(replicas[id]!.summary)")
+        }
         check(id)
     }
 
@@ -201,8 +238,8 @@ final class Cluster {
             index: machine.index, term: entry.term, configuration: machine.configuration)
         // The disk gets the snapshot behind the writes that are under way; waiting for them keeps this simple.
         guard replicas[id]!.writes.isEmpty, !replicas[id]!.raft.hasUnwrittenEntries else { return }
-        replicas[id]!.disk.install(metadata)
         replicas[id]!.raft.snapshotTaken(metadata, keepingEntriesBehind: kept)
+        replicas[id]!.disk.install(metadata, keepingFrom: replicas[id]!.firstIndex)
     }
 
     private func takeSnapshotIfDue(_ id: ReplicaID) {
@@ -237,6 +274,10 @@ final class Cluster {
                 }
                 while !replicas[id]!.applies.isEmpty {
                     applyOne(id)
+                    moved = true
+                }
+                while !replicas[id]!.reads.isEmpty {
+                    readOne(id)
                     moved = true
                 }
             }
@@ -313,7 +354,7 @@ final class Cluster {
         }
     }
 
-    func entry(_ id: UInt64, _ index: UInt64) -> Entry? { self[id].log.entry(at: LogIndex(index)) }
+    func entry(_ id: UInt64, _ index: UInt64) -> Entry? { self[id].entry(at: LogIndex(index)) }
 }
 
 extension Raft {

@@ -80,7 +80,7 @@ extension Cluster {
         let commit = replica.raft.log.commit
         let before = checks.seen[id].map { $0.boot == replica.bootCount ? $0.commit : .zero } ?? .zero
         var index = max(before, replica.raft.log.offset).next
-        while index <= commit, let entry = replica.raft.log.entry(at: index) {
+        while index <= commit, let entry = replica.entry(at: index) {
             if let known = checks.committed[index], known.entry != entry {
                 fail("\(id) committed \(entry), others \(known.entry)")
             }
@@ -137,16 +137,21 @@ extension Cluster {
     func checkLogsMatch() {
         for (position, id) in ids.enumerated() {
             let log = replicas[id]!.raft.log
-            for other in ids.dropFirst(position + 1) { checkMatch(id, log, other, replicas[other]!.raft.log) }
+            for other in ids.dropFirst(position + 1) { checkMatch(id, other) }
+            if log.window.settledBytes != log.window.recomputedSettledBytes {
+                fail("\(id) counts \(log.window.settledBytes) bytes of \(log.window.recomputedSettledBytes) in memory")
+            }
         }
     }
 
-    private func checkMatch(_ id: ReplicaID, _ log: RaftLog, _ other: ReplicaID, _ otherLog: RaftLog) {
+    private func checkMatch(_ id: ReplicaID, _ other: ReplicaID) {
+        let (one, two) = (replicas[id]!, replicas[other]!)
+        let (log, otherLog) = (one.raft.log, two.raft.log)
         var index = min(log.lastIndex, otherLog.lastIndex)
         let first = max(log.firstIndex, otherLog.firstIndex)
         var mustAgree = false
         while index >= first {
-            let (entry, otherEntry) = (log.entry(at: index), otherLog.entry(at: index))
+            let (entry, otherEntry) = (one.entry(at: index), two.entry(at: index))
             mustAgree = mustAgree || entry?.term == otherEntry?.term
             if mustAgree, entry != otherEntry {
                 return fail("\(id) and \(other) agree behind \(index), but not there: \(entry!), \(otherEntry!)")

@@ -24,8 +24,11 @@ extension Cluster {
     func damage(_ id: ReplicaID, lost count: Int) {
         crash(id)
         let replica = replicas[id]!
-        guard count > 0, let last = replica.disk.entries.last?.index else { return restart(id) }
-        replica.disk.entries.removeLast(min(count, replica.disk.entries.count))
+        // Nobody needs those that the snapshot covers.
+        let covered = replica.disk.snapshot?.index ?? .zero
+        let needed = replica.disk.entries.count { $0.index > covered }
+        guard count > 0, needed > 0, let last = replica.disk.entries.last?.index else { return restart(id) }
+        replica.disk.entries.removeLast(min(count, needed))
         replica.disk.recoveringUntil = max(last, replica.disk.recoveringUntil ?? .zero)
         let end = replica.disk.entries.last?.index ?? replica.disk.snapshot?.index ?? .zero
         replica.disk.hardState.commit = min(replica.disk.hardState.commit, end)

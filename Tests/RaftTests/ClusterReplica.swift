@@ -9,6 +9,8 @@ extension Cluster {
         var writes: [Persist] = []
         /// Handed out and not applied yet.
         var applies: [Apply] = []
+        /// Asked for and not answered yet.
+        var reads: [LogRead] = []
         var machine = Machine()
         var readStates: [ReadState] = []
         var failedReads: [UInt64] = []
@@ -48,6 +50,13 @@ extension Cluster.Replica {
     var isRecovering: Bool { raft.isRecovering }
     var hasEffects: Bool { raft.hasEffects }
     var summary: String { raft.summary }
+    /// An entry of its log, wherever it is.
+    func entry(at index: LogIndex) -> Entry? {
+        let log = raft.log
+        guard index > log.offset, index <= log.lastIndex else { return nil }
+        return log.entry(at: index) ?? disk.entries.first { $0.index == index }
+    }
+    func complete(_ read: LogRead, _ entries: [Entry]) -> Bool { raft.readCompleted(read, entries: entries) }
     func isVoter(_ replica: ReplicaID) -> Bool { raft.isVoter(replica) }
     func progress(of replica: ReplicaID) -> MemberProgress? { raft.progress(of: replica) }
     func term(at index: LogIndex) -> Term? { raft.term(at: index) }

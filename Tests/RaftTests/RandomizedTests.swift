@@ -75,7 +75,9 @@ struct RandomDriver {
         let removedLeader = [RemovedLeader.stepsDownAtOnce, .stepsDownWhenReplaceable][random.below(2)]
         let isQuietable = random.below(3) == 0
         let hasSmallLimits = random.below(2) == 0
+        let windowBytes = [0, 60, 400, Int.max][random.below(4)]
         cluster = Cluster(voters: voters, learners: random.below(2), seed: seed) { options in
+            options.windowBytes = windowBytes
             options.usesPreVote = usesPreVote
             options.checksQuorum = checksQuorum
             options.appliesOnlyDurable = appliesOnlyDurable
@@ -90,6 +92,7 @@ struct RandomDriver {
         }
         damagesDisks = voters >= 3 && random.below(4) == 0
         cluster.snapshotEvery = random.below(3) == 0 ? nil : 4 + random.below(12)
+        cluster.restartsWithoutEntries = windowBytes < .max
         self.random = random
     }
 
@@ -112,6 +115,7 @@ struct RandomDriver {
             if random.below(100) < diskSpeed { cluster.persistOne(id) }
             if random.below(12) == 0 { cluster.persistTogether(id) }
             if random.below(3) > 0 { cluster.applyOne(id) }
+            if random.below(2) == 0 { cluster.readOne(id) }
             if random.below(4) == 0 { cluster.replicas[id]!.raft.tick(1 + random.below(2)) }
         }
         deliverSome()
@@ -292,6 +296,7 @@ struct RandomDriver {
     private func checkAgreement() {
         for _ in 0..<200 {
             cluster.tickAll()
+            bootNewMembers()
             guard let leader = agreedLeader() else { continue }
             let raft = cluster.replicas[leader]!
             let members = raft.configuration.members.map(\.replica)

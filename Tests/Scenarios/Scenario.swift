@@ -79,6 +79,9 @@ package struct ScenarioRun: Sendable {
         }
     }
 
+    /// How much of its log a group keeps in memory in this run: nothing, little, or as much as in production.
+    func drawLogWindow() -> Int { [0, 500, 5_000, 1 << 20][Int(world.random(below: 4))] }
+
     /// Lets the schedule happen to nodes until `end`, then heals them.
     func inject(into target: any FaultTarget, until end: MonotonicTime) async throws {
         try await FaultInjector(target, log: { text in log(text) }).run(schedule, until: end)

@@ -59,9 +59,10 @@ package final class SimulatedFleet: @unchecked Sendable {
             directory: "/data", fileSystem: process.fileSystem, segmentSizeLimit: Self.logSegmentSizeLimit,
             payloadFileLimit: Self.payloadFileLimit(of: node))
         var recovered = try await call(logWorker, loop) { try store.open() }
+        let bulkWorker = process.makeWorker()
         let snapshotStore = SnapshotStore(
             directory: "/data/snapshots", files: process.fileSystem,
-            executor: WorkerExecutor(process.makeWorker(), loop: loop), options: settings.snapshotFiles)
+            executor: WorkerExecutor(bulkWorker, loop: loop), options: settings.snapshotFiles)
         let snapshots = try await snapshotStore.open(for: recovered)
         let identity =
             recovered.identity ?? NodeIdentity(cluster: 1, node: node, instance: node.rawValue + 100)
@@ -76,7 +77,8 @@ package final class SimulatedFleet: @unchecked Sendable {
         registry.register(.benchmark) { [makeMachine] _ in makeMachine(node) }
         var parts = NodeCore.Parts(
             identity: identity, boot: recovered.bootCounter, address: address(node), loop: loop,
-            network: process.network, store: store, logWorker: logWorker, snapshots: snapshotStore,
+            network: process.network, store: store, logWorker: logWorker, readWorker: bulkWorker,
+            snapshots: snapshotStore,
             settings: settings, registry: registry, featureLevel: FeatureLevel(), capabilities: [],
             seed: world.nextSeed(), logger: logger(node))
         parts.observer = observer
@@ -98,9 +100,9 @@ package final class SimulatedFleet: @unchecked Sendable {
         var batch = LogBatch()
         for group in groups {
             let foundation = GroupFoundation(group: group, incarnation: 1, kind: .benchmark, voters: [node])
-            let log = foundation.log(of: foundation.replica(on: node)!)
-            batch.writes.append(.init(founding: log))
-            recovered.groups.append(log)
+            let replica = foundation.replica(on: node)!
+            batch.writes.append(.init(founding: foundation, replica: replica))
+            recovered.groups.append(foundation.log(of: replica))
         }
         return batch
     }

@@ -25,21 +25,26 @@ public struct GroupFoundation: Hashable, Sendable {
         }
     }
 
-    /// What the log of a node's replica begins with. It is committed: all members have it, or never were.
-    public func log(of replica: ReplicaIdentity) -> RecoveredLog.Group {
+    /// What the log of a node's replica begins with.
+    var entry: Entry {
         let change = ConfigurationChange(voters.map { .addVoter($0) })
-        let entry = Entry(
-            index: LogIndex(1), term: Term(1), kind: .configuration, payload: change.encodedPayload())
-        return RecoveredLog.Group(
-            replica: replica, hardState: HardState(term: Term(1), vote: nil, commit: LogIndex(1)), entries: [entry])
+        return Entry(index: LogIndex(1), term: Term(1), kind: .configuration, payload: change.encodedPayload())
+    }
+
+    /// It is committed: all members have it, or never were.
+    var hardState: HardState { HardState(term: Term(1), vote: nil, commit: LogIndex(1)) }
+
+    /// What a node finds of its replica's log when the first write is durable.
+    public func log(of replica: ReplicaIdentity) -> RecoveredLog.Group {
+        RecoveredLog.Group(replica: replica, hardState: hardState, outline: LogOutline(entries: [entry]))
     }
 }
 
 extension LogBatch.Write {
-    /// The first write of a replica that begins with this.
-    public init(founding log: RecoveredLog.Group) {
+    /// The first write of a replica of a new group.
+    public init(founding foundation: GroupFoundation, replica: ReplicaIdentity) {
         self.init(
-            group: log.replica.group, incarnation: log.replica.incarnation, created: log.replica,
-            hardState: log.hardState, entries: log.entries)
+            group: replica.group, incarnation: replica.incarnation, created: replica,
+            hardState: foundation.hardState, entries: [foundation.entry])
     }
 }

@@ -30,17 +30,18 @@ extension GroupScheduler {
 
     /// Writes what a new group's log begins with.
     /// - Parameters:
+    ///   - write: the first one of the replica.
     ///   - host: called on the loop when it is durable, before `completion`; hosts the group.
     func found(
-        _ log: RecoveredLog.Group, host: @escaping @Sendable () -> Void, then completion: @escaping WriteCompletion
+        _ write: LogBatch.Write, host: @escaping @Sendable () -> Void, then completion: @escaping WriteCompletion
     ) {
-        let id = log.replica.group
+        let id = write.group
         if founding[id] != nil {
             founding[id]!.append(completion)
             return
         }
         founding[id] = [completion]
-        record(LogBatch.Write(founding: log)) { [weak self] failure in
+        record(write) { [weak self] failure in
             self?.assumeIsolated { scheduler in
                 let waiting = scheduler.founding.removeValue(forKey: id) ?? []
                 if failure == nil { host() }
@@ -122,6 +123,7 @@ extension NodeCore {
         try await written { [self] completion in
             guard hosted[identity.group] == nil, !hasRemoved(identity) else { return completion(nil) }
             let log = foundation.log(of: identity)
+            let write = LogBatch.Write(founding: foundation, replica: identity)
             let host: @Sendable () -> Void = { [self] in
                 do {
                     try self.host(identity, recovered: log, snapshot: nil)
@@ -129,7 +131,7 @@ extension NodeCore {
                     preconditionFailure("\(identity.group) has no snapshot that could not be restored: \(error)")
                 }
             }
-            scheduler.assumeIsolated { $0.found(log, host: host, then: completion) }
+            scheduler.assumeIsolated { $0.found(write, host: host, then: completion) }
         }
         logger.info(
             "\(identity.group) is founded", ["kind": identity.kind.description, "replica": "\(identity.replica)"])

@@ -22,6 +22,7 @@ public actor GroupScheduler {
     private var isInPass = false
     private var outbox: [NodeID: PeerFrameWriter] = [:]
     var logWriter: LogWriter
+    private var logReader: LogReader
     private var transport: Transport?
     private var tickTimer: TimerToken?
     /// Groups that a peer said it does not host, and until when nothing is sent to it for them.
@@ -46,7 +47,7 @@ public actor GroupScheduler {
 
     public init(
         node: NodeID, loop: any Loop, settings: GroupSettings, store: any LogStore, logWorker: any Worker,
-        snapshots: SnapshotStore, logger: FlotillaLogger
+        readWorker: any Worker, snapshots: SnapshotStore, logger: FlotillaLogger
     ) {
         self.node = node
         self.loop = loop
@@ -54,6 +55,7 @@ public actor GroupScheduler {
         self.settings = settings
         self.logger = logger
         logWriter = LogWriter(store: store, worker: logWorker, loop: loop)
+        logReader = LogReader(store: store, worker: readWorker, loop: loop)
         snapshotStore = snapshots
         serving = SnapshotQueue(bytesPerSecond: settings.snapshotBytesPerSecond, now: loop.now)
     }
@@ -89,6 +91,7 @@ public actor GroupScheduler {
         if let tickTimer { loop.cancel(tickTimer) }
         tickTimer = nil
         stopServing()
+        logReader.stop()
         for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
         failRecords(reason)
         active = [:]
@@ -225,6 +228,7 @@ public actor GroupScheduler {
                 for send in output.messages { post(send, of: group) }
                 for (node, item) in output.bulkItems { _ = sendBulk(item, to: node) }
                 logWriter.add(output.writes)
+                logReader.add(output.reads, of: group.identity)
                 if mutated(.sendsPromisesWithTheWrite) {
                     for send in output.writes.flatMap(\.messagesWhenDurable) { post(send, of: group) }
                 }
@@ -232,6 +236,7 @@ public actor GroupScheduler {
             }
             flushOutbox()
             startWriting()
+            startReading()
             for group in applying { apply(group) }
         }
         isInPass = false
@@ -272,6 +277,23 @@ public actor GroupScheduler {
         }
         flushOutbox()
         startWriting()
+    }
+
+    private func startReading() {
+        logReader.start { [weak self] request, outcome in
+            self?.assumeIsolated { $0.readDidComplete(request, outcome) }
+        }
+    }
+
+    private func readDidComplete(_ request: LogReader.Request, _ outcome: Result<[Entry], LogError>) {
+        logReader.didComplete()
+        guard let group = groups[request.replica.group], group.identity == request.replica else {
+            return startReading()
+        }
+        metrics.logReads += 1
+        group.assumeIsolated { $0.readDidComplete(request.read, outcome) }
+        markDirty(group)
+        startReading()
     }
 
     /// What waits for the disk goes on waiting, and is tried again with every tick; reads and heartbeats need no disk.
@@ -368,18 +390,4 @@ enum PeerChange: Sendable {
     case newEpoch
     /// The connection broke: what was in flight is lost.
     case disconnected
-}
-
-/// Counters of one scheduler since it started.
-public struct SchedulerMetrics: Sendable {
-    public var passes: UInt64 = 0
-    public var messagesIn: UInt64 = 0
-    public var messagesOut: UInt64 = 0
-    public var framesDropped: UInt64 = 0
-    /// Messages for a group or replica that is not hosted here.
-    public var unknownGroups: UInt64 = 0
-    /// Peers that answered that they do not host a group.
-    public var unknownGroupAnswers: UInt64 = 0
-    public var logBatches: UInt64 = 0
-    public var logEntries: UInt64 = 0
 }

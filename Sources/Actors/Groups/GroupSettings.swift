@@ -23,8 +23,11 @@ public struct GroupSettings: Sendable {
     public var snapshotBytesPerSecond: Int? = 16 << 20
     /// How snapshots are cut and stored.
     public var snapshotFiles = SnapshotStore.Options()
-    /// Entries kept in memory behind a snapshot, for followers that lag a little.
+    /// Entries kept in the log behind a snapshot, for followers that lag a little.
     public var entriesKeptBehindSnapshot = 1_000
+    /// Bytes of each group's log that stay in memory when they are applied and on disk. What members need from before
+    /// is read from the disk. The default is what one message holds, so that a follower that keeps up needs no reads.
+    public var logWindowBytes = 1 << 20
     /// A proposal whose fate is unknown is sent again after this long, and after each change of leader.
     public var proposalRetryInterval: Duration = .seconds(1)
     /// How long a proposal or a read may wait for a leader and a majority before it fails as `timedOut`.
@@ -48,6 +51,7 @@ public struct GroupSettings: Sendable {
         var options = RaftOptions(replica: replica, randomSeed: seed)
         options.electionTicks = electionTicks
         options.quietAfterTicks = quietAfterTicks
+        options.windowBytes = logWindowBytes
         return options
     }
 }

@@ -29,6 +29,8 @@ public final class NodeCore: Sendable {
         public var network: any Network
         public var store: any LogStore
         public var logWorker: any Worker
+        /// Reads what is not in memory any more. Another one than the log's, whose fsyncs would hold it up.
+        public var readWorker: any Worker
         public var snapshots: SnapshotStore
         public var settings: GroupSettings
         public var registry: StateMachineRegistry
@@ -40,8 +42,9 @@ public final class NodeCore: Sendable {
         package var observer: (any GroupObserver)?
         public init(
             identity: NodeIdentity, boot: UInt64, address: String, loop: any Loop, network: any Network,
-            store: any LogStore, logWorker: any Worker, snapshots: SnapshotStore, settings: GroupSettings,
-            registry: StateMachineRegistry, featureLevel: FeatureLevel, capabilities: [String], seed: UInt64,
+            store: any LogStore, logWorker: any Worker, readWorker: any Worker, snapshots: SnapshotStore,
+            settings: GroupSettings, registry: StateMachineRegistry, featureLevel: FeatureLevel, capabilities: [String],
+            seed: UInt64,
             logger: FlotillaLogger
         ) {
             self.identity = identity
@@ -51,6 +54,7 @@ public final class NodeCore: Sendable {
             self.network = network
             self.store = store
             self.logWorker = logWorker
+            self.readWorker = readWorker
             self.snapshots = snapshots
             self.settings = settings
             self.registry = registry
@@ -74,7 +78,7 @@ public final class NodeCore: Sendable {
         observer = parts.observer
         scheduler = GroupScheduler(
             node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
-            logWorker: parts.logWorker, snapshots: parts.snapshots, logger: parts.logger)
+            logWorker: parts.logWorker, readWorker: parts.readWorker, snapshots: parts.snapshots, logger: parts.logger)
         transport = Transport(
             loop: parts.loop, network: parts.network,
             hello: Hello(

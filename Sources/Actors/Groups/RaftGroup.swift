@@ -81,7 +81,7 @@ public actor RaftGroup {
             settings.options(replica: identity.replica, seed: randomSeed),
             restored: RestoredReplica(
                 hardState: recovered?.hardState ?? HardState(), snapshot: recovered?.snapshot,
-                entries: recovered?.entries ?? [], recoveringUntil: recovered?.recoveringUntil))
+                outline: recovered?.outline ?? LogOutline(), recoveringUntil: recovered?.recoveringUntil))
         for member in core.configuration.members { routes[member.replica] = member.node }
     }
 
@@ -145,6 +145,7 @@ public actor RaftGroup {
         for record in recordsToWrite { output.writes.append(.init(record: record)) }
         recordsToWrite = []
         if let persist = effects.persist { output.writes.append(write(for: persist)) }
+        output.reads = effects.reads
         swap(&output.bulkItems, &bulkItems)
         if let restore = effects.restore { install(restore) }
         // The core did not need a snapshot that was fetched: its log had caught up meanwhile.
@@ -170,6 +171,21 @@ public actor RaftGroup {
         if let receipt = write.receipt { core.persisted(receipt) }
         if let snapshot = write.record.snapshot { compactSnapshots(snapshot) }
         return write.messagesWhenDurable
+    }
+
+    /// Entries that the core asked for are here, or cannot be read. Then this replica has lost what it acknowledged: it
+    /// takes no further part, and never hands on what has rotted.
+    func readDidComplete(_ read: LogRead, _ outcome: Result<[Entry], LogError>) {
+        guard stopReason == nil else { return }
+        let problem: String
+        switch outcome {
+        case .success(let entries):
+            if core.readCompleted(read, entries: entries) { return }
+            problem = "entry \(read.first) is missing"
+        case .failure(let error): problem = error.description
+        }
+        logger.error("the log cannot be read; the group stops on this node", ["reason": problem])
+        stop(GroupError(.stopped, "the log of \(identity.group) cannot be read: \(problem)"))
     }
 
     /// Ends this replica's part for good. It can still be looked at. Idempotent.
@@ -249,6 +265,7 @@ struct GroupOutput: Sendable {
     }
     var messages: [Send] = []
     var writes: [Write] = []
+    var reads: [LogRead] = []
     var bulkItems: [(NodeID, PeerFrameItem)] = []
     var hasCommitted = false
 }

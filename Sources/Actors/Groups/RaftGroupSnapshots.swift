@@ -82,7 +82,9 @@ extension RaftGroup {
             snapshots.newest = metadata
             core.snapshotTaken(metadata, keepingEntriesBehind: settings.entriesKeptBehindSnapshot)
             recordsToWrite.append(
-                LogBatch.Write(group: identity.group, incarnation: identity.incarnation, snapshot: metadata))
+                LogBatch.Write(
+                    group: identity.group, incarnation: identity.incarnation, snapshot: metadata,
+                    keptFrom: core.firstIndex))
         }
         wake()
     }

@@ -21,10 +21,15 @@ final class DiskLog {
     let firstBoot: UInt64
     private let lock: any FileLock
 
-    var identity: NodeIdentity?
-    var table = LogTable(keepingEntries: false)
+    /// What readers see as well.
+    let index = DiskLogIndex()
+    var table: LogTable { index.withContents { $0.table } }
     /// Ascending; the last one is written to.
-    var segments: [LogSegment] = []
+    var segments: [LogSegment] {
+        get { index.withContents { $0.segments } }
+        set { index.withContents { $0.segments = newValue } }
+    }
+    var identity: NodeIdentity?
     /// The last segment's file; nil until there is one.
     var file: (any File)?
     /// Files in `logDirectory` that wait to be a segment again.
@@ -94,8 +99,6 @@ extension DiskLog {
     /// Reads everything first, and changes something only when all of it can be used.
     func recover() throws(LogError) -> RecoveredLog {
         let (recovery, boot, marker) = try read()
-        let groups = table.recoveredGroups
-        table.dropEntries()
         try findSpares()
         try io { () throws(FileError) in
             if files.exists("\(directory)/\(CleanMarker.fileName)") {
@@ -109,7 +112,7 @@ extension DiskLog {
         // Not before: what says that they are obsolete may have been in the system's cache alone.
         try removeUnnamedPayloads()
         return RecoveredLog(
-            identity: identity, bootCounter: boot + 1, groups: groups,
+            identity: identity, bootCounter: boot + 1, groups: table.recoveredGroups,
             removedReplicas: table.removed,
             tornBytes: recovery.tornBytes, damages: recovery.damages, keptFiles: try keepNewestDamagedFiles())
     }
@@ -129,10 +132,9 @@ extension DiskLog {
             }
         }
         try recovery.run()
-        try recovery.loadPayloads(from: payloads)
+        try recovery.checkPayloads(in: payloads)
         try recovery.cutLosses()
-        table = recovery.table
-        segments = recovery.segments
+        index.withContents { $0 = .init(table: recovery.table, segments: recovery.segments) }
         damagedSegments = recovery.damagedSegments
         nextSequence = segments.isEmpty ? Self.firstSequence(ofBoot: firstBoot) : recovery.nextSequence
         return (recovery, boot, marker)

@@ -80,9 +80,10 @@ extension DiskLog {
             guard let claim = LogHeads.encode(logged, into: &body) else { return }
             LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
             try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
+            let segment = segments[segments.count - 1]
+            let place = LogTable.Place(segment: segment.number, offset: segment.end)
             try append(.copies, heads: heads.bytes, body: body.bytes)
-            let segment = segments[segments.count - 1].number
-            let problem = table.apply(copy: key, logged, segment: segment)
+            let problem = index.withContents { $0.table.apply(copy: key, logged, place: place) }
             precondition(problem == nil, problem ?? "")
         }
     }

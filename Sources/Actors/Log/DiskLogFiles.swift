@@ -86,7 +86,7 @@ extension LogTable {
         sortedReplicas.map { replica in
             RecoveredLog.Group(
                 replica: replica.identity, hardState: replica.hardState, snapshot: replica.snapshot,
-                entries: replica.entries, recoveringUntil: replica.recoveringUntil)
+                outline: replica.outline, recoveringUntil: replica.recoveringUntil)
         }
     }
 }

@@ -10,8 +10,9 @@ extension DiskLog {
     /// - Parameter logged: of each write of the batch.
     func missingPayloads(of batch: LogBatch, _ logged: [LoggedEntries]) -> [PayloadReference: [UInt8]] {
         var missing: [PayloadReference: [UInt8]] = [:]
+        let uses = table.payloadUses
         for (write, list) in zip(batch.writes, logged) {
-            for payload in list.payloads where !table.payloadUses.contains(payload.reference) {
+            for payload in list.payloads where !uses.contains(payload.reference) {
                 let position = list.entries[0].index.distance(to: payload.index)
                 missing[payload.reference] = write.entries[position].payload
             }
@@ -33,14 +34,14 @@ extension DiskLog {
     }
 
     func removeUnusedPayloads() throws(LogError) {
-        for reference in table.payloadUses.takeUnused() {
+        for reference in index.withContents({ $0.table.payloadUses.takeUnused() }) {
             try io { () throws(FileError) in try payloads.remove(reference) }
         }
     }
 
     /// Removes the files of writes that never completed, and those that a crash brought back.
     func removeUnnamedPayloads() throws(LogError) {
-        _ = table.payloadUses.takeUnused()
+        _ = index.withContents { $0.table.payloadUses.takeUnused() }
         try io { () throws(FileError) in
             for name in try unnamedPayloads() { try files.remove("\(payloads.path)/\(name)") }
         }

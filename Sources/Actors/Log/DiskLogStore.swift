@@ -1,5 +1,5 @@
 public import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 /// One log per node on its disk, shared by all its groups. LogFormat.swift describes the files.
 ///
@@ -33,6 +33,8 @@ public final class DiskLogStore: LogStore {
     private let state = Lock(State.new)
     /// Apart from the state, which is locked while a write is under way.
     private let durableWrites = Lock(UInt64(0))
+    /// Apart from the state, which a write holds through its fsync.
+    private let reader = Lock<DiskLogReader?>(nil)
 
     /// Touches nothing yet.
     /// - Parameters:
@@ -75,6 +77,10 @@ public final class DiskLogStore: LogStore {
                 let recovered = try log.recover()
                 state = .open(log)
                 self.noteWrites(of: log)
+                self.reader.withLock {
+                    $0 = DiskLogReader(
+                        files: self.fileSystem, directory: log.logDirectory, index: log.index, payloads: log.payloads)
+                }
                 return recovered
             } catch {
                 log.unlock()
@@ -98,11 +104,21 @@ public final class DiskLogStore: LogStore {
 
     private func noteWrites(of log: DiskLog) { durableWrites.withLock { $0 = log.nextSequence - 1 } }
 
+    public func read(
+        _ group: GroupID, incarnation: UInt64, from first: LogIndex, bytesMax: Int
+    ) throws(LogError) -> [Entry] {
+        guard let reader = reader.withLock({ $0 }) else {
+            throw LogError(.closed, "the log in \(directory) is not open")
+        }
+        return try reader.read(LogKey(group: group, incarnation: incarnation), from: first, bytesMax: bytesMax)
+    }
+
     /// Releases the directory in any case; throws if the log is not marked as closed in order. Idempotent.
     public func close() throws(LogError) {
         try locked { state throws(LogError) in
             let previous = state
             state = .closed
+            self.reader.withLock { $0 = nil }
             switch previous {
             case .new, .closed: return
             case .open(let log):

@@ -16,12 +16,13 @@ extension DiskLog {
         try makeRoom(for: sizeBound)
         let missing = missingPayloads(of: batch, logged)
         if !mutated(.namesPayloadsBeforeTheyAreWritten) { try write(missing) }
-        let segment = segments[segments.count - 1].number
+        let segment = segments[segments.count - 1]
+        let place = LogTable.Place(segment: segment.number, offset: segment.end)
         var heads = ProtobufWriter()
         var body = ProtobufWriter(reservingCapacity: sizeBound)
         var changesSpace = false
         for (write, entries) in zip(batch.writes, logged) {
-            var head = table.checkAndApply(write, entries, segment: segment)
+            var head = index.withContents { $0.table.checkAndApply(write, entries, place: place) }
             head.claim = LogHeads.encode(entries, into: &body)
             LogHeads.encode(head, into: &heads)
             changesSpace = changesSpace || write.snapshot != nil || write.isRemoved
@@ -111,12 +112,12 @@ extension LogTable {
     /// - Parameter logged: the write's entries, where some of their payloads are in files.
     @discardableResult
     mutating func checkAndApply(
-        _ write: LogBatch.Write, _ logged: LoggedEntries? = nil, segment: UInt64
+        _ write: LogBatch.Write, _ logged: LoggedEntries? = nil, place: Place
     ) -> LogHeads.Write {
         let head = head(of: write)
         let problem = problem(with: head) ?? Self.problem(with: write.entries)
         precondition(problem == nil, "a write that cannot stand in the log: \(problem ?? "")")
-        apply(head, logged ?? LoggedEntries(write.entries), segment: segment)
+        apply(head, logged ?? LoggedEntries(write.entries), place: place)
         return head
     }
 }

@@ -49,8 +49,8 @@ public struct LogDamage: Hashable, Sendable, CustomStringConvertible {
 extension LogTable {
     /// Takes note of lost entries, which later writes may still replace.
     mutating func lose(_ claim: LogHeads.Claim, from replica: inout Replica) {
-        guard claim.last > replica.base else { return }
-        truncate(&replica, from: max(claim.first, replica.base.next))
+        guard claim.last > replica.snapshotIndex else { return }
+        truncate(&replica, from: max(claim.first, replica.snapshotIndex.next))
         extend(&replica, through: claim.last, in: Run.lost)
     }
 
@@ -88,6 +88,18 @@ extension LogTable {
         } ?? false
     }
 
+    /// What a snapshot covers was kept for members that lag, who get the snapshot instead.
+    mutating func forgetLossesBehindSnapshots() {
+        for key in replicas.keys.sorted() {
+            guard var replica = replicas[key], let snapshot = replica.snapshot,
+                replica.runs.contains(where: { $0.segment == Run.lost && $0.first <= snapshot.index })
+            else { continue }
+            compact(&replica, through: snapshot.index)
+            replica.base = snapshot.position
+            replicas[key] = replica
+        }
+    }
+
     /// Cuts each log before its first lost entry, and leaves its replica recovering up to where it ended.
     mutating func cutLosses() {
         for key in replicas.keys.sorted() {
@@ -119,7 +131,7 @@ extension LogTable {
 
     private func isOnlyVoter(_ replica: Replica) -> Bool {
         var configuration = replica.snapshot?.configuration ?? Configuration()
-        for entry in replica.entries where entry.kind == .configuration && entry.index > .zero {
+        for entry in replica.configurations where entry.index > replica.snapshotIndex {
             guard let change = try? ConfigurationChange(decodingPayload: entry.payload) else { continue }
             configuration = configuration.applying(change) ?? configuration
         }

@@ -36,6 +36,8 @@ import FlotillaIO
 //   Sequence numbers rise by one from batch to batch, over all segments.
 //   heads: what each group's write says, in protobuf (LogRecord.swift), everything but the entries themselves, and of
 //          these how many bytes of the body they take and the checksum of those.
+//          With a snapshot it may name a place before the snapshot's end behind which entries stay. Where there is none,
+//          they stay from behind the snapshot on, and a version that does not know such places says that it does not.
 //   body: the entries, in the order of the heads; field 1 of a message, once for each, or field 2 where the payload is
 //         in a file: then without it, and with its SHA-256 and length.
 //   kinds: 1 writes    what `LogStore.write` was given
@@ -179,20 +181,21 @@ struct BatchHeader: Hashable {
     var checksum: UInt32
 
     /// Nil if these bytes are no header that was written to this place.
-    init?(_ bytes: [UInt8], at offset: Int, segment id: UInt64) {
-        guard bytes.count - offset >= LogFormat.batchHeaderBytes,
-            bytes.littleEndian32(at: offset) == Self.magic
+    /// - Parameter start: where the bytes begin in the segment.
+    init?(_ bytes: [UInt8], at position: Int, behind start: UInt64 = 0, segment id: UInt64) {
+        guard bytes.count - position >= LogFormat.batchHeaderBytes,
+            bytes.littleEndian32(at: position) == Self.magic
         else { return nil }
-        self.offset = offset
-        checksum = bytes.littleEndian32(at: offset + 24)
+        offset = Int(start) + position
+        checksum = bytes.littleEndian32(at: position + 24)
         let seed = Self.seed(segment: id, offset: UInt64(offset))
-        guard checksum == CRC32C.checksum(bytes[offset..<offset + 24], seed: seed) else {
+        guard checksum == CRC32C.checksum(bytes[position..<position + 24], seed: seed) else {
             return nil
         }
-        kind = bytes.littleEndian32(at: offset + 4)
-        sequence = bytes.littleEndian64(at: offset + 8)
-        headsBytes = Int(bytes.littleEndian32(at: offset + 16))
-        bodyBytes = Int(bytes.littleEndian32(at: offset + 20))
+        kind = bytes.littleEndian32(at: position + 4)
+        sequence = bytes.littleEndian64(at: position + 8)
+        headsBytes = Int(bytes.littleEndian32(at: position + 16))
+        bodyBytes = Int(bytes.littleEndian32(at: position + 20))
     }
 
     /// The whole batch's size, header, checksums, padding and end mark included.

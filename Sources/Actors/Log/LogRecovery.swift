@@ -19,7 +19,7 @@ struct LogRecovery {
     private let marker: CleanMarker?
     private let acceptsLoss: Bool
 
-    private(set) var table = LogTable(keepingEntries: true)
+    private(set) var table = LogTable(keepingEntries: false)
     private(set) var segments: [LogSegment] = []
     private(set) var nextSequence: UInt64 = 1
     /// What was given up at the end of the last segment, about.
@@ -252,7 +252,8 @@ struct LogRecovery {
     private mutating func apply(_ batch: SegmentReader.Batch, of reader: SegmentReader)
         throws(LogError)
     {
-        if let problem = table.apply(batch, segment: reader.header.number) {
+        let place = LogTable.Place(segment: reader.header.number, offset: batch.offset)
+        if let problem = table.apply(batch, place: place) {
             throw .damaged(reader.path, at: batch.offset, problem)
         }
         nextSequence += 1
@@ -301,14 +302,12 @@ struct LogRecovery {
 // MARK: What is lost
 
 extension LogRecovery {
-    /// Puts the payloads that are in files into the entries; an entry without its payload is lost.
-    mutating func loadPayloads(from directory: PayloadDirectory) throws(LogError) {
+    /// Reads the payloads that are in files, one after the other; an entry without its payload is lost.
+    mutating func checkPayloads(in directory: PayloadDirectory) throws(LogError) {
         for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
             for payload in replica.payloads {
                 do throws(LogError) {
-                    let bytes = try directory.read(payload.reference, of: "entry \(payload.index) of \(key)")
-                    let position = replica.base.next.distance(to: payload.index)
-                    table.replicas[key]?.entries[position].payload = bytes
+                    _ = try directory.read(payload.reference, of: "entry \(payload.index) of \(key)")
                 } catch {
                     guard error.code == .damaged || error.code == .missing else { throw error }
                     table.lose(payload.index...payload.index, of: key)
@@ -325,6 +324,7 @@ extension LogRecovery {
     /// Decides about everything that is lost: see LogDamage.swift.
     /// - Throws: `damaged` where nobody can give it back.
     mutating func cutLosses() throws(LogError) {
+        table.forgetLossesBehindSnapshots()
         for position in damages.indices { damages[position].isNeeded = table.needs(damages[position]) }
         let alone = table.recoveringAlone
         if let key = alone.first, !acceptsLoss { throw unrepairable(key) }
@@ -347,7 +347,7 @@ extension LogRecovery {
 extension LogTable {
     /// Applies one batch of a log.
     /// - Returns: what is wrong, or nil.
-    fileprivate mutating func apply(_ batch: SegmentReader.Batch, segment: UInt64) -> String? {
+    fileprivate mutating func apply(_ batch: SegmentReader.Batch, place: Place) -> String? {
         let heads = batch.heads
         if batch.kind == .checkpoint {
             if let problem = apply(checkpoint: heads) { return problem }
@@ -358,7 +358,7 @@ extension LogTable {
         for head in heads.writes {
             if let problem = problem(with: head) { return problem }
             guard let claim = head.claim else {
-                apply(head, LoggedEntries(), segment: segment)
+                apply(head, LoggedEntries(), place: place)
                 continue
             }
             guard let logged = rest.removeFirst() else {
@@ -366,14 +366,14 @@ extension LogTable {
                 continue
             }
             if let problem = Self.problem(with: logged.entries) { return problem }
-            apply(head, logged, segment: segment)
+            apply(head, logged, place: place)
         }
         for copy in heads.copies {
             guard let logged = rest.removeFirst() else {
                 loseCopy(copy.claim, of: copy.key)
                 continue
             }
-            if let problem = apply(copy: copy.key, logged, segment: segment) { return problem }
+            if let problem = apply(copy: copy.key, logged, place: place) { return problem }
         }
         return nil
     }

@@ -1,10 +1,20 @@
 public import FlotillaRaft
 
-/// Where a node keeps the logs of all its groups. The calls block; the log writer makes them on its worker,
+/// Where a node keeps the logs of all its groups. The calls block; the log writer makes those that write on its worker,
 /// one at a time. A memory store keeps nothing beyond the process.
 public protocol LogStore: AnyObject, Sendable {
-    /// Opens the store and reads back what it holds. Called once, first.
+    /// Opens the store, reads and checks all that it holds, and returns everything but the entries themselves. Called
+    /// once, first.
     func open() throws(LogError) -> RecoveredLog
+
+    /// Reads entries of one replica, from `first` on: at least that one, in all about as many as weigh `bytesMax`.
+    ///
+    /// Any thread may call it, also beside a write, for whose fsync it does not wait. It gives what is durable, and not
+    /// what a write that is under way replaces.
+    /// - Returns: entries one behind the other; none if the log does not hold the first: it is compacted, or it was
+    ///   never written, or not yet.
+    /// - Throws: `damaged`, with file, place and group, where what was acknowledged cannot be read any more.
+    func read(_ group: GroupID, incarnation: UInt64, from first: LogIndex, bytesMax: Int) throws(LogError) -> [Entry]
 
     /// Records who this node is. Durable on return.
     func persistIdentity(_ identity: NodeIdentity) throws(LogError)
@@ -73,11 +83,15 @@ public struct LogBatch: Sendable {
         /// A snapshot that replaces the log up to its index; the snapshot store holds its bytes before the log names
         /// it. Entries behind it stay if the log holds the snapshot's last entry, and are dropped otherwise.
         public var snapshot: SnapshotMetadata?
+        /// Where entries stay, they do from here on, for members that lag: also some that the snapshot covers. Nil: from
+        /// behind the snapshot on.
+        public var keptFrom: LogIndex?
         /// The replica is gone from this node; its id stays known so that it is not taken up again.
         public var isRemoved: Bool
         public init(
             group: GroupID, incarnation: UInt64, created: ReplicaIdentity? = nil, hardState: HardState? = nil,
-            entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, isRemoved: Bool = false
+            entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, keptFrom: LogIndex? = nil,
+            isRemoved: Bool = false
         ) {
             self.group = group
             self.incarnation = incarnation
@@ -85,6 +99,7 @@ public struct LogBatch: Sendable {
             self.hardState = hardState
             self.entries = entries
             self.snapshot = snapshot
+            self.keptFrom = keptFrom
             self.isRemoved = isRemoved
         }
     }
@@ -99,19 +114,19 @@ public struct RecoveredLog: Sendable {
         public var replica: ReplicaIdentity
         public var hardState: HardState
         public var snapshot: SnapshotMetadata?
-        /// Contiguous, from just behind the snapshot (or 1) on.
-        public var entries: [Entry]
+        /// Which entries the store holds; `LogStore.read` gives them. It may begin before the snapshot's end.
+        public var outline: LogOutline
         /// The log lacks what it may have acknowledged: the replica takes no part in votes until a leader has brought
         /// it past this index.
         public var recoveringUntil: LogIndex?
         public init(
             replica: ReplicaIdentity, hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil,
-            entries: [Entry] = [], recoveringUntil: LogIndex? = nil
+            outline: LogOutline = .init(), recoveringUntil: LogIndex? = nil
         ) {
             self.replica = replica
             self.hardState = hardState
             self.snapshot = snapshot
-            self.entries = entries
+            self.outline = outline
             self.recoveringUntil = recoveringUntil
         }
     }

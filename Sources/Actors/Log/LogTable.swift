@@ -2,9 +2,15 @@ import FlotillaRaft
 
 /// What a log holds of each replica, and in which segment: the state that writes change one after the other.
 ///
-/// The memory store is one such table that keeps the entries. The disk store builds one that keeps them while it
-/// recovers, then drops the entries and goes on with the index alone.
+/// The memory store is one such table that keeps the entries. That of the disk store knows where they lie.
 struct LogTable {
+    /// Where a batch stands.
+    struct Place: Hashable {
+        var segment: UInt64
+        /// In bytes.
+        var offset: UInt64
+    }
+
     /// Entries of one term that lie in one segment, next to each other.
     struct Run: Hashable {
         var first: LogIndex
@@ -15,10 +21,22 @@ struct LogTable {
         var segment: UInt64
         /// What they take on disk, about.
         var bytes: Int
+        /// Where to begin to look for them, ascending; the first one is at or before the first entry.
+        var marks: [Mark] = []
 
         static let nowhere: UInt64 = 0
         static let lost = UInt64.max
         var count: Int { first.distance(to: last) + 1 }
+    }
+
+    /// The batch that holds an entry.
+    struct Mark: Hashable {
+        var first: LogIndex
+        var offset: UInt64
+
+        /// Bytes from one mark to the next at least: what is read in vain at most. A mark takes 16 bytes, so that an
+        /// entry costs no more than that in a log that many groups share, and next to nothing in one's own.
+        static let spacing: UInt64 = 256 << 10
     }
 
     struct Replica {
@@ -26,20 +44,41 @@ struct LogTable {
         var hardState = HardState()
         var snapshot: SnapshotMetadata?
         var recoveringUntil: LogIndex?
-        /// Contiguous from just behind the snapshot (or 1) on.
+        /// What stands right before the first entry: the snapshot's end, or before it.
+        var base = LogPosition.zero
+        /// Contiguous from just behind the base on.
         var runs: [Run] = []
-        /// The same entries, if the table keeps them; those that lie nowhere are placeholders.
+        /// The membership changes among them, ascending.
+        var configurations: [Entry] = []
+        /// The same entries, if the table keeps them.
         var entries: [Entry] = []
         /// Where the payloads are that the entries lack, ascending.
         var payloads: [FiledPayload] = []
 
-        /// The index before the first entry.
-        var base: LogIndex { snapshot?.index ?? .zero }
-        var last: LogIndex { runs.last?.last ?? base }
+        var snapshotIndex: LogIndex { snapshot?.index ?? .zero }
+        var last: LogIndex { runs.last?.last ?? base.index }
 
-        func holds(_ index: LogIndex, _ term: Term) -> Bool {
-            if let snapshot, snapshot.index == index { return snapshot.term == term }
-            return runs.contains { $0.first <= index && index <= $0.last && $0.term == term }
+        func term(at index: LogIndex) -> Term? {
+            if index == base.index { return base.term }
+            if let snapshot, snapshot.index == index { return snapshot.term }
+            return run(of: index)?.term
+        }
+
+        /// Which run holds an entry.
+        func run(of index: LogIndex) -> Run? {
+            var (low, high) = (0, runs.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if runs[middle].last < index { low = middle + 1 } else { high = middle }
+            }
+            return low < runs.count && runs[low].first <= index ? runs[low] : nil
+        }
+
+        var outline: LogOutline {
+            var outline = LogOutline(base: base)
+            for run in runs { outline.extend(through: run.last, term: run.term) }
+            for change in configurations { outline.noteConfiguration(at: change.index) }
+            return outline
         }
     }
 
@@ -53,7 +92,7 @@ struct LogTable {
     var removed: [ReplicaIdentity] = []
     private(set) var usage: [UInt64: Usage] = [:]
     var payloadUses = PayloadUses()
-    private(set) var keepsEntries: Bool
+    private let keepsEntries: Bool
 
     /// What an entry takes on disk besides its payload, about.
     static let entryOverheadBytes = 16
@@ -63,11 +102,6 @@ struct LogTable {
     var liveBytes: Int { usage.values.reduce(0) { $0 + $1.bytes } }
     /// In ascending order, so that the same history gives the same bytes.
     var sortedReplicas: [Replica] { replicas.sorted { $0.key < $1.key }.map(\.value) }
-
-    mutating func dropEntries() {
-        keepsEntries = false
-        for key in Array(replicas.keys) { replicas[key]?.entries = [] }
-    }
 }
 
 // MARK: Writes
@@ -80,8 +114,15 @@ extension LogTable {
         if let first = write.entries.first {
             head.claim = LogHeads.Claim(first: first.index, count: write.entries.count)
         }
-        if let snapshot = write.snapshot {
-            head.keepsTail = replicas[head.key]?.holds(snapshot.index, snapshot.term) ?? false
+        if let snapshot = write.snapshot, let known = replicas[head.key],
+            known.term(at: snapshot.index) == snapshot.term
+        {
+            head.keepsTail = true
+            let kept = LogIndex(max(write.keptFrom?.rawValue ?? .max, 1) - 1)
+            let base = min(max(kept, known.base.index), snapshot.index)
+            if base < snapshot.index, let term = known.term(at: base) {
+                head.base = LogPosition(index: base, term: term)
+            }
         }
         return head
     }
@@ -104,8 +145,13 @@ extension LogTable {
         } else if known == nil {
             return "\(key) has no replica here, and the write creates none"
         }
-        let base = known?.base ?? .zero
+        let base = known?.snapshotIndex ?? .zero
         var last = known?.last ?? .zero
+        if let kept = head.base {
+            guard let snapshot = write.snapshot, kept.index < snapshot.index, head.keepsTail,
+                kept.index >= known?.base.index ?? .zero
+            else { return "\(key) is to begin at \(kept.index), where its log cannot" }
+        }
         if let snapshot = write.snapshot {
             guard snapshot.index >= base, snapshot.index > .zero else {
                 return "\(key) has a snapshot at \(base), newer than the one at \(snapshot.index)"
@@ -143,13 +189,14 @@ extension LogTable {
     }
 
     /// Applies a write that has no problem: first the snapshot, then the hard state, then the entries.
-    mutating func apply(_ head: LogHeads.Write, _ logged: LoggedEntries, segment: UInt64) {
+    /// - Parameter place: of the batch that holds the entries.
+    mutating func apply(_ head: LogHeads.Write, _ logged: LoggedEntries, place: Place) {
         let write = head.write
         var replica = take(head)
         if let hardState = write.hardState { replica.hardState = hardState }
-        append(logged, to: &replica, segment: segment)
+        append(logged, to: &replica, place: place)
         // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
-        let passed = max(replica.base, logged.entries.last?.index ?? .zero)
+        let passed = max(replica.snapshotIndex, logged.entries.last?.index ?? .zero)
         if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
         putBack(replica, isRemoved: write.isRemoved)
     }
@@ -184,11 +231,13 @@ extension LogTable {
             replica = Replica(identity: created)
         }
         if let snapshot = head.write.snapshot {
+            let base = head.newBase ?? snapshot.position
             if head.keepsTail {
-                compact(&replica, through: snapshot.index)
+                compact(&replica, through: base.index)
             } else {
-                truncate(&replica, from: replica.base.next)
+                truncate(&replica, from: replica.base.index.next)
             }
+            replica.base = base
             replica.snapshot = snapshot
         }
         return replica
@@ -203,15 +252,18 @@ extension LogTable {
         removed.append(replica.identity)
     }
 
-    private mutating func append(_ logged: LoggedEntries, to replica: inout Replica, segment: UInt64) {
-        let entries = logged.entries.drop { $0.index <= replica.base }
+    private mutating func append(_ logged: LoggedEntries, to replica: inout Replica, place: Place) {
+        let entries = logged.entries.drop { $0.index <= replica.snapshotIndex }
         guard let first = entries.first else { return }
-        if !keepsEntries || !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
-        for entry in entries { extend(&replica.runs, with: entry, segment: segment) }
+        if !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
+        for entry in entries {
+            extend(&replica.runs, with: entry, place: place)
+            if entry.kind == .configuration { replica.configurations.append(entry) }
+        }
         if keepsEntries { replica.entries.append(contentsOf: entries) }
-        note(logged.payloads.drop { $0.index <= replica.base }, in: &replica)
-        usage[segment, default: Usage()].entries += entries.count
-        usage[segment, default: Usage()].bytes += entries.reduce(0) {
+        note(logged.payloads.drop { $0.index <= replica.snapshotIndex }, in: &replica)
+        usage[place.segment, default: Usage()].entries += entries.count
+        usage[place.segment, default: Usage()].bytes += entries.reduce(0) {
             $0 + $1.payload.count + Self.entryOverheadBytes
         }
     }
@@ -221,24 +273,24 @@ extension LogTable {
         let run = Run(first: replica.last.next, last: last, term: .zero, segment: segment, bytes: 0)
         replica.runs.append(run)
         account(run, 1)
-        guard keepsEntries else { return }
-        let placeholder = Entry(index: .zero, term: .zero, kind: .empty, payload: [])
-        replica.entries += Array(repeating: placeholder, count: run.count)
     }
 
-    func extend(_ runs: inout [Run], with entry: Entry, segment: UInt64) {
+    func extend(_ runs: inout [Run], with entry: Entry, place: Place) {
         let bytes = entry.payload.count + Self.entryOverheadBytes
+        let mark = Mark(first: entry.index, offset: place.offset)
         let end = runs.count - 1
-        if end >= 0, runs[end].term == entry.term, runs[end].segment == segment,
+        if end >= 0, runs[end].term == entry.term, runs[end].segment == place.segment,
             runs[end].last.next == entry.index
         {
             runs[end].last = entry.index
             runs[end].bytes += bytes
+            let marked = runs[end].marks[runs[end].marks.count - 1].offset
+            if place.offset - marked >= Mark.spacing { runs[end].marks.append(mark) }
         } else {
             runs.append(
                 Run(
-                    first: entry.index, last: entry.index, term: entry.term, segment: segment,
-                    bytes: bytes))
+                    first: entry.index, last: entry.index, term: entry.term, segment: place.segment,
+                    bytes: bytes, marks: [mark]))
         }
     }
 }
@@ -256,16 +308,18 @@ extension LogTable {
             replica.runs.append(kept)
             account(kept, 1)
         }
+        while let change = replica.configurations.last, change.index >= index { replica.configurations.removeLast() }
         dropPayloads(of: &replica, from: index)
         if keepsEntries {
             replica.entries.removeLast(
-                replica.entries.count - replica.base.distance(to: replica.last))
+                replica.entries.count - replica.base.index.distance(to: replica.last))
         }
     }
 
     /// Drops the entries up to `index`, which the log holds.
     mutating func compact(_ replica: inout Replica, through index: LogIndex) {
-        if keepsEntries { replica.entries.removeFirst(replica.base.distance(to: index)) }
+        if keepsEntries { replica.entries.removeFirst(replica.base.index.distance(to: index)) }
+        replica.configurations.removeAll { $0.index <= index }
         dropPayloads(of: &replica, through: index)
         let passed = replica.runs.prefix { $0.last <= index }
         for run in passed { account(run, -1) }
@@ -299,6 +353,8 @@ extension LogTable.Run {
         part.first = first
         part.last = last
         part.bytes = Int(Double(bytes) * Double(part.count) / Double(count))
+        let begin = marks.lastIndex { $0.first <= first } ?? 0
+        part.marks = marks[begin...].filter { $0.first <= last }
         return part
     }
 }

@@ -16,13 +16,14 @@ extension LogTable {
         for head in heads.replicas {
             let key = head.identity.key
             var replica = replicas.removeValue(forKey: key) ?? Replica(identity: head.identity)
-            if let snapshot = head.snapshot, replica.base < snapshot.index {
-                if replica.last > snapshot.index {
-                    compact(&replica, through: snapshot.index)
+            if replica.base.index < head.base.index {
+                if replica.last > head.base.index {
+                    compact(&replica, through: head.base.index)
                 } else {
-                    truncate(&replica, from: replica.base.next)
+                    truncate(&replica, from: replica.base.index.next)
                 }
             }
+            replica.base = head.base
             replica.identity = head.identity
             replica.hardState = head.hardState
             replica.snapshot = head.snapshot
@@ -41,15 +42,15 @@ extension LogTable {
 
     /// Moves live entries to another segment.
     /// - Returns: what is wrong, or nil.
-    mutating func apply(copy key: LogKey, _ logged: LoggedEntries, segment: UInt64) -> String? {
+    mutating func apply(copy key: LogKey, _ logged: LoggedEntries, place: Place) -> String? {
         let entries = logged.entries
         guard let first = entries.first?.index, let last = entries.last?.index,
             var replica = replicas.removeValue(forKey: key)
         else { return "a copy of entries of \(key), which has no replica here" }
         defer { replicas[key] = replica }
-        guard replica.base < first, last <= replica.last else {
+        guard replica.base.index < first, last <= replica.last else {
             return
-                "a copy of entries \(first) to \(last) of \(key), which holds those behind \(replica.base) "
+                "a copy of entries \(first) to \(last) of \(key), which holds those behind \(replica.base.index) "
                 + "up to \(replica.last)"
         }
         var runs: [Run] = []
@@ -59,7 +60,7 @@ extension LogTable {
                 runs.append(run.part(first: run.first, last: min(run.last, first.previous)))
             }
             if run.first <= first, first <= run.last {
-                for entry in entries { extend(&runs, with: entry, segment: segment) }
+                for entry in entries { extend(&runs, with: entry, place: place) }
             }
             if run.last > last {
                 runs.append(run.part(first: max(run.first, last.next), last: run.last))
@@ -68,9 +69,11 @@ extension LogTable {
         replica.runs = runs
         for run in runs { account(run, 1) }
         replacePayloads(of: &replica, in: first...last, by: logged.payloads)
-        if keepsEntries {
-            let start = replica.base.next.distance(to: first)
-            replica.entries.replaceSubrange(start..<start + entries.count, with: entries)
+        // A reader may see the copy alone.
+        let changes = entries.filter { $0.kind == .configuration }
+        if !changes.isEmpty {
+            replica.configurations.removeAll { $0.index >= first && $0.index <= last }
+            replica.configurations = (replica.configurations + changes).sorted { $0.index < $1.index }
         }
         return nil
     }
@@ -81,7 +84,7 @@ extension LogTable {
         heads.replicas = sortedReplicas.map { replica in
             LogHeads.Replica(
                 identity: replica.identity, hardState: replica.hardState,
-                snapshot: replica.snapshot,
+                snapshot: replica.snapshot, base: replica.base,
                 last: replica.last, recoveringUntil: replica.recoveringUntil)
         }
         heads.removed = removed

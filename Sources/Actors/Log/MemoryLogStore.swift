@@ -1,5 +1,5 @@
 import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 /// A log that lasts as long as this object: for nodes that were given no path. A node that restarts with it is a new
 /// one. It checks what it is given as the one on disk does. Any thread.
@@ -48,7 +48,24 @@ public final class MemoryLogStore: LogStore {
         try whileOpen { state in
             precondition(
                 state.identity != nil, "the log has no identity yet; persist one before writing")
-            for write in batch.writes { state.table.checkAndApply(write, segment: 1) }
+            for write in batch.writes { state.table.checkAndApply(write, place: .init(segment: 1, offset: 0)) }
+        }
+    }
+
+    public func read(
+        _ group: GroupID, incarnation: UInt64, from first: LogIndex, bytesMax: Int
+    ) throws(LogError) -> [Entry] {
+        try whileOpen { state in
+            guard let replica = state.table.replicas[LogKey(group: group, incarnation: incarnation)],
+                first > replica.base.index, first <= replica.last
+            else { return [] }
+            var bytes = 0
+            let rest = replica.entries[(replica.base.index.distance(to: first) - 1)...]
+            let page = rest.prefix { entry in
+                defer { bytes += entry.payload.count + LogTable.entryOverheadBytes }
+                return entry.index == first || bytes + entry.payload.count + LogTable.entryOverheadBytes <= bytesMax
+            }
+            return Array(page)
         }
     }
 

@@ -7,6 +7,8 @@ public struct Effects: Sendable {
     /// A snapshot to install in the state machine, before `committed` is applied. It is in `persist` as well.
     public var restore: SnapshotMetadata?
     public var committed: [Entry] = []
+    /// Entries of this log that are wanted from the disk. Nothing else here waits for them.
+    public var reads: [LogRead] = []
     public var readStates: [ReadState] = []
     /// Reads that were refused: no leader, or leadership was lost before they were confirmed. Ask again.
     public var failedReads: [UInt64] = []
@@ -16,8 +18,8 @@ public struct Effects: Sendable {
     public init() {}
 
     public var isEmpty: Bool {
-        messages.isEmpty && persist == nil && restore == nil && committed.isEmpty && readStates.isEmpty
-            && failedReads.isEmpty && statusChange == nil
+        messages.isEmpty && persist == nil && restore == nil && committed.isEmpty && reads.isEmpty
+            && readStates.isEmpty && failedReads.isEmpty && statusChange == nil
     }
 }
 

@@ -11,6 +11,9 @@ extension Raft {
         require(log.applied <= log.handedOut, "applied what was not handed out")
         require(
             log.written <= log.lastIndex && log.durable <= log.written, "durable beyond written")
+        require(log.window.end == log.lastIndex.next, "the entries in memory end elsewhere than the log")
+        require(
+            log.restoring != nil || log.window.start <= log.durable.next, "forgot entries that are not on disk")
         require(log.restoring != nil || log.offset <= log.durable, "compacted what is not durable")
         require(log.installing != nil || log.offset <= log.applied, "compacted what is not applied")
         require(

@@ -147,6 +147,8 @@ enum Mutant: String {
     // MARK: This design
     /// own: promises leave although a write before them is not durable
     case promisesBesideOutstandingWrites
+    /// own: what was read for an earlier reign is sent
+    case takesReadsOfEarlierReigns
     /// own: a recovering replica votes
     case recoveringReplicaVotes
     /// own: a recovering replica campaigns

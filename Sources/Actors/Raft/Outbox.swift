@@ -5,6 +5,7 @@ struct Outbox: Sendable {
     /// Promise something that has to be durable first.
     var messagesWhenDurable: [Message] = []
     var restore: SnapshotMetadata?
+    var reads: [LogRead] = []
     var readStates: [ReadState] = []
     var failedReads: [UInt64] = []
     /// Term and vote as they were handed out last.
@@ -57,6 +58,7 @@ struct Outbox: Sendable {
         messages = []
         messagesWhenDurable = []
         restore = nil
+        reads = []
         readStates = []
         ownAnswers = []
         handedOutAnswers = 0

@@ -33,6 +33,8 @@ struct Progress: Sendable {
     var heardAtTick: UInt64 = 0
     /// The leader's tick at which the pending snapshot was announced last.
     var announcedAtTick: UInt64 = 0
+    /// The next entry, where it is being read from the disk. Until it is here nothing but a heartbeat is sent.
+    var awaitedRead: LogIndex?
     private(set) var inflights: Inflights
 
     init(
@@ -57,13 +59,14 @@ struct Progress: Sendable {
     /// Whether nothing but a heartbeat may be sent.
     var isThrottled: Bool {
         switch state {
-        case .probe, .replicate: isPaused
+        case .probe, .replicate: isPaused || awaitedRead != nil
         case .snapshot: true
         }
     }
 
     private mutating func enter(_ newState: State) {
         isPaused = false
+        awaitedRead = nil
         state = newState
         inflights.removeAll()
     }

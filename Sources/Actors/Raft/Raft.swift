@@ -89,7 +89,7 @@ public struct Raft: ~Copyable, Sendable {
         )
         self.options = options
         // A local: an optimised build crashed where `&&` deferred a look at a part of `self` that is not whole yet.
-        let log = RaftLog(restoring: restored)
+        let log = RaftLog(restoring: restored, windowBytes: options.windowBytes)
         self.log = log
         // A log whose end is damaged may have lost the newest hard state as well. A group's founding snapshot was
         // written without any reign, and says so by a commit index without a term.

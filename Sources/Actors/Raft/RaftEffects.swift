@@ -5,8 +5,9 @@ extension Raft {
         if isFenced { return false }
         return !outbox.messages.isEmpty || !outbox.messagesWhenDurable.isEmpty
             || outbox.restore != nil
-            || !outbox.readStates.isEmpty || needsWrite || canStartReadRound
+            || !outbox.readStates.isEmpty || needsWrite || canStartReadRound || !outbox.reads.isEmpty
             || log.hasCommitted(onlyDurable: options.appliesOnlyDurable)
+            || log.needsPage(onlyDurable: options.appliesOnlyDurable)
     }
 
     /// Hands out what has to be done, each thing once.
@@ -24,6 +25,13 @@ extension Raft {
             swap(&effects.restore, &outbox.restore)
             effects.committed = log.takeCommitted(
                 bytesMax: options.maxCommittedBytesPerEffects, onlyDurable: options.appliesOnlyDurable)
+            swap(&effects.reads, &outbox.reads)
+            if log.needsPage(onlyDurable: options.appliesOnlyDurable) {
+                effects.reads.append(
+                    LogRead(
+                        purpose: .apply, first: log.askForPage(), bytesMax: options.maxCommittedBytesPerEffects,
+                        term: term))
+            }
             swap(&effects.readStates, &outbox.readStates)
         }
         swap(&effects.failedReads, &outbox.failedReads)

@@ -1,14 +1,12 @@
-/// The part of the log that is in memory: everything behind the last compaction.
+/// The log as one replica's core knows it: the terms of all its entries, and those entries that are still needed or were
+/// needed not long ago. The others are on disk; who wants them asks for a read.
 ///
 ///     offset <= applied <= handedOut <= commit <= last        written <= last, durable <= written
 ///
 /// Entries up to `written` were given to the shell in a `Persist`; those up to `durable` are on this disk.
 struct RaftLog: Sendable {
-    /// The position before the first entry that is kept, and the term that stands there.
-    private(set) var offset = LogIndex.zero
-    private(set) var offsetTerm = Term.zero
-    /// `entries[0]` stands at `offset + 1`.
-    private(set) var entries: ContiguousArray<Entry> = []
+    private(set) var outline: LogOutline
+    private(set) var window: LogWindow
     /// The newest snapshot of this replica; what a member that lags too far is given.
     private(set) var snapshot: SnapshotMetadata?
 
@@ -26,46 +24,48 @@ struct RaftLog: Sendable {
 
     private var applyingBytes = 0
     private var isApplyingPaused = false
+    /// Committed entries that came from the disk, until they are applied.
+    private var page: ContiguousArray<Entry> = []
+    /// Where the page begins that was asked for and did not come yet.
+    private var pageRead: LogIndex?
 
+    /// The position before the first entry that is kept.
+    var offset: LogIndex { outline.base.index }
     var firstIndex: LogIndex { offset.next }
-    var lastIndex: LogIndex { offset + entries.count }
-    var lastTerm: Term { entries.last?.term ?? offsetTerm }
+    var lastIndex: LogIndex { outline.last }
+    var lastTerm: Term { outline.lastTerm }
     var hasPendingSnapshot: Bool { installing != nil || restoring != nil }
 
-    init(restoring restored: RestoredReplica) {
+    init(restoring restored: RestoredReplica, windowBytes: Int = .max) {
+        outline = restored.outline
+        window = LogWindow(restored.entries, behind: restored.outline.last, bytesMax: windowBytes)
         if let snapshot = restored.snapshot {
             precondition(snapshot.index > .zero, "a snapshot stands for at least one entry")
-            self.snapshot = snapshot
-            offset = snapshot.index
-            offsetTerm = snapshot.term
-        }
-        for entry in restored.entries where entry.index > offset {
             precondition(
-                entry.index == lastIndex.next && entry.term >= lastTerm,
-                "the restored log jumps from \(lastIndex) (term \(lastTerm)) to \(entry.index) (term \(entry.term))"
-            )
-            entries.append(entry)
+                outline.term(at: snapshot.index) == snapshot.term,
+                "the log from \(outline.base) to \(outline.last) lacks the end of the snapshot at \(snapshot.index)")
+            self.snapshot = snapshot
         }
-        commit = min(max(restored.hardState.commit, offset), lastIndex)
-        applied = mutated(.restartsAsApplied) ? commit : offset
+        let start = restored.snapshot?.index ?? .zero
+        commit = min(max(restored.hardState.commit, start), lastIndex)
+        applied = mutated(.restartsAsApplied) ? commit : start
         handedOut = applied
         written = lastIndex
         durable = lastIndex
+        outline.forgetConfigurations(through: applied)
+        settle()
     }
 
     // MARK: Looking things up
 
     /// The term at `index`, or nil where it is compacted or not there yet. Never 0 for a compacted index.
     func term(at index: LogIndex) -> Term? {
-        if index == offset { return offsetTerm }
         if mutated(.compactedTermIsZero), index < offset { return .zero }
-        return entry(at: index)?.term
+        return outline.term(at: index)
     }
 
-    func entry(at index: LogIndex) -> Entry? {
-        if index <= offset || index > lastIndex { return nil }
-        return entries[offset.distance(to: index) - 1]
-    }
+    /// An entry that is in memory.
+    func entry(at index: LogIndex) -> Entry? { index > lastIndex ? nil : window.entry(at: index) }
 
     func matches(_ index: LogIndex, _ term: Term) -> Bool { self.term(at: index) == term }
 
@@ -78,51 +78,39 @@ struct RaftLog: Sendable {
     /// The highest index at or below `index` whose term is at most `term` (etcd's `findConflictByTerm`): nothing
     /// above it can agree with the other log. The term is 0 where it is not known here.
     func conflictHint(from index: LogIndex, term: Term) -> (index: LogIndex, term: Term) {
-        var index = index
-        while index > .zero {
-            guard let own = self.term(at: index) else { return (index, .zero) }
-            if own <= term { return (index, own) }
-            index = index.previous
-        }
-        return (.zero, .zero)
+        if index < offset || index > lastIndex { return (index, .zero) }
+        if let known = outline.lastPosition(through: index, termAtMost: term) { return (known.index, known.term) }
+        return (offset > .zero ? offset.previous : .zero, .zero)
     }
 
-    /// Entries from `first` on, at least one if there is one, up to about `bytesMax`.
+    /// Whether the entries from `first` on are in memory.
+    func isInWindow(_ first: LogIndex) -> Bool { first >= window.start }
+
+    /// Entries from `first` on, which are in memory: at least one if there is one, up to about `bytesMax`.
     func slice(from first: LogIndex, through last: LogIndex, bytesMax: Int) -> [Entry] {
-        if first > last { return [] }
-        let start = offset.distance(to: first) - 1
-        let limit = offset.distance(to: last)
-        var end = start + 1
-        var bytes = entries[start].logBytes
-        while end < limit {
-            bytes += entries[end].logBytes
-            if bytes > bytesMax { break }
-            end += 1
+        first > last ? [] : window.slice(from: first, through: last, bytesMax: bytesMax)
+    }
+
+    /// What of entries that were read stands in this log.
+    func known(_ entries: [Entry], from first: LogIndex) -> ArraySlice<Entry> {
+        var next = first
+        return entries.prefix { entry in
+            defer { next = next.next }
+            return entry.index == next && matches(next, entry.term) && next > offset
         }
-        return Array(entries[start..<end])
     }
 
     /// Whether a committed configuration change waits to be applied.
-    var hasUnappliedConfiguration: Bool { hasConfiguration(from: applied, through: commit) }
+    var hasUnappliedConfiguration: Bool { outline.hasConfiguration(behind: applied, through: commit) }
 
     /// Whether the log holds a configuration change that is not applied, committed or not.
-    var hasConfigurationBehindApplied: Bool { hasConfiguration(from: applied, through: lastIndex) }
-
-    private func hasConfiguration(from first: LogIndex, through last: LogIndex) -> Bool {
-        let first = max(first, offset)
-        if first >= last { return false }
-        let positions = offset.distance(to: first)..<offset.distance(to: last)
-        return entries[positions].contains { $0.kind == .configuration }
-    }
+    var hasConfigurationBehindApplied: Bool { outline.hasConfiguration(behind: applied, through: lastIndex) }
 
     // MARK: Growing
 
     mutating func append(_ entry: Entry) {
-        precondition(
-            entry.index == lastIndex.next && entry.term >= lastTerm,
-            "entry \(entry.index) of term \(entry.term) cannot follow \(lastIndex) of term \(lastTerm)"
-        )
-        entries.append(entry)
+        outline.append(entry)
+        window.append(entry)
     }
 
     /// Takes a leader's entries, which follow a position that matches. What is there already stays, also when
@@ -131,12 +119,12 @@ struct RaftLog: Sendable {
     mutating func merge(_ incoming: [Entry]) -> RaftEvent? {
         for (position, entry) in incoming.enumerated()
         where !matches(entry.index, entry.term) || mutated(.truncatesOnOverlap) {
-            let conflict = self.entry(at: entry.index).map {
+            let conflict = outline.term(at: entry.index).map {
                 RaftEvent.replacedTail(
-                    from: entry.index, ownTerm: $0.term, leaderTerm: entry.term, firstNotDurable: durable.next)
+                    from: entry.index, ownTerm: $0, leaderTerm: entry.term, firstNotDurable: durable.next)
             }
             if conflict != nil { truncate(from: entry.index) }
-            entries.append(contentsOf: incoming[position...])
+            for entry in incoming[position...] { append(entry) }
             return conflict
         }
         return nil
@@ -147,7 +135,8 @@ struct RaftLog: Sendable {
             index > commit,
             "a leader overwrites entry \(index), which is committed (commit \(commit), last \(lastIndex))"
         )
-        entries.removeLast(index.previous.distance(to: lastIndex))
+        outline.truncate(behind: index.previous)
+        window.truncate(behind: index.previous)
         written = min(written, index.previous)
         durable = min(durable, index.previous)
     }
@@ -164,15 +153,21 @@ struct RaftLog: Sendable {
     mutating func takeCommitted(bytesMax: Int, onlyDurable: Bool) -> [Entry] {
         if !hasCommitted(onlyDurable: onlyDurable) { return [] }
         let end = applicable(onlyDurable: onlyDurable)
-        let page = slice(from: handedOut.next, through: end, bytesMax: bytesMax - applyingBytes)
-        for entry in page { applyingBytes += entry.logBytes }
-        handedOut = handedOut + page.count
+        let next = handedOut.next
+        let taken =
+            isInWindow(next) ? slice(from: next, through: end, bytesMax: bytesMax - applyingBytes) : Array(page)
+        for entry in taken { applyingBytes += entry.logBytes }
+        handedOut = handedOut + taken.count
         if mutated(.countsAppliedAtHandOut) { applied = handedOut }
         isApplyingPaused = applyingBytes >= bytesMax || handedOut < end
-        return page
+        return taken
     }
 
     func hasCommitted(onlyDurable: Bool) -> Bool {
+        mayHandOut(onlyDurable: onlyDurable) && (isInWindow(handedOut.next) || page.first?.index == handedOut.next)
+    }
+
+    private func mayHandOut(onlyDurable: Bool) -> Bool {
         handedOut < applicable(onlyDurable: onlyDurable)
             && (installing == nil || mutated(.appliesBesideSnapshot)) && !isApplyingPaused
     }
@@ -185,14 +180,46 @@ struct RaftLog: Sendable {
             "applied \(index) must lie between \(applied) and \(handedOut), which was handed out")
         // After a snapshot was received, the entries before it are gone, and so is their weight.
         var next = max(applied, offset).next
-        while next <= index, let entry = entry(at: next) {
+        while next <= index, let entry = handedOutEntry(at: next) {
             applyingBytes -= entry.logBytes
             next = next.next
         }
         applied = index
         precondition(applyingBytes >= 0, "more was applied (\(index)) than was handed out")
         isApplyingPaused = applyingBytes >= bytesMax
+        if let end = page.last?.index, end <= index { page = [] }
         if let snapshot = installing, applied >= snapshot { installing = nil }
+        outline.forgetConfigurations(through: applied)
+        settle()
+    }
+
+    private func handedOutEntry(at index: LogIndex) -> Entry? {
+        if isInWindow(index) { return entry(at: index) }
+        guard let first = page.first?.index, first <= index, index <= page[page.count - 1].index else { return nil }
+        return page[first.distance(to: index)]
+    }
+
+    // MARK: Pages from the disk
+
+    /// Whether the next committed entries have to be read, and nobody was asked to yet.
+    func needsPage(onlyDurable: Bool) -> Bool {
+        pageRead == nil && mayHandOut(onlyDurable: onlyDurable) && !hasCommitted(onlyDurable: onlyDurable)
+            && page.isEmpty
+    }
+
+    /// - Returns: where the page is to begin.
+    mutating func askForPage() -> LogIndex {
+        pageRead = handedOut.next
+        return handedOut.next
+    }
+
+    /// Takes what was read, up to what is committed; a page that is not waited for any more is dropped.
+    /// - Returns: false if the disk lacks the entries.
+    mutating func takePage(_ entries: [Entry], from first: LogIndex) -> Bool {
+        guard pageRead == first else { return true }
+        pageRead = nil
+        page = ContiguousArray(known(entries, from: first).prefix { $0.index <= commit && !isInWindow($0.index) })
+        return !page.isEmpty
     }
 
     // MARK: The disk
@@ -201,9 +228,9 @@ struct RaftLog: Sendable {
 
     mutating func takeUnwritten() -> [Entry] {
         if !hasUnwritten { return [] }
-        let start = offset.distance(to: max(written, offset))
+        let first = max(written, offset).next
         written = lastIndex
-        return Array(entries[start...])
+        return window.slice(from: first, through: lastIndex, bytesMax: .max)
     }
 
     /// A write of this term is on disk, and with it everything up to `index`, if that is still what stands there.
@@ -213,6 +240,7 @@ struct RaftLog: Sendable {
             return false
         }
         durable = index
+        settle()
         return true
     }
 
@@ -220,7 +248,11 @@ struct RaftLog: Sendable {
         guard let restoring, index >= restoring else { return }
         self.restoring = nil
         durable = max(durable, offset)
+        settle()
     }
+
+    /// What is applied here and on disk stays in memory only for members that lag a little.
+    private mutating func settle() { window.settle(through: min(applied, durable)) }
 
     // MARK: Snapshots
 
@@ -230,9 +262,10 @@ struct RaftLog: Sendable {
             metadata.index > commit,
             "a snapshot at \(metadata.index) would undo what is committed (\(commit))")
         durable = min(durable, commit)
-        entries.removeAll()
-        offset = metadata.index
-        offsetTerm = metadata.term
+        outline = LogOutline(base: LogPosition(index: metadata.index, term: metadata.term))
+        window = LogWindow([], behind: metadata.index, bytesMax: window.bytesMax)
+        page = []
+        pageRead = nil
         snapshot = metadata
         commit = metadata.index
         handedOut = metadata.index
@@ -259,16 +292,14 @@ struct RaftLog: Sendable {
 
     mutating func drop(through wanted: LogIndex) {
         let target = mutated(.compactsBeforeDurable) ? min(wanted, applied) : min(wanted, durable, applied)
-        if target <= offset { return }
-        guard let targetTerm = term(at: target) else { return }
-        entries.removeFirst(offset.distance(to: target))
-        offset = target
-        offsetTerm = targetTerm
+        if target <= offset || target > lastIndex { return }
+        outline.compact(through: target)
+        window.drop(through: target)
     }
 }
 
 extension Entry {
-    /// What an entry is taken to weigh in a message and in a page of committed entries.
+    /// What an entry is taken to weigh in a message, in a page of committed entries and in the window.
     var logBytes: Int { payload.count + Self.overheadBytes }
     /// Index, term, kind and framing; keeps a million empty entries from counting as nothing.
     private static let overheadBytes = 24

@@ -23,6 +23,10 @@ public struct RaftOptions: Sendable {
     public var maxUncommittedBytes = 64 << 20
     /// Bytes of committed entries that are handed out and not applied yet; at the limit, no more are handed out.
     public var maxCommittedBytesPerEffects = 4 << 20
+    /// Bytes of entries that stay in memory although they are applied and on disk, for members that lag a little; what
+    /// lies before them is read from the disk. The default is one full append: a member that keeps up is hardly ever
+    /// further behind, and a thousand busy groups take no more than a gibibyte.
+    public var windowBytes = 1 << 20
     /// Ticks without anything to do after which a group goes quiet; 0 never.
     public var quietAfterTicks = 3
     /// One seed, one history of election timeouts. The replica's id is mixed in.
@@ -73,20 +77,38 @@ public enum ReadConsistency: Sendable {
 public struct RestoredReplica: Sendable {
     public var hardState: HardState
     public var snapshot: SnapshotMetadata?
-    /// Contiguous, from just behind the snapshot (or 1) on.
+    /// All entries that the disk holds. It may begin before the snapshot's end.
+    public var outline: LogOutline
+    /// The last of those entries, as many as are to be in memory at once. The others are read when they are needed.
     public var entries: [Entry]
     /// The log ended in damage that may have been acknowledged: no votes, and not counted, until a leader has brought
     /// this replica past here.
     public var recoveringUntil: LogIndex?
 
+    /// A replica whose log is on disk.
     public init(
-        hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil, entries: [Entry] = [],
+        hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil, outline: LogOutline,
         recoveringUntil: LogIndex? = nil
     ) {
         self.hardState = hardState
         self.snapshot = snapshot
-        self.entries = entries
+        self.outline = outline
+        entries = []
         self.recoveringUntil = recoveringUntil
+    }
+
+    /// A replica whose log is in memory.
+    /// - Parameter entries: contiguous, from just behind the snapshot (or 1) on; those that it covers do not count.
+    public init(
+        hardState: HardState = .init(), snapshot: SnapshotMetadata? = nil, entries: [Entry] = [],
+        recoveringUntil: LogIndex? = nil
+    ) {
+        let base = snapshot.map { LogPosition(index: $0.index, term: $0.term) } ?? .zero
+        let behind = entries.filter { $0.index > base.index }
+        self.init(
+            hardState: hardState, snapshot: snapshot, outline: LogOutline(base: base, entries: behind),
+            recoveringUntil: recoveringUntil)
+        self.entries = behind
     }
 }
 

@@ -100,33 +100,45 @@ extension Raft {
         }
     }
 
-    /// Sends what the member lacks next: entries, or the snapshot if they are compacted.
+    /// Sends what the member lacks next: entries, or the snapshot if they are compacted. Entries that are not in memory
+    /// any more are asked for.
     /// - Returns: whether something was sent.
     @discardableResult
     mutating func sendAppend(to member: Int, evenIfEmpty: Bool) -> Bool {
         if progress[member].isThrottled { return false }
         let next = progress[member].next
-        guard let previousTerm = log.term(at: next.previous) else {
-            return sendSnapshot(to: member)
-        }
+        if log.term(at: next.previous) == nil { return sendSnapshot(to: member) }
         var entries: [Entry] = []
         // With a full window only an empty append goes out: it finds out whether all of the window was lost.
         if progress[member].state != .replicate || !progress[member].inflights.isFull {
+            guard log.isInWindow(next) else {
+                askForEntries(of: member)
+                return false
+            }
             entries = log.slice(
                 from: next, through: log.lastIndex, bytesMax: options.maxAppendBytes)
         }
         if entries.isEmpty && !evenIfEmpty { return false }
+        sendAppend(entries, to: member)
+        return true
+    }
+
+    /// - Parameter entries: what the member lacks next.
+    mutating func sendAppend(_ entries: [Entry], to member: Int) {
+        let previous = progress[member].next.previous
+        guard let previousTerm = log.term(at: previous) else {
+            preconditionFailure("entry \(previous) is compacted, and entries behind it are sent: \(summary)")
+        }
         let bytes = entries.reduce(0) { $0 + $1.payload.count }
         let count = entries.count
         send(
             .append(
                 Message.Append(
-                    previousIndex: next.previous, previousTerm: previousTerm, commit: log.commit,
+                    previousIndex: previous, previousTerm: previousTerm, commit: log.commit,
                     entries: entries)),
             to: progress[member].replica)
         progress[member].sent(entries: count, bytes: bytes)
         progress[member].sent(commit: log.commit)
-        return true
     }
 
     mutating func broadcastHeartbeat() {

@@ -27,7 +27,7 @@ extension Raft {
     mutating func sendSnapshot(to member: Int) -> Bool {
         // A member that is away would only see its announcement lost.
         guard progress[member].isRecentlyActive, let snapshot = log.snapshot else { return false }
-        if mutated(.noSnapshotFromEmptyLog), log.entries.isEmpty { return false }
+        if mutated(.noSnapshotFromEmptyLog), log.lastIndex == log.offset { return false }
         let before = memberProgress(member)
         progress[member].becomeSnapshot(snapshot.index)
         progress[member].announcedAtTick = leaderTick

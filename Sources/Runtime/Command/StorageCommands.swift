@@ -79,8 +79,7 @@ enum StorageCommands {
             if let end = group.recoveringUntil {
                 lines.append("\(name) has no vote on this node until a leader has brought its log past \(end).")
             } else if recovered.damages.contains(where: { $0.isNeeded && $0.group == name }) {
-                let last = group.entries.last?.index ?? group.snapshot?.index
-                lines.append("\(name) goes on without what came after entry \(last?.rawValue ?? 0).")
+                lines.append("\(name) goes on without what came after entry \(group.outline.last).")
             }
         }
         lines += recovered.keptFiles.map { "\($0) is kept to be looked at; delete it when nobody needs it." }
@@ -99,10 +98,10 @@ enum StorageCommands {
         lines.append("\(report.directory): format \(report.format), \(owner), opened \(report.boots) times")
         for group in report.groups {
             let snapshot = group.snapshot.map { "snapshot at \($0.index)" } ?? "no snapshot"
-            let range = group.entries.first.map { first in
-                "entries \(first.index) to \(group.entries[group.entries.count - 1].index)"
-            }
-            lines.append("  \(group.replica.group): \(snapshot), \(range ?? "no entries")")
+            let outline = group.outline
+            let range =
+                outline.count > 0 ? "entries \(outline.base.index.next) to \(outline.last)" : "no entries"
+            lines.append("  \(group.replica.group): \(snapshot), \(range)")
         }
         if history.records > 0 {
             lines.append("  checkpoints: \(history.records) of \(history.keys) keys of \(history.runs) runs")

@@ -39,7 +39,8 @@ struct NodeStart {
         var parts = NodeCore.Parts(
             identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
             loop: environment.loop, network: environment.network, store: store.store,
-            logWorker: environment.logWorker, snapshots: store.snapshotStore, settings: configuration.groups,
+            logWorker: environment.logWorker, readWorker: environment.bulkWorker, snapshots: store.snapshotStore,
+            settings: configuration.groups,
             registry: machines.registry, featureLevel: level,
             capabilities: workflows.map { "\($0.definition.name)/\($0.definition.version)" }, seed: random.next(),
             logger: configuration.logger)
@@ -61,7 +62,7 @@ struct NodeStart {
         } catch let error as GroupError {
             throw NodeError(.dataUnusable, error.message)
         }
-        core.addPeers(Self.addressHints(in: recovered))
+        core.addPeers(store.addressHints)
         let http = try await startHTTP(api)
         configuration.logger.info(
             "the node has started",
@@ -175,22 +176,6 @@ struct NodeStart {
         }
         let seeds = configuration.join.joined(separator: ", ")
         throw NodeError(.joinRefused, "none of \(seeds) took this node in within \(Self.joinTimeLimit): \(lastReason)")
-    }
-
-    /// Where the management log, committed or not, says that nodes are. Only hints: whoever answers must say the right
-    /// hello. Without them a cluster that was stopped as a whole would not find itself again.
-    static func addressHints(in recovered: RecoveredLog) -> [NodeID: String] {
-        var hints: [NodeID: String] = [:]
-        for group in recovered.groups where group.replica.kind == .management {
-            for entry in group.entries where entry.kind == .command {
-                guard let command = try? Command(decoding: entry.payload) else { continue }
-                for operation in command.operations {
-                    guard case .registerNode(let node)? = try? ManagementOperation(operation) else { continue }
-                    hints[node.node] = node.address
-                }
-            }
-        }
-        return hints
     }
 }
 

@@ -12,6 +12,9 @@ struct NodeStore: Sendable {
     let snapshots: [GroupID: [UInt8]]
     /// Tells one boot of this node from the next, and rises.
     let boot: UInt64
+    /// Where other nodes may be. Only hints: whoever answers must say the right hello. Without them a cluster that was
+    /// stopped as a whole would not find itself again.
+    let addressHints: [NodeID: String]
 
     static func open(_ configuration: NodeConfiguration, _ environment: NodeEnvironment) async throws -> NodeStore {
         let store: any LogStore
@@ -37,14 +40,45 @@ struct NodeStore: Sendable {
             executor: WorkerExecutor(environment.bulkWorker, loop: environment.loop),
             options: configuration.groups.snapshotFiles)
         do {
-            let recovered = try await environment.logWorker.call(on: environment.loop) { try store.open() }
+            let (recovered, hints) = try await environment.logWorker.call(on: environment.loop) {
+                let recovered = try store.open()
+                return (recovered, try addressHints(in: recovered, store))
+            }
             let snapshots = try await snapshotStore.open(for: recovered)
             return NodeStore(
                 store: store, snapshotStore: snapshotStore, checkpoints: checkpoints(configuration, environment),
                 recovered: recovered, snapshots: snapshots,
-                boot: recovered.bootCounter)
+                boot: recovered.bootCounter, addressHints: hints)
         } catch let error as LogError {
             throw NodeError(.dataUnusable, error.description)
+        }
+    }
+
+    /// Where the management log, committed or not, says that nodes are.
+    private static func addressHints(
+        in recovered: RecoveredLog, _ store: any LogStore
+    ) throws(LogError) -> [NodeID: String] {
+        var hints: [NodeID: String] = [:]
+        for group in recovered.groups where group.replica.kind == .management {
+            var next = group.outline.base.index.next
+            while next <= group.outline.last {
+                let page = try store.read(
+                    group.replica.group, incarnation: group.replica.incarnation, from: next, bytesMax: 1 << 20)
+                guard let last = page.last else { break }
+                next = last.index.next
+                for entry in page where entry.kind == .command {
+                    for node in registeredNodes(in: entry) { hints[node.node] = node.address }
+                }
+            }
+        }
+        return hints
+    }
+
+    private static func registeredNodes(in entry: Entry) -> [ManagementStateMachine.Node] {
+        guard let command = try? Command(decoding: entry.payload) else { return [] }
+        return command.operations.compactMap { operation in
+            guard case .registerNode(let node)? = try? ManagementOperation(operation) else { return nil }
+            return node
         }
     }
 
@@ -75,9 +109,8 @@ struct NodeStore: Sendable {
         for group in groups {
             let foundation = GroupFoundation(
                 group: group.group, incarnation: group.incarnation, kind: group.kind, voters: [identity.node])
-            let log = foundation.log(of: group)
-            batch.writes.append(LogBatch.Write(founding: log))
-            recovered.groups.append(log)
+            batch.writes.append(LogBatch.Write(founding: foundation, replica: group))
+            recovered.groups.append(foundation.log(of: group))
         }
         // The groups first: a node that has an identity has its groups as well.
         let first = batch

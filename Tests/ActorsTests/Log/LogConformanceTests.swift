@@ -18,7 +18,7 @@ import Testing
     struct Subject {
         let store: any LogStore
         /// Ends the store and returns what the next one would find.
-        let reread: () throws -> RecoveredLog
+        let reread: () throws -> StoredLog
     }
 
     private func with(_ kind: Kind, _ body: (Subject) throws -> Void) throws {
@@ -27,7 +27,7 @@ import Testing
             let store = MemoryLogStore()
             _ = try store.open()
             try store.persistIdentity(sampleIdentity)
-            try body(Subject(store: store) { store.contents })
+            try body(Subject(store: store) { try StoredLog(store.contents, in: store) })
         case .disk, .diskWithSmallSegments, .rocksDB:
             try withTemporaryDirectory { directory in
                 let data = directory + "/data/7"
@@ -45,7 +45,7 @@ import Testing
                         try store.close()
                         let next = make()
                         defer { try? next.close() }
-                        return try next.open()
+                        return try next.openAndRead()
                     })
             }
         }

@@ -81,8 +81,8 @@ import Testing
         arguments: [false, true])
     func tornWrite(inReusedFile isReused: Bool) throws {
         let sample = try Sample(last: lastBatch, inReusedFile: isReused)
-        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
-        let complete = Holdings(try store(on: PowerLossFileSystem(sample.after)).open())
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).openAndRead())
+        let complete = Holdings(try store(on: PowerLossFileSystem(sample.after)).openAndRead())
         #expect(expected != complete)
         var torn = 0
         let end = sample.batch.upperBound
@@ -92,7 +92,7 @@ import Testing
             contents[sample.path] = Array(sample.after[sample.path]![..<cut] + sample.before[sample.path]![cut...])
             let files = PowerLossFileSystem(contents)
             let reopened = store(on: files)
-            let log = try reopened.open()
+            let log = try reopened.openAndRead()
             var found = Holdings(log)
             // A byte may have been there before.
             let bytes = end - LogFormat.checksumBytes
@@ -109,7 +109,7 @@ import Testing
             let next = isComplete ? sampleEntries(7...7, term: 2) : sampleEntries(4...4)
             try reopened.write(LogBatch(.of(1, next)))
             files.losePower()
-            let last = try store(on: files).open()
+            let last = try store(on: files).openAndRead()
             #expect(last.groups[0].entries == log.groups[0].entries + next)
             #expect(last.tornBytes == 0 && last.bootCounter == log.bootCounter + 1)
         }
@@ -133,13 +133,13 @@ import Testing
     @Test("a file that became longer and is not yet, or only zeros, ends the log where its last batch does")
     func lostGrowth() throws {
         let sample = try Sample(last: lastBatch)
-        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).openAndRead())
         let end = sample.batch.lowerBound
         for count in [0, 1, 27, 28, 29, 512, 10_000] {
             var contents = sample.before
             contents[sample.path] = sample.before[sample.path]![..<end] + Array(repeating: 0, count: count)
             let files = PowerLossFileSystem(contents)
-            let log = try store(on: files).open()
+            let log = try store(on: files).openAndRead()
             #expect(Holdings(log) == expected, "\(count) zeros")
             #expect(log.tornBytes == 0)
         }
@@ -159,7 +159,7 @@ import Testing
         var holdings: [Holdings] = []
         // The second time nothing is damaged any more, and it is still known.
         for _ in 0..<2 {
-            let log = try store(on: files).open()
+            let log = try store(on: files).openAndRead()
             holdings.append(Holdings(log))
             files.losePower()
         }
@@ -178,13 +178,13 @@ import Testing
     )
     func ambiguousHeader() throws {
         let sample = try Sample(last: lastBatch)
-        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).open())
+        let expected = Holdings(try store(on: PowerLossFileSystem(sample.before)).openAndRead())
         for offset in [0, 4, 8, 16, 20, 24, 28, 40] {
             var contents = sample.after
             contents[sample.path]![sample.batch.lowerBound + offset] ^= 0x40
             let files = PowerLossFileSystem(contents)
             for _ in 0..<2 {
-                let log = Holdings(try store(on: files).open())
+                let log = Holdings(try store(on: files).openAndRead())
                 #expect(
                     log.groups.map(\.entries) == expected.groups.map(\.entries), "flipped \(offset)"
                 )
@@ -206,14 +206,14 @@ import Testing
         contents[sample.path]![entry] ^= 1
         let files = PowerLossFileSystem(contents)
         let first = store(on: files)
-        #expect(try first.open().groups[0].recoveringUntil == LogIndex(6))
+        #expect(try first.openAndRead().groups[0].recoveringUntil == LogIndex(6))
         try first.write(LogBatch(.of(1, sampleEntries(3...5, term: 2))))
         files.losePower()
         let second = store(on: files)
-        #expect(try second.open().groups[0].recoveringUntil == LogIndex(6))
+        #expect(try second.openAndRead().groups[0].recoveringUntil == LogIndex(6))
         try second.write(LogBatch(.of(1, sampleEntries(6...6, term: 2))))
         files.losePower()
-        #expect(try store(on: files).open().groups[0].recoveringUntil == nil)
+        #expect(try store(on: files).openAndRead().groups[0].recoveringUntil == nil)
     }
 
     @Test("after a clean close no damage is taken for a torn write")
@@ -234,12 +234,12 @@ import Testing
             var contents = closed
             contents[path] = Array(full[..<length])
             guard length < Int(last.end) else {
-                let log = try store(on: PowerLossFileSystem(contents)).open()
+                let log = try store(on: PowerLossFileSystem(contents)).openAndRead()
                 #expect(log.groups[0].entries == sampleEntries(1...5))
                 continue
             }
             let error = try #require(throws: LogError.self) {
-                try store(on: PowerLossFileSystem(contents)).open()
+                try store(on: PowerLossFileSystem(contents)).openAndRead()
             }
             #expect(error.code == .damaged, "cut to \(length)")
             #expect(
@@ -265,7 +265,7 @@ import Testing
             bytes.indices.prefix(Int(end)).last { bytes[$0...].starts(with: Array("FBAT".utf8)) })
         contents["/data/log/00000001.seg"]![heads + LogFormat.batchHeaderBytes] ^= 1
         let error = try #require(throws: LogError.self) {
-            try store(on: PowerLossFileSystem(contents)).open()
+            try store(on: PowerLossFileSystem(contents)).openAndRead()
         }
         #expect(error.code == .damaged && error.message.contains("byte \(heads)"))
         #expect(files.contents["/data/clean"] != nil)

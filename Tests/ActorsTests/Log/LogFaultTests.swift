@@ -40,7 +40,7 @@ import Testing
         // The directory is free, and what was acknowledged is there.
         files.losePower()
         let next = DiskLogStore(directory: "/data", fileSystem: files)
-        #expect(try next.open().groups[0].entries == sampleEntries(1...3))
+        #expect(try next.openAndRead().groups[0].entries == sampleEntries(1...3))
     }
 
     @Test("a directory serves one store at a time, and is free again after close")
@@ -54,7 +54,7 @@ import Testing
             let error = try #require(throws: LogError.self) { try second.open() }
             #expect(error.code == .inUse && error.message.contains(path))
             try first.close()
-            let log = try second.open()
+            let log = try second.openAndRead()
             #expect(log.identity == sampleIdentity && log.bootCounter == 2)
             try second.close()
         }

@@ -9,11 +9,11 @@ import Testing
     /// Small enough that the log has segments of each kind: sealed, used again, spare.
     private static let limit: UInt64 = 400
 
-    private func open(_ files: any FileSystem, _ directory: String = "/data") throws -> (DiskLogStore, RecoveredLog) {
+    private func open(_ files: any FileSystem, _ directory: String = "/data") throws -> (DiskLogStore, StoredLog) {
         // Entries from the tenth on have a payload that is longer.
         let store = DiskLogStore(
             directory: directory, fileSystem: files, segmentSizeLimit: Self.limit, payloadFileLimit: 7)
-        return (store, try store.open())
+        return (store, try store.openAndRead())
     }
 
     private func fill(_ files: any FileSystem, _ directory: String = "/data", isClosed: Bool) throws {

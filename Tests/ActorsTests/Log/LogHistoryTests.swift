@@ -138,10 +138,10 @@ import Testing
         try memory.persistIdentity(sampleIdentity)
         for round in 1...30 {
             let store = store(on: files, limit: limit)
-            let log = try store.open()
+            let log = try store.openAndRead()
             let note: Comment = "FLOTILLA_SEED=\(seed), round \(round)"
             #expect(Holdings(log) == model.holdings, note)
-            #expect(Holdings(memory.contents) == model.holdings, note)
+            #expect(Holdings(try StoredLog(memory.contents, in: memory)) == model.holdings, note)
             #expect(log.bootCounter == UInt64(round))
             try store.persistIdentity(sampleIdentity)
             for _ in 0..<12 {
@@ -191,7 +191,7 @@ import Testing
             }
             files.losePower(unsynced: unsynced)
             let second = store(on: files, limit: 250)
-            let log = try second.open()
+            let log = try second.openAndRead()
             if unsynced.mayBeAmbiguous, log.groups.contains(where: { $0.recoveringUntil != nil }) {
                 recovering += 1
                 expectPrefixes(Holdings(log), of: allowed, note)
@@ -202,7 +202,7 @@ import Testing
             try second.persistIdentity(sampleIdentity)
             try second.write(LogBatch(.of(99, create: 1, sampleEntries(1...3))))
             files.losePower()
-            let last = try store(on: files, limit: 250).open()
+            let last = try store(on: files, limit: 250).openAndRead()
             #expect(last.groups.last?.entries == sampleEntries(1...3), note)
             #expect(last.groups.dropLast().map(\.entries) == log.groups.map(\.entries), note)
         }

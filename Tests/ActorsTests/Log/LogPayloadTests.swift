@@ -9,11 +9,11 @@ import Testing
     private let files = PowerLossFileSystem()
 
     private func open(_ files: PowerLossFileSystem? = nil, limit: Int = 1000, segments: UInt64 = 4096) throws
-        -> (DiskLogStore, RecoveredLog)
+        -> (DiskLogStore, StoredLog)
     {
         let store = DiskLogStore(
             directory: "/data", fileSystem: files ?? self.files, segmentSizeLimit: segments, payloadFileLimit: limit)
-        let log = try store.open()
+        let log = try store.openAndRead()
         try store.persistIdentity(sampleIdentity)
         return (store, log)
     }

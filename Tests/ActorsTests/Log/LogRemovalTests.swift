@@ -8,9 +8,9 @@ import Testing
 @Suite struct LogRemovalTests {
     private let files = PowerLossFileSystem()
 
-    private func open(limit: UInt64) throws -> (DiskLogStore, RecoveredLog) {
+    private func open(limit: UInt64) throws -> (DiskLogStore, StoredLog) {
         let store = DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit)
-        let log = try store.open()
+        let log = try store.openAndRead()
         try store.persistIdentity(sampleIdentity)
         return (store, log)
     }

@@ -16,8 +16,8 @@ import Testing
             directory: Self.directory, fileSystem: files, segmentSizeLimit: limit, acceptsLoss: acceptsLoss)
     }
 
-    private func open(_ contents: [String: [UInt8]]) throws -> RecoveredLog {
-        try store(on: PowerLossFileSystem(contents)).open()
+    private func open(_ contents: [String: [UInt8]]) throws -> StoredLog {
+        try store(on: PowerLossFileSystem(contents)).openAndRead()
     }
 
     /// A log of several groups with what `fill` writes behind their first entries.
@@ -67,7 +67,7 @@ import Testing
         let whole = Holdings(try open(contents))
         try damage("middle 7", in: &contents)
         let files = PowerLossFileSystem(contents)
-        let log = try store(on: files).open()
+        let log = try store(on: files).openAndRead()
         let holdings = Holdings(log)
         #expect(holdings.groups[0].entries == sampleEntries(1...5, "first"))
         #expect(
@@ -80,7 +80,7 @@ import Testing
         #expect(log.keptFiles == ["/data/log/00000001.damaged"])
         // What was found is durable, and found once.
         files.losePower()
-        let next = try store(on: files).open()
+        let next = try store(on: files).openAndRead()
         #expect(Holdings(next) == holdings && next.damages.isEmpty && next.keptFiles == log.keptFiles)
     }
 
@@ -98,11 +98,25 @@ import Testing
                     sampleEntries(6...8, term: 4, "middle") + sampleEntries(9...9, term: 5, "last"))))
         files.losePower()
         let second = store(on: files)
-        #expect(try second.open().groups[0].recoveringUntil == LogIndex(10))
+        #expect(try second.openAndRead().groups[0].recoveringUntil == LogIndex(10))
         try second.write(LogBatch(.of(1, sampleEntries(10...10, term: 5, "last"))))
         files.losePower()
-        let group = try store(on: files).open().groups[0]
+        let group = try store(on: files).openAndRead().groups[0]
         #expect(group.recoveringUntil == nil && group.entries.count == 10)
+    }
+
+    @Test("damage to what was kept behind a snapshot costs no vote: members that lag get the snapshot")
+    func keptEntries() throws {
+        var contents = try written { store in
+            try store.write(
+                LogBatch(.of(1, snapshot: sampleSnapshot(9, term: 5), keptFrom: LogIndex(4))))
+        }
+        #expect(try open(contents).groups[0].entries.map(\.index.rawValue) == Array(4...10))
+        try damage("middle 7", in: &contents)
+        let log = try open(contents)
+        #expect(log.groups[0].entries == sampleEntries(10...10, term: 5, "last"))
+        #expect(log.groups[0].outline.base == LogPosition(index: LogIndex(9), term: Term(5)))
+        #expect(log.groups[0].recoveringUntil == nil && log.damages.map(\.isNeeded) == [false])
     }
 
     @Test("what a snapshot or later entries have replaced is not missed, and neither is a removed replica's")
@@ -174,7 +188,7 @@ import Testing
         let path = try #require(names.first { Self.place(of: "more 30", in: contents[$0]!) != nil })
         try damage("more 30", in: &contents, path: path)
         let undisturbed = PowerLossFileSystem(contents)
-        let expected = Holdings(try store(on: undisturbed, limit: 500).open())
+        let expected = Holdings(try store(on: undisturbed, limit: 500).openAndRead())
         #expect(expected.groups[0].entries.count == 29 && expected.groups[0].recoveringUntil == LogIndex(60))
         let changes = undisturbed.state.withLock { $0.changes }
         var positions = 0
@@ -184,7 +198,7 @@ import Testing
                 files.state.withLock { $0.changesLeft = count }
                 #expect(throws: LogError.self) { try store(on: files, limit: 500).open() }
                 files.losePower(unsynced: unsynced)
-                let log = try store(on: files, limit: 500).open()
+                let log = try store(on: files, limit: 500).openAndRead()
                 let note: Comment = "\(count) changes, then \(unsynced)"
                 #expect(Holdings(log) == expected, note)
                 // A copy that was on its way may be damaged as well.
@@ -249,11 +263,11 @@ import Testing
             #expect(error.message.contains(part), "\(part) in \(error.message)")
         }
         let files = PowerLossFileSystem(contents)
-        let log = try store(on: files, acceptsLoss: true).open()
+        let log = try store(on: files, acceptsLoss: true).openAndRead()
         #expect(log.groups[0].entries.count == 1 && log.groups[0].recoveringUntil == nil)
         #expect(log.groups[0].hardState.commit == LogIndex(1))
         files.losePower()
-        #expect(try store(on: files).open().groups[0].entries.count == 1)
+        #expect(try store(on: files).openAndRead().groups[0].entries.count == 1)
     }
 
     @Test("a voter that joined later, as far as the log tells, is one to recover from")
@@ -267,7 +281,7 @@ import Testing
         try damage("command 5", in: &contents)
         #expect(try open(contents).groups[0].recoveringUntil == LogIndex(8))
         // Nothing is accepted for a group that others can make whole.
-        let log = try store(on: PowerLossFileSystem(contents), acceptsLoss: true).open()
+        let log = try store(on: PowerLossFileSystem(contents), acceptsLoss: true).openAndRead()
         #expect(log.groups[0].recoveringUntil == LogIndex(8))
     }
 

@@ -9,11 +9,11 @@ import Testing
     private let files = PowerLossFileSystem()
 
     private func open(_ files: PowerLossFileSystem? = nil, limit: UInt64 = 400) throws -> (
-        DiskLogStore, RecoveredLog
+        DiskLogStore, StoredLog
     ) {
         let store = DiskLogStore(
             directory: "/data", fileSystem: files ?? self.files, segmentSizeLimit: limit)
-        let log = try store.open()
+        let log = try store.openAndRead()
         try store.persistIdentity(sampleIdentity)
         return (store, log)
     }

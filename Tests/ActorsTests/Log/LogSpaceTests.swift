@@ -8,9 +8,9 @@ import Testing
 @Suite struct LogSpaceTests {
     private let files = PowerLossFileSystem()
 
-    private func open(limit: UInt64 = 1000) throws -> (DiskLogStore, RecoveredLog) {
+    private func open(limit: UInt64 = 1000) throws -> (DiskLogStore, StoredLog) {
         let store = DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: limit)
-        let log = try store.open()
+        let log = try store.openAndRead()
         try store.persistIdentity(sampleIdentity)
         return (store, log)
     }
@@ -124,7 +124,7 @@ import Testing
             #expect(left == max(0, Int(acknowledged) - 99), "\(capacity) bytes")
             files.losePower(unsynced: capacity.isMultiple(of: 2) ? .lost : .kept)
             let next = DiskLogStore(directory: "/data", fileSystem: files, segmentSizeLimit: 800)
-            let log = try next.open()
+            let log = try next.openAndRead()
             let entries = log.groups.first?.entries ?? []
             #expect(entries.map(\.index.rawValue) == (acknowledged == 0 ? [] : Array(1...acknowledged)))
             #expect(log.groups.allSatisfy { $0.recoveringUntil == nil }, "\(capacity) bytes")

@@ -65,12 +65,12 @@ extension LogBatch.Write {
     static func of(
         _ group: UInt64, incarnation: UInt64 = 1, create: UInt64? = nil,
         hardState: HardState? = nil,
-        _ entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, isRemoved: Bool = false
+        _ entries: [Entry] = [], snapshot: SnapshotMetadata? = nil, keptFrom: LogIndex? = nil, isRemoved: Bool = false
     ) -> LogBatch.Write {
         LogBatch.Write(
             group: GroupID(group), incarnation: incarnation,
             created: create.map { sampleReplica(group, incarnation: incarnation, replica: $0) },
-            hardState: hardState, entries: entries, snapshot: snapshot, isRemoved: isRemoved)
+            hardState: hardState, entries: entries, snapshot: snapshot, keptFrom: keptFrom, isRemoved: isRemoved)
     }
 }
 
@@ -91,7 +91,7 @@ struct Holdings: Hashable, CustomStringConvertible {
         self.removed = removed
     }
 
-    init(_ log: RecoveredLog) {
+    init(_ log: StoredLog) {
         groups = log.groups.map {
             Group(
                 replica: $0.replica, hardState: $0.hardState, snapshot: $0.snapshot,
@@ -108,6 +108,55 @@ struct Holdings: Hashable, CustomStringConvertible {
                 + (group.recoveringUntil.map { ", recovering until \($0)" } ?? "")
         }.joined(separator: "\n") + "\nremoved: \(removed)"
     }
+}
+
+/// All that a store holds, with the entries.
+struct StoredLog {
+    struct Group {
+        var replica: ReplicaIdentity
+        var hardState: HardState
+        var snapshot: SnapshotMetadata?
+        var outline: LogOutline
+        var entries: [Entry]
+        var recoveringUntil: LogIndex?
+    }
+    var identity: NodeIdentity?
+    var bootCounter: UInt64
+    var groups: [Group]
+    var removedReplicas: [ReplicaIdentity]
+    var tornBytes: UInt64
+    var damages: [LogDamage]
+    var keptFiles: [String]
+
+    /// - Parameter store: an open one, of which `log` is known.
+    init(_ log: RecoveredLog, in store: any LogStore, pageBytes: Int = 1 << 20) throws(LogError) {
+        identity = log.identity
+        bootCounter = log.bootCounter
+        removedReplicas = log.removedReplicas
+        tornBytes = log.tornBytes
+        damages = log.damages
+        keptFiles = log.keptFiles
+        groups = []
+        for group in log.groups {
+            var entries: [Entry] = []
+            while entries.count < group.outline.count {
+                let next = group.outline.base.index + (entries.count + 1)
+                let page = try store.read(
+                    group.replica.group, incarnation: group.replica.incarnation, from: next, bytesMax: pageBytes)
+                guard page.first?.index == next else { throw LogError(.missing, "entry \(next) of \(group.replica)") }
+                entries += page
+            }
+            groups.append(
+                Group(
+                    replica: group.replica, hardState: group.hardState, snapshot: group.snapshot,
+                    outline: group.outline, entries: entries, recoveringUntil: group.recoveringUntil))
+        }
+    }
+}
+
+extension LogStore {
+    /// Opens the store and reads every entry that it holds.
+    func openAndRead() throws(LogError) -> StoredLog { try StoredLog(try open(), in: self) }
 }
 
 /// A deterministic generator (SplitMix64, Steele et al. 2014).

@@ -23,9 +23,9 @@ import Testing
         if isClosed { try store.close() }
     }
 
-    private func holdings(_ directory: String, _ format: StorageFormat) throws -> (Holdings, RecoveredLog) {
+    private func holdings(_ directory: String, _ format: StorageFormat) throws -> (Holdings, StoredLog) {
         let store = format.store(in: directory, files: files)
-        let recovered = try store.open()
+        let recovered = try store.openAndRead()
         try store.close()
         let snapshot = "\(directory)/snapshots/\(Self.snapshotID.fileName)"
         #expect(try SnapshotReader(Self.snapshotID, path: snapshot, files: files).load() == Array("state".utf8))
@@ -112,7 +112,7 @@ import Testing
             try files.createDirectory(target + ".migrating/rocksdb")
             #expect(code(target) == .notEmpty)
             let running = StorageFormat.log.store(in: source, files: files)
-            let expected = Holdings(try running.open())
+            let expected = Holdings(try running.openAndRead())
             #expect(code(directory + "/c") == .inUse)
             try running.close()
             #expect(try holdings(source, .log).0 == expected)
@@ -193,7 +193,7 @@ import Testing
                             // Padding, or the room that is written ahead.
                             harmless += 1
                             #expect(name.hasSuffix(".seg") && report.entries == sound.entries, "\(path) at \(position)")
-                            #expect(report.groups.map(\.entries) == sound.groups.map(\.entries))
+                            #expect(report.groups.map(\.outline) == sound.groups.map(\.outline))
                         }
                     }
                 }

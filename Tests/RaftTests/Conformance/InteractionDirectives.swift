@@ -46,6 +46,7 @@ extension InteractionScenario {
         }
         options.electionTicks = Int(try directive.number(of: "election-tick") ?? 3)
         options.heartbeatTicks = Int(try directive.number(of: "heartbeat-tick") ?? 1)
+        options.windowBytes = .max
         options.maxAppendBytes = try limit("max-size-per-msg")
         options.maxAppendsInFlight = try limit("inflight")
         options.maxInFlightBytes = try limit("max-inflight-bytes")

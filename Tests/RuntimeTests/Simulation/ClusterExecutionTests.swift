@@ -17,11 +17,29 @@ import Testing
         return count
     }
 
+    /// A group's log with its entries.
+    private struct StoredGroup {
+        var replica: ReplicaIdentity
+        var hardState: HardState
+        var entries: [Entry] = []
+    }
+
     /// The log of a node that is down, read as its next start would.
-    private static func log(of number: Int, _ simulation: SimulatedCluster) throws -> [RecoveredLog.Group] {
+    private static func log(of number: Int, _ simulation: SimulatedCluster) throws -> [StoredGroup] {
         let process = simulation.world.start(NodeID(UInt64(number)))
         defer { process.end(.killed) }
-        return try DiskLogStore(directory: "/data", fileSystem: process.fileSystem).open().groups
+        let store = DiskLogStore(directory: "/data", fileSystem: process.fileSystem)
+        return try store.open().groups.map { group in
+            var stored = StoredGroup(replica: group.replica, hardState: group.hardState)
+            while stored.entries.count < group.outline.count {
+                let next = group.outline.base.index + (stored.entries.count + 1)
+                let page = try store.read(
+                    group.replica.group, incarnation: group.replica.incarnation, from: next, bytesMax: 1 << 20)
+                try #require(page.first?.index == next)
+                stored.entries += page
+            }
+            return stored
+        }
     }
 
     private static func leader(_ simulation: SimulatedCluster) async throws -> Int {

@@ -43,6 +43,7 @@ private final class RegisterLoad: @unchecked Sendable {
         fleet.logger = { run.logger($0.rawValue) }
         fleet.settings.snapshotThreshold = 20 + Int(run.world.random(below: 200))
         fleet.settings.entriesKeptBehindSnapshot = 1 + Int(run.world.random(below: 50))
+        fleet.settings.logWindowBytes = run.drawLogWindow()
         fleet.settings.requestTimeLimit = .seconds(5)
     }
 

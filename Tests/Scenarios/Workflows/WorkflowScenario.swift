@@ -68,7 +68,9 @@ private final class WorkflowLoad: @unchecked Sendable {
     private func checkedPlay(on cluster: SimulatedCluster) async throws {
         cluster.observer = oracle
         let threshold = 20 + Int(world.random(below: 400))
+        let window = run.drawLogWindow()
         cluster.configure = { configuration in
+            configuration.groups.logWindowBytes = window
             configuration.groups.snapshotThreshold = threshold
             configuration.groups.entriesKeptBehindSnapshot = threshold / 4
         }

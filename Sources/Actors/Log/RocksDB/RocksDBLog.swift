@@ -4,14 +4,16 @@ import FlotillaRaft
 /// An open database: what `RocksDBLogStore` keeps behind its lock. Not thread-safe.
 final class RocksDBLog {
     static let directoryName = "rocksdb"
-    /// The table knows segments; here is one that lasts for ever.
-    static let onlySegment: UInt64 = 1
+    /// The table knows where entries lie; here that is one place that lasts for ever.
+    static let onlyPlace = LogTable.Place(segment: 1, offset: 0)
 
     let path: String
     private let database: RocksDatabase
     private let lock: any FileLock
     private var identity: NodeIdentity?
     private var table = LogTable(keepingEntries: false)
+    /// Reads beside a write.
+    var reader: RocksDBLogReader { RocksDBLogReader(database: database, path: path) }
     /// After a write failed nobody knows what is on the disk.
     private(set) var failure: LogError?
 
@@ -41,10 +43,8 @@ final class RocksDBLog {
         batch.put(.varint(RocksDBLogContents.version), for: RocksKey.version, in: .nodeMetadata)
         batch.put(.varint(boot), for: RocksKey.boot, in: .nodeMetadata)
         try commit(batch)
-        let groups = table.recoveredGroups
-        table.dropEntries()
         return RecoveredLog(
-            identity: identity, bootCounter: boot, groups: groups, removedReplicas: table.removed)
+            identity: identity, bootCounter: boot, groups: table.recoveredGroups, removedReplicas: table.removed)
     }
 
     func close() {
@@ -71,7 +71,7 @@ final class RocksDBLog {
         let batch = RocksBatch(for: database)
         for write in writes.writes {
             let last = table.replicas[LogKey(group: write.group, incarnation: write.incarnation)]?.last
-            let head = table.checkAndApply(write, segment: Self.onlySegment)
+            let head = table.checkAndApply(write, place: Self.onlyPlace)
             add(write, head, previousLast: last ?? .zero, to: batch)
         }
         try commit(batch)
@@ -88,6 +88,7 @@ final class RocksDBLog {
             batch.remove(name, in: .hardState)
             batch.remove(name, in: .confState)
             batch.remove(RocksKey.replica(key), in: .nodeMetadata)
+            batch.remove(RocksKey.base(key), in: .nodeMetadata)
             let removed = table.removed.count - 1
             batch.put(table.removed[removed].encoded, for: RocksKey.removed(removed), in: .nodeMetadata)
             return
@@ -98,10 +99,11 @@ final class RocksDBLog {
         }
         if let snapshot = write.snapshot {
             batch.put(.message { snapshot.encode(into: &$0) }, for: name, in: .confState)
-            let passed = head.keepsTail ? RocksKey.entry(key, snapshot.index.next) : end
+            let passed = head.keepsTail ? RocksKey.entry(key, replica.base.index.next) : end
             batch.remove(from: name, before: passed, in: .entries)
+            batch.put(.message { replica.base.encode(into: &$0) }, for: RocksKey.base(key), in: .nodeMetadata)
         }
-        let entries = write.entries.drop { $0.index <= replica.base }
+        let entries = write.entries.drop { $0.index <= replica.snapshotIndex }
         if let first = entries.first, first.index <= previousLast {
             batch.remove(from: RocksKey.entry(key, first.index), before: end, in: .entries)
         }
@@ -144,4 +146,22 @@ extension [UInt8] {
 
 extension ReplicaIdentity {
     fileprivate var encoded: [UInt8] { .message { encode(into: &$0) } }
+}
+
+extension LogPosition {
+    fileprivate func encode(into writer: inout ProtobufWriter) {
+        writer.varintAlways(1, index.rawValue)
+        writer.varint(2, term.rawValue)
+    }
+
+    init(from reader: inout ProtobufReader) throws(WireError) {
+        self = .zero
+        while let field = try reader.next() {
+            switch field {
+            case 1: index = LogIndex(try reader.varint())
+            case 2: term = Term(try reader.varint())
+            default: throw reader.unknownField(in: "LogPosition")
+            }
+        }
+    }
 }

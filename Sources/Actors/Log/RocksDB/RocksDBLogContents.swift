@@ -8,12 +8,16 @@ struct RocksDBLogContents {
 
     private(set) var identity: NodeIdentity?
     private(set) var boot: UInt64 = 0
-    /// With all entries.
-    private(set) var table = LogTable(keepingEntries: true)
+    private(set) var table = LogTable(keepingEntries: false)
     /// Nothing was ever written here.
     private(set) var isNew = true
 
     private let path: String
+    /// By the replica's key. Others begin behind their snapshot.
+    private var bases: [LogKey: LogPosition] = [:]
+
+    /// Entries that are checked at once, in bytes.
+    private static let pageBytes = 1 << 20
 
     init(of database: RocksDatabase, path: String) throws(LogError) {
         self.path = path
@@ -47,6 +51,16 @@ struct RocksDBLogContents {
                     throw damaged("\(replica.key) stands under another's key")
                 }
                 replicas.append((replica.key, replica))
+            case _ where key.starts(with: RocksKey.basePrefix):
+                guard let numbers = RocksKey.numbers(key.dropFirst(RocksKey.basePrefix.count), count: 2) else {
+                    throw damaged("node_metadata has a member of unknown meaning")
+                }
+                var reader = ProtobufReader(value)
+                do {
+                    bases[LogKey(group: GroupID(numbers[0]), incarnation: numbers[1])] = try LogPosition(from: &reader)
+                } catch {
+                    throw damaged("where a log begins", error)
+                }
             case _ where key.starts(with: RocksKey.removedPrefix):
                 table.removed.append(try replica(value))
             default: throw damaged("node_metadata has a member of unknown meaning")
@@ -57,42 +71,55 @@ struct RocksDBLogContents {
     private mutating func readReplica(
         _ identity: ReplicaIdentity, _ key: LogKey, _ database: RocksDatabase
     ) throws(LogError) {
-        var write = LogBatch.Write(group: key.group, incarnation: key.incarnation, created: identity)
+        var replica = LogTable.Replica(identity: identity)
         let name = RocksKey.group(key)
         if let value = try value(of: name, in: .hardState, database) {
             var reader = ProtobufReader(value)
-            do { write.hardState = try HardState(from: &reader, unknownFields: .reject) } catch {
+            do { replica.hardState = try HardState(from: &reader, unknownFields: .reject) } catch {
                 throw damaged("the hard state of \(key)", error)
             }
         }
+        var snapshot: SnapshotMetadata?
         if let value = try value(of: name, in: .confState, database) {
             var reader = ProtobufReader(value)
-            do { write.snapshot = try SnapshotMetadata(from: &reader, unknownFields: .reject) } catch {
+            do { snapshot = try SnapshotMetadata(from: &reader, unknownFields: .reject) } catch {
                 throw damaged("the configuration of \(key)", error)
             }
         }
-        write.entries = try entries(of: key, database)
-        let head = table.head(of: write)
-        if let problem = table.problem(with: head) ?? LogTable.problem(with: write.entries) { throw damaged(problem) }
-        table.apply(head, LoggedEntries(write.entries), segment: RocksDBLog.onlySegment)
+        replica.base = bases[key] ?? snapshot?.position ?? .zero
+        table.replicas[key] = replica
+        try readEntries(of: key, database)
+        // Only now: a table takes no entries that a snapshot covers.
+        guard let snapshot else { return }
+        guard table.replicas[key]?.term(at: snapshot.index) == snapshot.term else {
+            throw damaged("\(key) lacks entries before the end of its snapshot at \(snapshot.index)")
+        }
+        table.replicas[key]?.snapshot = snapshot
     }
 
-    private func entries(of key: LogKey, _ database: RocksDatabase) throws(LogError) -> [Entry] {
-        var entries: [Entry] = []
+    /// Page by page, so that no more than one is in memory.
+    private mutating func readEntries(of key: LogKey, _ database: RocksDatabase) throws(LogError) {
+        var write = LogBatch.Write(group: key.group, incarnation: key.incarnation)
+        var bytes = 0
         let cursor = database.cursor(
             in: RocksFamily.entries.rawValue, from: RocksKey.group(key), before: RocksKey.entriesEnd(key))
         while let (name, value) = try next(cursor) {
-            let entry: Entry
-            var reader = ProtobufReader(value)
-            do { entry = try Entry(from: &reader, unknownFields: .reject) } catch {
-                throw damaged("an entry of \(key)", error)
+            let entry = try Entry(name: name, value: value, of: key, path: path)
+            write.entries.append(entry)
+            bytes += value.count
+            if bytes >= Self.pageBytes {
+                try add(write)
+                write.entries = []
+                bytes = 0
             }
-            guard name == RocksKey.entry(key, entry.index) else {
-                throw damaged("entry \(entry.index) of \(key) stands under another's key")
-            }
-            entries.append(entry)
         }
-        return entries
+        try add(write)
+    }
+
+    private mutating func add(_ write: LogBatch.Write) throws(LogError) {
+        let head = table.head(of: write)
+        if let problem = table.problem(with: head) ?? LogTable.problem(with: write.entries) { throw damaged(problem) }
+        table.apply(head, LoggedEntries(write.entries), place: RocksDBLog.onlyPlace)
     }
 
     /// What belongs to no replica is a replica whose identity is lost.

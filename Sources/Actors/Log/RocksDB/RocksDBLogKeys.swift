@@ -9,6 +9,8 @@ import FlotillaRaft
 //   node_metadata  "version"                             of this format
 //                  "identity", "boot"                    who the node is; how often the directory was opened
 //                  "replica", group, incarnation         who the replica is
+//                  "base", group, incarnation            index and term right before the first entry, where the replica has
+//                                                        a snapshot; the snapshot's own where there is none
 //                  "removed", number                     a replica that was removed, in the order of removal
 //
 // Numbers in keys are 64 bits, big-endian, so that keys sort as the numbers do. Values are protobuf messages, as in the
@@ -33,11 +35,14 @@ enum RocksKey {
     static let identity = Array("identity".utf8)
     static let boot = Array("boot".utf8)
     static let replicaPrefix = Array("replica".utf8)
+    static let basePrefix = Array("base".utf8)
     static let removedPrefix = Array("removed".utf8)
 
     static func group(_ key: LogKey) -> [UInt8] { bytes(key.group.rawValue, key.incarnation) }
 
     static func replica(_ key: LogKey) -> [UInt8] { replicaPrefix + group(key) }
+
+    static func base(_ key: LogKey) -> [UInt8] { basePrefix + group(key) }
 
     static func removed(_ number: Int) -> [UInt8] { removedPrefix + bytes(UInt64(number)) }
 

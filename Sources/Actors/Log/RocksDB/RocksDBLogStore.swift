@@ -1,5 +1,5 @@
 import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 /// The logs of all groups in one RocksDB database; RocksDBLogKeys.swift describes it. The yardstick of `DiskLogStore`,
 /// and for those who know how to look after RocksDB.
@@ -19,6 +19,8 @@ public final class RocksDBLogStore: LogStore {
     private let directory: String
     private let firstBoot: UInt64
     private let state = Lock(State.new)
+    /// Apart from the state, which a write holds through its fsync. Reads exclude each other, and the end of the database.
+    private let reader = Lock<RocksDBLogReader?>(nil)
 
     /// Touches nothing yet.
     /// - Parameter firstBoot: what the count of boots begins with in a new directory; data that comes from elsewhere
@@ -39,6 +41,7 @@ public final class RocksDBLogStore: LogStore {
             do throws(LogError) {
                 let recovered = try log.recover(firstBoot: self.firstBoot)
                 state = .open(log)
+                self.reader.withLock { $0 = log.reader }
                 return recovered
             } catch {
                 log.close()
@@ -55,11 +58,27 @@ public final class RocksDBLogStore: LogStore {
         try whileOpen { log throws(LogError) in try log.write(batch) }
     }
 
+    public func read(
+        _ group: GroupID, incarnation: UInt64, from first: LogIndex, bytesMax: Int
+    ) throws(LogError) -> [Entry] {
+        let key = LogKey(group: group, incarnation: incarnation)
+        let result: Result<[Entry], LogError> = reader.withLock { reader in
+            guard let reader else { return .failure(LogError(.closed, "the log in \(directory) is not open")) }
+            do throws(LogError) {
+                return .success(try reader.read(key, from: first, bytesMax: bytesMax))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
     /// Idempotent.
     public func close() throws(LogError) {
         try locked { state throws(LogError) in
             defer { state = .closed }
             guard case .open(let log) = state else { return }
+            self.reader.withLock { $0 = nil }
             log.close()
             if let failure = log.failure { throw self.failed(failure) }
         }

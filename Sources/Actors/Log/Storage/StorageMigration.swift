@@ -41,7 +41,7 @@ public struct StorageMigration {
         let store = sourceFormat.store(in: source, files: files)
         let recovered = try store.open()
         do throws(LogError) {
-            let result = try copy(recovered)
+            let result = try copy(recovered, of: store)
             try io { () throws(FileError) in
                 try SealedFile.moved.write(
                     Array(target.utf8), to: DataDirectory.movedName, in: source, files: files)
@@ -92,7 +92,7 @@ public struct StorageMigration {
 
     // MARK: Copying
 
-    private func copy(_ recovered: RecoveredLog) throws(LogError) -> Result {
+    private func copy(_ recovered: RecoveredLog, of store: any LogStore) throws(LogError) -> Result {
         guard let identity = recovered.identity else {
             throw LogError(.missing, "\(source) belongs to no node yet: there is nothing to migrate")
         }
@@ -111,7 +111,8 @@ public struct StorageMigration {
                 try copy.write(.init(group: removed.group, incarnation: removed.incarnation, created: removed))
                 try copy.write(.init(group: removed.group, incarnation: removed.incarnation, isRemoved: true))
             }
-            for group in recovered.groups { try write(group, to: copy) }
+            for group in recovered.groups { try write(group, of: store, to: copy) }
+            for group in recovered.groups { try compare(group, of: store, with: copy) }
             try copy.close()
         } catch {
             try? copy.close()
@@ -147,25 +148,66 @@ public struct StorageMigration {
         }
     }
 
-    private func write(_ group: RecoveredLog.Group, to copy: any LogStore) throws(LogError) {
+    private func write(
+        _ group: RecoveredLog.Group, of store: any LogStore, to copy: any LogStore
+    ) throws(LogError) {
         let (id, incarnation) = (group.replica.group, group.replica.incarnation)
+        try copy.write(.init(group: id, incarnation: incarnation, created: group.replica))
+        // What the snapshot covers comes as entries first, and is then compacted as it was.
+        let base = group.outline.base
+        if base.index > .zero, let snapshot = group.snapshot {
+            let start = SnapshotMetadata(index: base.index, term: base.term, configuration: snapshot.configuration)
+            try copy.write(.init(group: id, incarnation: incarnation, snapshot: start))
+        }
+        try eachPage(of: group, in: store) { page throws(LogError) in
+            try copy.write(.init(group: id, incarnation: incarnation, entries: page))
+        }
         try copy.write(
             .init(
-                group: id, incarnation: incarnation, created: group.replica, hardState: group.hardState,
-                snapshot: group.snapshot))
-        var rest = group.entries[...]
-        while !rest.isEmpty {
-            var bytes = 0
-            let piece = rest.prefix { entry in
-                defer { bytes += entry.payload.count + LogTable.entryOverheadBytes }
-                return bytes < Self.batchBytes
+                group: id, incarnation: incarnation, hardState: group.hardState, snapshot: group.snapshot,
+                keptFrom: base.index.next))
+    }
+
+    private func eachPage(
+        of group: RecoveredLog.Group, in store: any LogStore, _ body: ([Entry]) throws(LogError) -> Void
+    ) throws(LogError) {
+        var next = group.outline.base.index.next
+        while next <= group.outline.last {
+            let page = try store.read(
+                group.replica.group, incarnation: group.replica.incarnation, from: next, bytesMax: Self.batchBytes)
+            guard let last = page.last else {
+                throw LogError(.damaged, "entry \(next) of \(group.replica.key) in \(source) cannot be read any more")
             }
-            rest = rest.dropFirst(piece.count)
-            try copy.write(.init(group: id, incarnation: incarnation, entries: Array(piece)))
+            try body(page)
+            next = last.index.next
         }
     }
 
-    /// Reads the copy back: nothing is given up before it is known to be in the other place.
+    /// Reads the entries of both: nothing is given up before it is known to be in the other place.
+    private func compare(
+        _ group: RecoveredLog.Group, of store: any LogStore, with copy: any LogStore
+    ) throws(LogError) {
+        try eachPage(of: group, in: store) { page throws(LogError) in
+            var rest = page[...]
+            while let first = rest.first {
+                let written = try copy.read(
+                    group.replica.group, incarnation: group.replica.incarnation, from: first.index,
+                    bytesMax: Self.batchBytes
+                ).prefix(rest.count)
+                guard !written.isEmpty, rest.starts(with: written) else { throw differs }
+                rest = rest.dropFirst(written.count)
+            }
+        }
+    }
+
+    private var differs: LogError {
+        LogError(
+            .damaged,
+            "\(aside) was written and does not read as \(source): the disk is not to be trusted; \(source) "
+                + "is as it was")
+    }
+
+    /// Opens the copy as a start would, and checks all of it.
     private func compare(_ recovered: RecoveredLog) throws(LogError) -> Result {
         let report = try StorageVerification.run(on: aside, files: files)
         if let problem = report.problems.first { throw problem }
@@ -173,14 +215,9 @@ public struct StorageMigration {
             report.identity == recovered.identity && report.removedReplicas == recovered.removedReplicas
             && report.groups.elementsEqual(recovered.groups) { copy, original in
                 copy.replica == original.replica && copy.hardState == original.hardState
-                    && copy.snapshot == original.snapshot && copy.entries == original.entries
+                    && copy.snapshot == original.snapshot && copy.outline == original.outline
             }
-        guard isEqual else {
-            throw LogError(
-                .damaged,
-                "\(aside) was written and does not read as \(source): the disk is not to be trusted; \(source) "
-                    + "is as it was")
-        }
+        guard isEqual else { throw differs }
         return Result(report)
     }
 

@@ -17,7 +17,7 @@ public struct StorageReport: Sendable {
     /// What it does not: file, place, group and what can be done.
     public var problems: [LogError] = []
 
-    public var entries: Int { groups.reduce(0) { $0 + $1.entries.count } }
+    public var entries: Int { groups.reduce(0) { $0 + $1.outline.count } }
 }
 
 /// Reads all of a data directory and checks every checksum. Changes nothing but the lock, which it holds meanwhile.
