@@ -16,8 +16,9 @@ enum StorageCommands {
     ) { options in
         var history = CheckpointVerification()
         let files = PosixFileSystem()
-        let report = try StorageVerification.run(on: options.arguments[0], files: files) { report throws(LogError) in
-            history = CheckpointVerification(of: report, files: files)
+        let report = try StorageVerification.run(on: options.arguments[0], files: files) {
+            (report, stored) throws(LogError) in
+            history = CheckpointVerification(of: report, stored, files: files)
             report.problems += history.problems
         }
         Terminal.write(text(of: report, history))

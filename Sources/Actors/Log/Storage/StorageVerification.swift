@@ -1,5 +1,5 @@
 public import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 /// What a data directory holds, and what is wrong with it.
 public struct StorageReport: Sendable {
@@ -20,15 +20,20 @@ public struct StorageReport: Sendable {
     public var entries: Int { groups.reduce(0) { $0 + $1.outline.count } }
 }
 
+/// Reads entries of a replica from one on, some at a time, while its directory is looked at; none behind the last.
+public typealias StoredEntries = (ReplicaIdentity, LogIndex) throws(LogError) -> [Entry]
+
 /// Reads all of a data directory and checks every checksum. Changes nothing but the lock, which it holds meanwhile.
 public enum StorageVerification {
+    private static let pageBytes = 1 << 20
+
     /// Blocks.
     /// - Parameter check: reads what else is in the directory, while no node can start on it.
     /// - Throws: `missing` where no node's data is, `inUse`, `ioFailed`. What is wrong with the data itself is in the
     ///   report.
     public static func run(
         on directory: String, files: any FileSystem,
-        andThen check: (inout StorageReport) throws(LogError) -> Void = { (_) throws(LogError) in }
+        andThen check: (inout StorageReport, StoredEntries) throws(LogError) -> Void = { (_, _) throws(LogError) in }
     ) throws(LogError) -> StorageReport {
         let format = try DataDirectory.existingFormat(of: directory, files: files)
         let lock = try DataDirectory.lockExisting(directory, files: files)
@@ -39,11 +44,27 @@ public enum StorageVerification {
         }
         do throws(LogError) {
             switch format {
-            case .log: try readLog(DiskLog(reading: directory, files: files, lock: lock), &report)
-            case .rocksDB: try readDatabase("\(directory)/\(RocksDBLog.directoryName)", &report)
+            case .log:
+                let log = DiskLog(reading: directory, files: files, lock: lock)
+                try readLog(log, &report)
+                try readSnapshots(files, &report)
+                let reader = DiskLogReader(
+                    files: files, directory: log.logDirectory, index: log.index, payloads: log.payloads)
+                try check(&report) { (replica, first) throws(LogError) in
+                    try reader.read(replica.key, from: first, bytesMax: pageBytes)
+                }
+            case .rocksDB:
+                let path = "\(directory)/\(RocksDBLog.directoryName)"
+                let database = try open(path)
+                defer { database.close() }
+                let contents = try RocksDBLogContents(of: database, path: path)
+                report.fill(contents.identity, contents.boot, contents.table)
+                try readSnapshots(files, &report)
+                let reader = RocksDBLogReader(database: database, path: path)
+                try check(&report) { (replica, first) throws(LogError) in
+                    try reader.read(replica.key, from: first, bytesMax: pageBytes)
+                }
             }
-            try readSnapshots(files, &report)
-            try check(&report)
         } catch {
             report.problems.append(error)
         }
@@ -78,16 +99,12 @@ public enum StorageVerification {
         }
     }
 
-    private static func readDatabase(_ path: String, _ report: inout StorageReport) throws(LogError) {
-        let database: RocksDatabase
+    private static func open(_ path: String) throws(LogError) -> RocksDatabase {
         do {
-            database = try RocksDBLog.openDatabase(path, isReadOnly: true)
+            return try RocksDBLog.openDatabase(path, isReadOnly: true)
         } catch {
             throw .database(error, path: path)
         }
-        defer { database.close() }
-        let contents = try RocksDBLogContents(of: database, path: path)
-        report.fill(contents.identity, contents.boot, contents.table)
     }
 
     /// Also those that the log does not name: followers may be fetching them.

@@ -19,7 +19,7 @@ struct CheckpointVerification {
     init() {}
 
     /// Blocks.
-    init(of report: StorageReport, files: any FileSystem) {
+    init(of report: StorageReport, _ stored: StoredEntries, files: any FileSystem) {
         path = DataDirectory.historyDirectory(of: report.directory)
         do throws(LogError) {
             if files.exists(path) {
@@ -28,7 +28,7 @@ struct CheckpointVerification {
                 try store.visit { read($0, $1) }
             }
             for group in report.groups where group.replica.kind == .workflow {
-                try compare(report, group, files)
+                try compare(report, group, stored, files)
             }
         } catch {
             problems.append(error)
@@ -53,7 +53,7 @@ struct CheckpointVerification {
     }
 
     private mutating func compare(
-        _ report: StorageReport, _ group: RecoveredLog.Group, _ files: any FileSystem
+        _ report: StorageReport, _ group: RecoveredLog.Group, _ stored: StoredEntries, _ files: any FileSystem
     ) throws(LogError) {
         guard let snapshot = try report.state(of: group, files: files) else { return }
         let state: WorkflowState
@@ -66,7 +66,7 @@ struct CheckpointVerification {
                     + "with it: \(error)")
         }
         // What is removed leaves at once, and the snapshot still names it.
-        let mayLackRuns = group.entries.contains { Self.removesRuns($0) }
+        let mayLackRuns = try Self.removesRuns(group, stored)
         for (_, id) in state.startOrder.elements {
             guard let run = state.runs[id] else { continue }
             let owner = CheckpointRun(group: group.replica.group, run: id, runID: run.runID)
@@ -77,6 +77,17 @@ struct CheckpointVerification {
                     "'\(name)' of \(id) has \(checkpoint.count) records by the snapshot at "
                         + "\(group.snapshot?.index.description ?? "0"), and those from \(end) on are missing")
             }
+        }
+    }
+
+    /// Whether that is done behind the snapshot.
+    private static func removesRuns(_ group: RecoveredLog.Group, _ stored: StoredEntries) throws(LogError) -> Bool {
+        var next = (group.snapshot?.index ?? .zero).next
+        while true {
+            let page = try stored(group.replica, next)
+            guard let last = page.last else { return false }
+            if page.contains(where: { removesRuns($0) }) { return true }
+            next = last.index.next
         }
     }
 

@@ -42,8 +42,8 @@ import Testing
 
     private func verify(_ directory: String) throws -> (StorageReport, CheckpointVerification) {
         var history = CheckpointVerification()
-        let report = try StorageVerification.run(on: directory, files: files) { report throws(LogError) in
-            history = CheckpointVerification(of: report, files: files)
+        let report = try StorageVerification.run(on: directory, files: files) { (report, stored) throws(LogError) in
+            history = CheckpointVerification(of: report, stored, files: files)
             report.problems += history.problems
         }
         return (report, history)
