@@ -23,7 +23,7 @@ TRACE ?=
 
 RUN = .build/$(CONFIGURATION)
 
-.PHONY: help setup demo test verify fix bench soak trace simulate simulate-hashes sanitize mutants executables simulator clean
+.PHONY: help setup demo test verify fix bench allocations soak trace simulate simulate-hashes sanitize mutants executables simulator clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench: setup ## the figures: durable steps per second, start to ready, memory of
 	.build/release/flotilla-bench core
 	.build/release/flotilla-bench log
 	.build/release/flotilla-bench snapshots
+
+allocations: setup ## fail where a proposal, an entry or a command allocates more than is recorded
+	@swift build --configuration release --product flotilla-bench
+	@.build/release/flotilla-bench allocations
 
 soak: setup executables ## random kills under load; SECONDS=60, SOAK="--seed N" repeats one
 	@$(RUN)/flotilla-bench soak --seconds $(SECONDS) $(SOAK)

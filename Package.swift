@@ -85,7 +85,8 @@ let package = Package(
         .executableTarget(
             name: "FlotillaBenchmarks",
             dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "CAllocations"],
-            path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations"], swiftSettings: settings),
+            path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt"],
+            swiftSettings: settings),
 
         // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds
         .target(

@@ -17,6 +17,7 @@ enum FlotillaBench {
         Subcommand(description: StartBenchmark.command, run: StartBenchmark.run),
         Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
         Subcommand(description: CoreBenchmark.command, run: CoreBenchmark.run),
+        Subcommand(description: AllocationBenchmark.command, run: AllocationBenchmark.run),
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),
         Subcommand(description: SnapshotsBenchmark.command, run: SnapshotsBenchmark.run),
     ]

@@ -14,7 +14,7 @@ enum CoreBenchmark {
             .value("bytes", "N", "size of a proposal's payload (default: 128)"),
         ])
 
-    private struct Figure {
+    struct Figure {
         var nanoseconds: Double
         var allocations: Double
     }
@@ -58,7 +58,7 @@ enum CoreBenchmark {
         #endif
     }
 
-    private static func measure(batch: Int, proposals: Int, bytes: Int) -> Figure {
+    static func measure(batch: Int, proposals: Int, bytes: Int) -> Figure {
         var group = MemoryGroup(replicas: 3)
         let payloads = [[UInt8]](repeating: [UInt8](repeating: 7, count: bytes), count: batch)
         // Arrays find their sizes first.

@@ -51,6 +51,11 @@ struct LogLoad {
 
     /// One write of so many entries for each of some groups, with the commit index that goes with them.
     mutating func append(_ entries: Int, to groups: some Sequence<Int>) throws {
+        try store.write(prepare(entries, of: groups))
+    }
+
+    /// The same, not yet written.
+    mutating func prepare(_ entries: Int, of groups: some Sequence<Int>) -> LogBatch {
         var batch = LogBatch()
         for group in groups {
             var one = write(group)
@@ -63,7 +68,7 @@ struct LogLoad {
             one.hardState = HardState(term: Term(1), vote: ReplicaID(1), commit: LogIndex(last[group]))
             batch.writes.append(one)
         }
-        try store.write(batch)
+        return batch
     }
 
     /// Takes an empty snapshot of a group: nothing up to its end is needed any more.

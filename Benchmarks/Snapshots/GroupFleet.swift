@@ -44,7 +44,10 @@ final class GroupFleet {
     func start(_ numbers: ClosedRange<UInt64>) async throws {
         for number in numbers { try await start(NodeID(number)) }
         let known = members.mapValues { (instance: UInt64(1), address: $0.address) }
-        for member in members.values { member.core.setMembers(known) }
+        for member in members.values {
+            member.core.setMembers(known)
+            member.core.setDesired([Self.group: DesiredMembers(Array(known.keys))])
+        }
     }
 
     private func start(_ node: NodeID) async throws {

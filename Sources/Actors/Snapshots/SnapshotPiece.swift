@@ -31,7 +31,7 @@ extension [UInt8] {
 
 extension SnapshotRecord {
     /// What is brought to the disk at a time. Measured beside a log that syncs small batches: chunks of 1 MiB that are
-    /// written and synced whole raise the 99th percentile of its syncs fourfold, such pieces by less than a tenth.
+    /// written and synced whole raise the 99th percentile of its syncs fourfold, such pieces by about a sixth.
     static let writeBytes = 64 << 10
     /// What is on the disk is made durable now and then, so that the last sync has little to do.
     static let chunksPerSync = 4
