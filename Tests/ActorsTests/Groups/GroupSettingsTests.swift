@@ -11,7 +11,7 @@ import Testing
         #expect(settings.failureTimeout == .milliseconds(300))
         #expect(settings.snapshotThreshold == 10_000 && settings.entriesKeptBehindSnapshot == 1_000)
         #expect(settings.snapshotEmbedLimit == 1 << 20 && settings.snapshotFiles.chunkBytes == 1 << 20)
-        #expect(settings.snapshotFiles.pieceBytes == 64 << 10 && settings.snapshotBytesPerSecond == 16 << 20)
+        #expect(settings.snapshotFiles.pieceBytes == 64 << 10 && settings.snapshotBytesPerSecond == 8 << 20)
         let options = settings.options(replica: ReplicaID(1), seed: 1)
         #expect(options.electionTicks == 10 && options.heartbeatTicks == 1)
     }
