@@ -26,7 +26,7 @@ extension DiskLog {
 
     /// Moves what is live out of the oldest segment, and gives it back.
     func emptyOldestSegment() throws(LogError) {
-        for (key, entries) in try liveEntries(of: segments[0]) { try copy(entries, of: key) }
+        try copy(try liveEntries(of: segments[0]))
         try removeDeadSegments()
     }
 
@@ -59,32 +59,57 @@ extension DiskLog {
         }
     }
 
-    /// Writes live entries of one replica again, in batches. Payloads in files stay where they are.
-    private func copy(_ entries: [Entry], of key: LogKey) throws(LogError) {
-        var rest = entries[...]
-        while let first = rest.first {
-            var bytes = 0
-            var next = first.index
-            let piece = rest.prefix { entry in
-                defer {
-                    next = entry.index.next
-                    bytes += entry.payload.count + LogTable.entryOverheadBytes
+    /// Writes live entries again, of many replicas in one batch. Payloads in files stay where they are.
+    private func copy(_ live: [(key: LogKey, entries: [Entry])]) throws(LogError) {
+        var batch = CopyBatch()
+        for (key, entries) in live {
+            var rest = entries[...]
+            while let first = rest.first {
+                var next = first.index
+                var bytes = batch.bytes
+                let piece = rest.prefix { entry in
+                    defer {
+                        next = entry.index.next
+                        bytes += entry.payload.count + LogTable.entryOverheadBytes
+                    }
+                    return entry.index == next && bytes < Self.copyBatchBytes
                 }
-                return entry.index == next && bytes < Self.copyBatchBytes
+                rest = rest.dropFirst(piece.count)
+                var logged = LoggedEntries(Array(piece))
+                logged.payloads = table.payloads(of: key, in: first.index...first.index + (piece.count - 1))
+                batch.add(logged, of: key)
+                if bytes >= Self.copyBatchBytes { try write(&batch) }
             }
-            rest = rest.dropFirst(piece.count)
-            var heads = ProtobufWriter()
-            var body = ProtobufWriter(reservingCapacity: bytes)
-            var logged = LoggedEntries(Array(piece))
-            logged.payloads = table.payloads(of: key, in: first.index...first.index + (piece.count - 1))
-            guard let claim = LogHeads.encode(logged, into: &body) else { return }
-            LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
-            try makeRoom(for: heads.bytes.count + body.bytes.count + LogFormat.sealBytes)
-            let segment = segments[segments.count - 1]
-            let place = LogTable.Place(segment: segment.number, offset: segment.end)
-            try append(.copies, heads: heads.bytes, body: body.bytes)
+        }
+        try write(&batch)
+    }
+
+    private func write(_ batch: inout CopyBatch) throws(LogError) {
+        guard !batch.copies.isEmpty else { return }
+        try makeRoom(for: batch.heads.bytes.count + batch.body.bytes.count + LogFormat.sealBytes)
+        let segment = segments[segments.count - 1]
+        let place = LogTable.Place(segment: segment.number, offset: segment.end)
+        try append(.copies, heads: batch.heads.bytes, body: batch.body.bytes)
+        for (key, logged) in batch.copies {
             let problem = index.withContents { $0.table.apply(copy: key, logged, place: place) }
             precondition(problem == nil, problem ?? "")
         }
+        batch = CopyBatch()
+    }
+}
+
+/// Live entries on their way to another segment.
+private struct CopyBatch {
+    private(set) var copies: [(key: LogKey, entries: LoggedEntries)] = []
+    private(set) var heads = ProtobufWriter()
+    private(set) var body = ProtobufWriter()
+    /// Of the entries, about.
+    private(set) var bytes = 0
+
+    mutating func add(_ logged: LoggedEntries, of key: LogKey) {
+        guard let claim = LogHeads.encode(logged, into: &body) else { return }
+        LogHeads.encode(LogHeads.Copy(key: key, claim: claim), into: &heads)
+        copies.append((key, logged))
+        bytes += logged.entries.reduce(0) { $0 + $1.payload.count + LogTable.entryOverheadBytes }
     }
 }

@@ -27,6 +27,7 @@ import Testing
         try busy(store, 21...45)
         try store.write(LogBatch(.of(1, sampleEntries(5...6, term: 2)), .of(2, snapshot: sampleSnapshot(26))))
         try store.write(LogBatch(.of(2, sampleEntries(27...42))))
+        for term: UInt64 in 5...14 { try store.write(LogBatch(.of(1, hardState: HardState(term: Term(term))))) }
         try store.write(LogBatch(.of(2, sampleEntries(43...43))))
         if isClosed { try store.close() }
     }

@@ -54,6 +54,28 @@ import Testing
         #expect(sizes.allSatisfy { $0 % 4096 == 0 } && (2...8).contains(sizes.count), "\(sizes.sorted())")
     }
 
+    @Test("what many groups have in an old segment leaves it in one write")
+    func copiesTogether() throws {
+        let (store, _) = try open(limit: 16 << 10)
+        var first = LogBatch()
+        first.writes.append(.of(99, create: 1))
+        for group: UInt64 in 1...40 { first.writes.append(.of(group, create: 1, [sampleEntry(1, "abcd")])) }
+        try store.write(first)
+        let before = store.lastWrite
+        let large = String(repeating: "x", count: 1000)
+        for index: UInt64 in 1...50 {
+            try store.write(LogBatch(.of(99, [sampleEntry(index, large)])))
+            if index % 10 == 0 { try store.write(LogBatch(.of(99, snapshot: sampleSnapshot(index)))) }
+        }
+        #expect(!names.contains("/data/log/00000001.seg"), "\(names)")
+        let others = store.lastWrite - before - 55
+        #expect(others < 20, "\(others) writes for segments and copies")
+        files.losePower()
+        let (_, log) = try open(limit: 16 << 10)
+        #expect(log.groups.count == 41)
+        #expect(log.groups.dropLast().allSatisfy { $0.entries == [sampleEntry(1, "abcd")] })
+    }
+
     @Test("spare files survive a restart, and what is too many of them goes")
     func sparesAtStart() throws {
         let (store, _) = try open()
