@@ -285,7 +285,10 @@ extension LogError {
         LogError(.missing, "\(path) is missing: \(what). \(remedy)")
     }
 
-    static func io(_ error: FileError) -> LogError { LogError(.ioFailed, error.description) }
+    static func io(_ error: FileError) -> LogError {
+        guard error.isDenied else { return LogError(.ioFailed, error.description) }
+        return LogError(.ioFailed, "\(error): the user that runs the node must be able to read and write there")
+    }
 
     /// A file could not be made or made longer.
     static func growing(_ error: FileError) -> LogError {

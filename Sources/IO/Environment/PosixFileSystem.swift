@@ -89,6 +89,8 @@ public struct PosixFileSystem: FileSystem {
 extension FileError {
     /// `FileSystem.lock` failed because another process, or another object in this one, holds the lock.
     public var isLockConflict: Bool { errno == EWOULDBLOCK }
+    /// The system does not let this process do that, to that file.
+    public var isDenied: Bool { errno == EACCES || errno == EPERM || errno == EROFS }
     /// A file could not grow: the disk is full, or what the node may use of it.
     public var isOutOfSpace: Bool { errno == ENOSPC || errno == EDQUOT }
 }

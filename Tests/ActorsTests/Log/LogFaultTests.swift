@@ -73,4 +73,14 @@ import Testing
         let error = try #require(throws: LogError.self) { try next.open() }
         #expect(error.code == .missing && error.message.contains("/data/" + name))
     }
+
+    @Test("a directory that the node may not write to is an error that names it, and says what to do")
+    func noPermission() throws {
+        // Nobody may, root included.
+        let directory = "/sys/flotilla-data"
+        let store = DiskLogStore(directory: directory, fileSystem: PosixFileSystem())
+        let error = try #require(throws: LogError.self) { try store.open() }
+        #expect(error.code == .ioFailed && error.message.contains(directory), "\(error)")
+        #expect(error.message.contains("must be able to read and write there"), "\(error)")
+    }
 }
