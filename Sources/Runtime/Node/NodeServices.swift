@@ -19,6 +19,8 @@ final class NodeServices: Sendable {
     let machines: NodeMachines
     let workflows: [any RegisterableWorkflow]
     let clusters: ExecutionClusters
+    let router: WorkflowRouter
+    private let server: RequestServer
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
     let logger: FlotillaLogger
@@ -56,6 +58,8 @@ final class NodeServices: Sendable {
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
                 random: environment.random)
         }
+        router = WorkflowRouter(core: core, clusters: clusters, machines: machines, random: environment.random)
+        server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }
 
@@ -73,6 +77,7 @@ final class NodeServices: Sendable {
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
             group.addTask { await self.clusters.run() }
+            group.addTask { await self.server.run(self) }
             if let http { group.addTask { await http.run() } }
         }
     }

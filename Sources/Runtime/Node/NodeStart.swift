@@ -207,6 +207,21 @@ final class NodeMachines: Sendable {
         return registry
     }
 
+    /// The group to ask first for a workflow id; nil while this node has not heard of any.
+    func home(of id: String) -> GroupID? {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    }
+
+    /// Who may answer for a group, in a random order.
+    func members(of group: GroupID, draw: () -> UInt64) -> [NodeID] {
+        let nodes = management.withLock { view -> [NodeID] in
+            view.groups[group] == nil ? [] : view.nodes.keys.sorted()
+        }
+        guard !nodes.isEmpty else { return [] }
+        let first = Int(draw() % UInt64(nodes.count))
+        return Array(nodes[first...] + nodes[..<first])
+    }
+
     private func managementDidChange(_ view: ManagementState) {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
