@@ -19,10 +19,12 @@ extension Node {
     /// - Throws: `NodeError` when the node has stopped or has no such group; `CancellationError`.
     public func leaderChanges(of group: UInt64 = 2) async throws -> AsyncStream<LeaderChange> {
         let hosted = try await running().core.hosted
-        // Every node gets a replica of both groups; a node that has just joined waits for them.
-        let known = [NodeStart.managementGroup, NodeStart.executionGroup].map(\.group)
+        // A node that is new waits for the groups that every node begins with.
+        let first = [NodeStart.managementGroup, NodeStart.executionGroup].map(\.group)
+        let known = Set(first + hosted.all.map(\.identity.group)).sorted()
         guard known.contains(GroupID(group)) else {
-            throw NodeError(.unknownGroup, "there is no group \(group); the groups are \(known.map(\.rawValue))")
+            throw NodeError(
+                .unknownGroup, "there is no group \(group) on this node; the groups are \(known.map(\.rawValue))")
         }
         do {
             return try await hosted.group(GroupID(group)).leaderChanges()
@@ -91,26 +93,35 @@ extension NodeServices {
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
-        var isExecutor = false
-        if let group = core.hosted[NodeStart.executionGroup.group] {
-            let me = core.node
-            let myBoot = boot
-            (status.workflows, isExecutor) = try await group.withState { machine in
-                guard let machine = machine as? WorkflowStateMachine else { return (.init(), false) }
-                let mine = machine.executors.first { $0.node == me && $0.isAlive }
-                let counts = NodeStatus.Workflows(
-                    running: machine.count(of: .running), parked: machine.count(of: .parked),
-                    completed: machine.count(of: .completed), failed: machine.count(of: .failed),
-                    terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
-                    paused: machine.count(of: .paused),
-                    owned: mine?.ownedRuns ?? 0)
-                return (counts, mine?.boot == myBoot)
-            }
+        var executing: Set<GroupID> = []
+        for group in core.hosted.all where group.identity.kind == .workflow {
+            let (counts, isExecutor) = try await workflows(of: group)
+            status.workflows.add(counts)
+            if isExecutor { executing.insert(group.identity.group) }
         }
+        let expected = Set(view.clusters(on: identity.node).map(\.group))
+        let led = Set(status.groups.filter { $0.leader != nil }.map { GroupID($0.group) })
         status.ready =
-            isExecutor && status.groups.count == NodeStart.groupCount
-            && status.groups.allSatisfy { $0.leader != nil } && view.nodes[identity.node] != nil
+            view.nodes[identity.node] != nil && view.slots.hasHomes && expected.isSubset(of: executing)
+            && expected.union([NodeStart.managementGroup.group]).isSubset(of: led)
         return status
+    }
+
+    /// - Returns: what the group has, and whether this node can be given some of it.
+    private func workflows(of group: RaftGroup) async throws -> (NodeStatus.Workflows, Bool) {
+        let me = core.node
+        let myBoot = boot
+        return try await group.withState { machine in
+            guard let machine = machine as? WorkflowStateMachine else { return (.init(), false) }
+            let mine = machine.executors.first { $0.node == me && $0.isAlive }
+            let counts = NodeStatus.Workflows(
+                running: machine.count(of: .running), parked: machine.count(of: .parked),
+                completed: machine.count(of: .completed), failed: machine.count(of: .failed),
+                terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
+                paused: machine.count(of: .paused),
+                owned: mine?.ownedRuns ?? 0)
+            return (counts, mine?.boot == myBoot)
+        }
     }
 }
 

@@ -99,31 +99,23 @@ final class NodeServices: Sendable {
         get async throws { try await core.hosted.group(NodeStart.managementGroup.group) }
     }
 
-    var executionGroup: RaftGroup {
-        get async throws { try await core.hosted.group(NodeStart.executionGroup.group) }
-    }
-
     // MARK: Children
 
     /// Tells the management group where this node is, unless it knows.
     private func register() async {
-        let me = ManagementStateMachine.Node(
+        var me = ManagementStateMachine.Node(
             node: identity.node, instance: identity.instance, address: address,
             httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
-        let execution = NodeStart.executionGroup
-        let operations: [ManagementOperation] = [
-            .registerNode(me),
-            .createGroup(
-                .init(group: execution.group, incarnation: execution.incarnation, kind: execution.kind, createdAt: 0)),
-        ]
-        await retrying("register this node") {
+        me.types = workflows.map(\.definition.type).sorted()
+        let operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
+        await retrying("register this node") { [me] in
             let group = try await self.managementGroup
             try await group.barrier()
             let view = self.machines.management.withLock { $0 }
             if var known = view.nodes[me.node] {
                 known.joinedAt = 0
                 (known.role, known.isDraining) = (me.role, me.isDraining)
-                if known == me, view.groups[execution.group] != nil { return }
+                if known == me, view.slots.hasHomes { return }
             }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
             if let refusal = ManagementStateMachine.Refusal(rawValue: answer.code) {
@@ -163,7 +155,7 @@ final class NodeServices: Sendable {
     /// replicas are removed first, which needs the others' majority, and it is added as a new one.
     private func reasonToWait(_ question: NodeCore.JoinQuestion) async throws -> String? {
         let node = question.node
-        let groups = [try await managementGroup, try await executionGroup]
+        let groups = [try await managementGroup] + core.hosted.all.filter { $0.identity.kind == .workflow }
         for group in groups { try await group.barrier() }
         if let known = machines.management.withLock({ $0.nodes[node] }) {
             return known.instance == question.instance ? nil : try await replace(known)

@@ -73,10 +73,14 @@ struct WorkflowRouter: Sendable {
     /// Where to ask first. Waits while this node has not heard yet what the fleet consists of.
     private func home(of id: String, _ search: inout Search) async throws -> GroupID {
         while true {
-            if let failure = clusters.failure { throw failure }
+            try checkRunning()
             if let home = machines.home(of: id) { return home }
             try await pause(&search, because: "this node does not know yet where workflows run; ask another one")
         }
+    }
+
+    private func checkRunning() throws(WorkflowError) {
+        if let failure = clusters.failure { throw WorkflowError(.stopped, failure.message) }
     }
 
     // MARK: One group
@@ -102,10 +106,11 @@ struct WorkflowRouter: Sendable {
         _ request: Request, in group: GroupID
     ) async throws -> RunAttempt<Request.Reply> {
         if core.hosted[group] != nil {
+            try checkRunning()
             let attempt = try await request.attempt(on: try await clusters.engine(of: group))
             guard case .notHere = attempt, core.hosted[group] == nil else { return attempt }
         }
-        if let failure = clusters.failure { throw failure }
+        try checkRunning()
         var reason = "\(group) has no member that this node knows"
         for node in machines.members(of: group, draw: random) where node != core.node {
             switch try await ask(request, node, group: group) {

@@ -38,6 +38,8 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     var readyClusters = 0
     /// The share of its capacity above which the fleet is too busy to be rebalanced.
     var loadLimit = 0.8
+    /// A fleet of fewer nodes runs everything in one cluster.
+    var singleClusterBelow = 10
     /// A node that was silent for longer, in nanoseconds, is replaced in its clusters.
     var memberFailureTimeout: Int64 = 30_000_000_000
     /// Members are spread over the values of this label.
@@ -63,6 +65,7 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
             return "the rebalance threshold is a share above 0, such as 0.3, not \(rebalanceThreshold)"
         }
         if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
+        if singleClusterBelow < 0 { return "a fleet has no \(singleClusterBelow) nodes" }
         if idleTimeToLive < 0 || memberFailureTimeout < 0 { return "no time is below zero" }
         if readyClusters < 0 || readyClusters > 1_000 {
             return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
