@@ -83,17 +83,22 @@ extension RaftGroup {
     /// On the leader: proposes the next step towards the desired members, one at a time.
     func reconcileMembership() {
         guard let desired = desiredMembers, core.status.role == .leader else { return }
+        let plan = MembershipPlan(
+            configuration: core.configuration, wanted: desired, caughtUp: Set(caughtUpLearners),
+            leader: identity.replica)
+        guard let change = plan.nextChange else { return handOverIfSuperfluous(desired.nodes) }
+        // Refused while another change is pending; the next tick tries again.
+        _ = core.proposeChange(change, encoded: change.encodedPayload())
+    }
+
+    /// On the leader: learners that could vote at no cost to availability.
+    var caughtUpLearners: [ReplicaID] {
         let commit = core.commitIndex.rawValue
-        let caughtUp = core.configuration.learners.filter { replica in
+        return core.configuration.learners.filter { replica in
             guard let progress = core.progress(of: replica) else { return false }
             // Until it has acknowledged something its replica need not exist: of voters that do not, none can elect.
             return progress.isActive && progress.match > .zero && progress.match.rawValue + Self.promotionLag >= commit
         }
-        let plan = MembershipPlan(
-            configuration: core.configuration, wanted: desired, caughtUp: Set(caughtUp), leader: identity.replica)
-        guard let change = plan.nextChange else { return handOverIfSuperfluous(desired.nodes) }
-        // Refused while another change is pending; the next tick tries again.
-        _ = core.proposeChange(change, encoded: change.encodedPayload())
     }
 
     private func handOverIfSuperfluous(_ desired: [NodeID]) {

@@ -125,6 +125,14 @@ extension WorkflowStateMachine {
         public var ownedRuns: Int
     }
 
+    /// The runs that the history of checkpoints knows. Loop only.
+    var checkpointedRuns: [CheckpointRun] {
+        state.startOrder.elements.compactMap { _, key in
+            guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
+            return CheckpointRun(group: group, run: key, runID: run.runID)
+        }
+    }
+
     /// All nodes that ever registered, by id. Loop only.
     public var executors: [Executor] {
         state.executors.sorted { $0.key < $1.key }.map { node, executor in
