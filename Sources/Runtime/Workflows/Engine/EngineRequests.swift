@@ -320,8 +320,9 @@ extension WorkflowEngine {
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
+            case .sealed, .moved: throw WorkflowError(.unavailable, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
-                .checkpointOutOfOrder:
+                .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
             }
         } catch let error as GroupError {
