@@ -8,7 +8,7 @@ import FlotillaRaft
 ///
 /// Confined to the group's loop.
 final class ManagementStateMachine: StateMachine {
-    static let formatVersion: UInt32 = 2
+    static let formatVersion: UInt32 = 3
 
     /// A member of the fleet.
     struct Node: Hashable, Sendable {

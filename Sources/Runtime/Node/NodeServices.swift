@@ -73,6 +73,7 @@ final class NodeServices: Sendable {
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
             group.addTask { await self.clusters.run() }
+            group.addTask { await self.keepVoters() }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -104,7 +105,8 @@ final class NodeServices: Sendable {
     private func register() async {
         let me = ManagementStateMachine.Node(
             node: identity.node, instance: identity.instance, address: address,
-            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
+            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0,
+            labels: configuration.nodeLabels)
         let execution = NodeStart.executionGroup
         let operations: [ManagementOperation] = [
             .registerNode(me),

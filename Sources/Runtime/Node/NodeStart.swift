@@ -211,7 +211,11 @@ final class NodeMachines: Sendable {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         // Single mode: every node is in every group.
-        let everybody = DesiredMembers(Array(view.nodes.keys))
-        core.value?.setDesired([NodeStart.managementGroup.group: everybody, NodeStart.executionGroup.group: everybody])
+        let everybody = Array(view.nodes.keys)
+        core.value?.setDesired([
+            NodeStart.managementGroup.group: DesiredMembers(
+                everybody, eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax),
+            NodeStart.executionGroup.group: DesiredMembers(everybody),
+        ])
     }
 }

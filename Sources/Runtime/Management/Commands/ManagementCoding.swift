@@ -213,12 +213,14 @@ extension ExecutionClusterPolicy {
         case .fixed(let nodes): writer.message(12) { $0.packed(1, nodes.map(\.rawValue)) }
         case .labelled(let label): writer.message(13) { label.write(to: &$0) }
         }
+        writer.signed(14, voterFailureTimeout)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         self.init()
         (maximumWorkflowsPerCluster, targetClusterSize, readyClusters) = (0, 0, 0)
         (rebalanceThreshold, loadLimit, idleTimeToLive, memberFailureTimeout, spreadLabel) = (0, 0, 0, 0, "")
+        voterFailureTimeout = 0
         while let field = try reader.next() {
             switch field {
             case 1: maximumWorkflowsPerCluster = Int(clamping: try reader.varint())
@@ -246,6 +248,7 @@ extension ExecutionClusterPolicy {
                 }
                 voterSelection = .fixed(nodes.map(NodeID.init))
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
+            case 14: voterFailureTimeout = try reader.signed()
             default: throw reader.unknownField(in: "a policy")
             }
         }
