@@ -17,7 +17,7 @@ public struct GroupMembership: Codable, Hashable, Sendable {
     public var learners: [NodeID]
     /// A change of the voters is under way.
     public var isJoint: Bool
-    /// On the leader: learners whose log is close enough to its own that they can vote.
+    /// On the leader: members whose log is close enough to its own that they can vote.
     public var caughtUp: [NodeID]
     /// Replica ids below were issued.
     public var nextReplica: UInt64
@@ -31,17 +31,19 @@ public struct GroupMembership: Codable, Hashable, Sendable {
 extension RaftGroup {
     public nonisolated func membership() async throws -> GroupMembership {
         try await perform { group in
-            let core = group.core
-            let configuration = core.configuration
+            let configuration = group.core.configuration
+            let status = group.core.status
             let nodes = { (replicas: [ReplicaID]) in replicas.compactMap { configuration.node(of: $0) }.sorted() }
             return GroupMembership(
-                incarnation: group.identity.incarnation, leader: core.status.leader.flatMap { group.routes[$0] },
-                isLeader: core.status.role == .leader, lastTerm: core.lastTerm.rawValue,
-                lastIndex: core.lastIndex.rawValue, appliedIndex: core.appliedIndex.rawValue,
+                incarnation: group.identity.incarnation, leader: status.leader.flatMap { group.routes[$0] },
+                isLeader: status.role == .leader, lastTerm: group.core.lastTerm.rawValue,
+                lastIndex: group.core.lastIndex.rawValue, appliedIndex: group.core.appliedIndex.rawValue,
                 members: Dictionary(
-                    configuration.members.map { ($0.replica.rawValue, $0.node) }, uniquingKeysWith: { first, _ in first }),
+                    configuration.members.map { ($0.replica.rawValue, $0.node) },
+                    uniquingKeysWith: { first, _ in first }),
                 voters: nodes(configuration.voters), learners: nodes(configuration.learners),
-                isJoint: configuration.isJoint, caughtUp: nodes(group.caughtUpLearners),
+                isJoint: configuration.isJoint,
+                caughtUp: status.role == .leader ? nodes(group.caughtUpMembers.sorted()) : [],
                 nextReplica: configuration.nextReplica.rawValue)
         }
     }

@@ -86,6 +86,7 @@ final class NodeServices: Sendable {
                 ).run()
             }
             group.addTask { await self.server.run(self) }
+            group.addTask { await self.keepVoters() }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -113,7 +114,8 @@ final class NodeServices: Sendable {
     private func register() async {
         var me = ManagementStateMachine.Node(
             node: identity.node, instance: identity.instance, address: address,
-            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
+            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0,
+            labels: configuration.nodeLabels)
         me.types = workflows.map(\.definition.type).sorted()
         let operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
         await retrying("register this node") { [me] in

@@ -227,7 +227,10 @@ final class NodeMachines: Sendable {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
-        var desired = [NodeStart.managementGroup.group: DesiredMembers(Array(view.nodes.keys))]
+        var desired = [
+            NodeStart.managementGroup.group: DesiredMembers(
+                Array(view.nodes.keys), eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax)
+        ]
         // Also of those that this node is to leave: it may lead one.
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }

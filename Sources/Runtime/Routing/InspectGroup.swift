@@ -3,6 +3,7 @@ import FlotillaRaft
 
 /// What a node's replica of a group knows of who belongs to it.
 struct InspectGroup: NodeLevelRequest {
+    typealias Reply = GroupMembership
     static let name = "inspectGroup"
     var group: GroupID
     var patience: Duration { .seconds(2) }

@@ -196,12 +196,14 @@ extension ExecutionClusterPolicy {
         case .labelled(let label): writer.message(13) { label.write(to: &$0) }
         }
         writer.varint(14, UInt64(max(0, singleClusterBelow)))
+        writer.signed(15, voterFailureTimeout)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         self.init()
         (maximumWorkflowsPerCluster, targetClusterSize, readyClusters, singleClusterBelow) = (0, 0, 0, 0)
         (rebalanceThreshold, loadLimit, idleTimeToLive, memberFailureTimeout, spreadLabel) = (0, 0, 0, 0, "")
+        voterFailureTimeout = 0
         while let field = try reader.next() {
             switch field {
             case 1: maximumWorkflowsPerCluster = Int(clamping: try reader.varint())
@@ -230,6 +232,7 @@ extension ExecutionClusterPolicy {
                 voterSelection = .fixed(nodes.map(NodeID.init))
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
             case 14: singleClusterBelow = Int(clamping: try reader.varint())
+            case 15: voterFailureTimeout = try reader.signed()
             default: throw reader.unknownField(in: "a policy")
             }
         }

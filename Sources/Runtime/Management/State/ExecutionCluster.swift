@@ -90,7 +90,9 @@ struct ExecutionCluster: Sendable {
     var foundingChange: ConfigurationChange { ConfigurationChange(founders.map { .addVoter($0) }) }
     /// Whom its group should consist of. The common cluster has at most five voters, of all of its nodes.
     var desiredMembers: DesiredMembers {
-        DesiredMembers(Array(members.keys), votersMax: min(DesiredMembers.defaultVotersMax, max(1, voters.count)))
+        DesiredMembers(
+            Array(members.keys), eligible: voters,
+            votersMax: spansFleet ? DesiredMembers.defaultVotersMax : max(1, voters.count))
     }
     var activeCount: Int { runs.count }
     var outgoingCount: Int { outgoing.values.reduce(0, +) }

@@ -42,6 +42,8 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     var singleClusterBelow = 10
     /// A node that was silent for longer, in nanoseconds, is replaced in its clusters.
     var memberFailureTimeout: Int64 = 30_000_000_000
+    /// A voter of the management group that was silent for longer, in nanoseconds, is replaced.
+    var voterFailureTimeout: Int64 = 5_000_000_000
     /// Members are spread over the values of this label.
     var spreadLabel = "zone"
     /// Workflows of these types run in clusters of their own.
@@ -49,6 +51,9 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     /// How many nodes vote in the management group, odd; nil for 3, and for 5 from 20 nodes on.
     var targetVoterCount: Int?
     var voterSelection = VoterSelection.automatic
+
+    /// How many nodes vote in the management group at most.
+    static let votersMax = 7
 
     /// The sizes that a cluster may be created with.
     var clusterSizes: ClosedRange<Int> { min(3, targetClusterSize)...max(5, targetClusterSize) }
@@ -66,12 +71,12 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
         }
         if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
         if singleClusterBelow < 0 { return "a fleet has no \(singleClusterBelow) nodes" }
-        if idleTimeToLive < 0 || memberFailureTimeout < 0 { return "no time is below zero" }
+        if min(idleTimeToLive, memberFailureTimeout, voterFailureTimeout) < 0 { return "no time is below zero" }
         if readyClusters < 0 || readyClusters > 1_000 {
             return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
         }
-        if let count = targetVoterCount, !(1...7).contains(count) || count.isMultiple(of: 2) {
-            return "an odd number of nodes votes, from 1 to 7, not \(count)"
+        if let count = targetVoterCount, !(1...Self.votersMax).contains(count) || count.isMultiple(of: 2) {
+            return "an odd number of nodes votes, from 1 to \(Self.votersMax), not \(count)"
         }
         return nil
     }

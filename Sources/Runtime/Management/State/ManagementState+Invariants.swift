@@ -6,7 +6,7 @@ extension ManagementState {
     var violation: String? { nodeViolation ?? clusterViolation ?? locationViolation ?? slotViolation }
 
     private var nodeViolation: String? {
-        if !nodes.isEmpty, !nodes.values.contains(where: { $0.role == .voter }) { return "no node votes" }
+        if !nodes.isEmpty, voters.count.isMultiple(of: 2) { return "\(voters.count) nodes vote, an even number" }
         for (id, node) in nodes where id != node.node { return "\(id) is registered as \(node.node)" }
         if let node = memberships.keys.first(where: { nodes[$0] == nil }) {
             return "\(node) is a member of clusters, and not of the fleet"

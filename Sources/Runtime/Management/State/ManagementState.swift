@@ -151,9 +151,7 @@ struct ManagementState: Sendable {
         for id in memberships[node] ?? [] { _ = clusters.update(id) { $0.members[node] = nil } }
         memberships[node] = nil
         nodes[node] = nil
-        if !nodes.values.contains(where: { $0.role == .voter }), let heir = nodes.keys.min() {
-            nodes[heir]?.role = .voter
-        }
+        settleVoters()
         return true
     }
 
@@ -166,20 +164,6 @@ struct ManagementState: Sendable {
         nodes[node] = changed
         return changed != known
     }
-
-    /// Roles are changed by commands that leave an odd number of voters, and enough of them.
-    private func checkVoters() throws(ManagementRefused) {
-        let voters = nodes.values.filter { $0.role == .voter }.count
-        guard !voters.isMultiple(of: 2), voters >= leastVoters else {
-            throw ManagementRefused(
-                .invalidVoters,
-                "\(voters) of \(nodes.count) nodes would vote in the management group; change several at once so that "
-                    + "an odd number does, and \(leastVoters) at least")
-        }
-    }
-
-    /// Three, where so many nodes stay.
-    var leastVoters: Int { nodes.values.filter { !$0.isDraining }.count >= 3 ? 3 : 1 }
 }
 
 /// Gives slots another home.
