@@ -217,6 +217,24 @@ final class NodeMachines: Sendable {
         management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
     }
 
+    /// Waits until this node has heard where workflows run.
+    /// - Throws: `WorkflowError` with `unavailable` when `patience` is over.
+    func untilHeard(on loop: any Loop, patience: Duration) async throws {
+        let deadline = loop.now.advanced(by: patience)
+        while !management.withLock({ $0.slots.hasHomes }) {
+            guard loop.now < deadline else {
+                throw WorkflowError(
+                    .unavailable, "this node has not heard yet where workflows run; ask another one, or again")
+            }
+            try await loop.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// How operators call a group's cluster.
+    func name(of group: GroupID) -> String {
+        management.withLock { $0.clustersByGroup[group]?.text } ?? "\(group)"
+    }
+
     /// Who may answer for a group, in a random order.
     func members(of group: GroupID, draw: () -> UInt64) -> [NodeID] {
         let nodes = management.withLock { view -> [NodeID] in

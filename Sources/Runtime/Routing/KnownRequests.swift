@@ -51,6 +51,8 @@ extension ReplyEnvelope {
         case .value(let reply): self = .value(try JSONCoding.encode(reply))
         case .failed(let error): self = .failed(RemoteFailure(error))
         case .elsewhere(let group): self = .elsewhere(group)
+        case .unknown(let reason): self = .unknown(reason)
+        case .refused(let code, let reason): self = .refused(code, reason)
         case .notHere(let reason), .unknownOutcome(let reason): self = .notHere(reason)
         }
     }

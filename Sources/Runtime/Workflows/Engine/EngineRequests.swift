@@ -268,15 +268,24 @@ extension WorkflowEngine {
     public func list(
         _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
     ) async throws -> WorkflowPage {
-        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
         // A sequence number, which outlives its run.
-        guard var position = after.map({ UInt64($0) }) ?? 0 else {
+        guard let position = after.map({ UInt64($0) }) ?? 0 else {
             throw WorkflowError(
                 .invalidPage, "'\(after ?? "")' is not where a page begins; take 'next' of the page before it")
         }
+        let (runs, next) = try await list(filter, after: position, limit: limit)
+        return WorkflowPage(runs: runs.map(\.info), next: next.map { "\($0)" })
+    }
+
+    /// - Returns: with where to go on; nil at the end.
+    func list(
+        _ filter: WorkflowFilter, after position: UInt64, limit: Int
+    ) async throws -> (runs: [ListedRun], next: UInt64?) {
+        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
         return try await namingErrors { [environment] in
             try await environment.client.barrier()
-            var runs: [WorkflowInfo] = []
+            var runs: [ListedRun] = []
+            var position = position
             while true {
                 let (start, rest) = (position, limit - runs.count)
                 let look = try await environment.withMachine { machine in
@@ -286,9 +295,9 @@ extension WorkflowEngine {
                 }
                 runs += look.runs
                 position = look.position
-                if look.isAtEnd { return WorkflowPage(runs: runs, next: nil) }
+                if look.isAtEnd { return (runs, nil) }
                 if runs.count == limit {
-                    return WorkflowPage(runs: runs, next: "\(position)")
+                    return (runs, position)
                 }
             }
         }
