@@ -183,14 +183,14 @@ extension WorkflowEngine {
             waiter.fulfill(.stopped)
             state.withLock { $0.remove(waiter, for: key) }
         }
-        let isKnown = try await namingErrors { [environment] in
+        try await namingErrors { [environment] in
             try await environment.client.barrier()
             // On the loop, where ends are told too: none can come between the look and the entry.
-            return try await environment.withMachine { machine in
-                self.enter(waiter, for: key, machine)
+            let absence = try await environment.withMachine { machine in
+                self.enter(waiter, for: key, machine) ? nil : machine.state.absence(of: key)
             }
+            if let absence { throw absence }
         }
-        guard isKnown else { throw notFound(id) }
         let cancelTimer = deadline.map {
             environment.loop.promise(waiter, fulfilledAt: $0, with: .timedOut).cancel
         }
@@ -200,6 +200,7 @@ extension WorkflowEngine {
         case .timedOut: return nil
         case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
         case .removed: throw notFound(id)
+        case .moved: throw WorkflowError(.unavailable, "workflow '\(id)' is moving to another group; ask again")
         }
     }
 
@@ -225,11 +226,7 @@ extension WorkflowEngine {
     /// - Throws: `WorkflowError` with `notFound`, `unavailable` or `stopped`; `CancellationError`.
     public func describe(_ id: String) async throws -> WorkflowDescription {
         let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
+        let run = try await recordedRun(key)
         return WorkflowDescription(run, key: key)
     }
 
@@ -238,12 +235,7 @@ extension WorkflowEngine {
     public func checkpoint<Value: Decodable & Sendable>(
         _ name: String, of id: String, as type: Value.Type
     ) async throws -> Value? {
-        let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
+        let run = try await recordedRun(RunKey(defaultNamespace, id))
         guard let checkpoint = run.checkpoints[ByteText(name)] else { return nil }
         do {
             return try JSONCoding.decode(type, from: checkpoint.value)
@@ -289,6 +281,18 @@ extension WorkflowEngine {
 
     // MARK: Below
 
+    /// A run as of a moment after the call.
+    /// - Throws: as `describe`.
+    func recordedRun(_ key: RunKey) async throws -> Run {
+        try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            let found = try await environment.withMachine { machine -> Result<Run, Refused> in
+                machine.state.runs[key].map { .success($0) } ?? .failure(machine.state.absence(of: key))
+            }
+            return try found.get()
+        }
+    }
+
     func notFound(_ id: String) -> WorkflowError {
         WorkflowError(.notFound, "there is no workflow '\(id)'")
     }
@@ -303,7 +307,7 @@ extension WorkflowEngine {
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
-            case .sealed, .moved: throw WorkflowError(.unavailable, refused.message)
+            case .sealed, .moved, .notHome, .notReserved, .full: throw WorkflowError(.unavailable, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
