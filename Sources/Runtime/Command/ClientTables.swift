@@ -60,7 +60,8 @@ enum ClientTables {
         }
         let more = page["next"]?.text.map { "More: --after \($0)\n" } ?? ""
         let missing = (page["unavailable"]?.elements ?? []).map(\.cell)
-        let warning = missing.isEmpty ? "" : "Without the clusters \(missing.joined(separator: ", ")), which do not answer.\n"
+        let warning =
+            missing.isEmpty ? "" : "Without the clusters \(missing.joined(separator: ", ")), which do not answer.\n"
         return table.text + warning + more
     }
 

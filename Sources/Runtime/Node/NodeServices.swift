@@ -60,7 +60,9 @@ final class NodeServices: Sendable {
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
                 random: environment.random)
         }
-        router = WorkflowRouter(core: core, clusters: clusters, machines: machines, random: environment.random)
+        router = WorkflowRouter(
+            core: core, clusters: clusters, machines: machines,
+            placements: PlacementView(core: core, machines: machines), random: environment.random)
         server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }

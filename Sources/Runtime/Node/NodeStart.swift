@@ -212,9 +212,38 @@ final class NodeMachines: Sendable {
         return registry
     }
 
-    /// The group to ask first for a workflow id; nil while this node has not heard of any.
-    func home(of id: String) -> GroupID? {
-        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    /// The group that the slot map names for a workflow id. To be asked once it is known that there are any.
+    func home(of id: String) -> GroupID {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home ?? ExecutionCluster.commonGroup }
+    }
+
+    /// The group that an id of the fleet's own names, unless that is no more.
+    func namedGroup(of id: String) -> GroupID? {
+        GeneratedID(id).map(\.group).flatMap { hasEnded($0) ? nil : $0 }
+    }
+
+    /// Whether a group's cluster was destroyed.
+    func hasEnded(_ group: GroupID) -> Bool {
+        management.withLock { $0.hasIssued(group) && $0.clustersByGroup[group] == nil }
+    }
+
+    /// The highest version that any node of the fleet has.
+    func newestVersion(of type: String) -> UInt32? {
+        let name = ByteText(type)
+        return management.withLock { view in
+            view.nodes.values.flatMap(\.types).filter { ByteText($0.name) == name }.map(\.version).max()
+        }
+    }
+
+    /// - Parameter version: nil for any.
+    func nodes(having type: String, version: UInt32?) -> Set<NodeID> {
+        let name = ByteText(type)
+        return management.withLock { view in
+            let having = view.nodes.values.filter { node in
+                node.types.contains { ByteText($0.name) == name && (version ?? $0.version) == $0.version }
+            }
+            return Set(having.map(\.node))
+        }
     }
 
     /// Waits until this node has heard where workflows run.

@@ -13,6 +13,7 @@ struct KnownRequests: Sendable {
     static let all: KnownRequests = {
         var known = KnownRequests()
         known.add(StartRunRequest.self)
+        known.add(ReserveRun.self)
         known.add(DescribeRun.self)
         known.add(ReadCheckpoints.self)
         known.add(ReadHistory.self)

@@ -60,7 +60,8 @@ final class PlacementView: Sendable {
         switch result {
         case .success: creation.succeed(())
         // It is the others' business no more than that there is none yet: they try it themselves.
-        case .failure(let error): creation.fail(error is CancellationError ? WorkflowError(.unavailable, "\(error)") : error)
+        case .failure(let error):
+            creation.fail(error is CancellationError ? WorkflowError(.unavailable, "\(error)") : error)
         }
         try result.get()
     }

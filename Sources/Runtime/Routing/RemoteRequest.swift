@@ -141,7 +141,8 @@ extension ReplyEnvelope {
             }
         }
         guard let code = WorkflowRefusal(rawValue: code) else {
-            return .failed(RemoteFailure(WorkflowError(.unexpectedAnswer, "refused for a reason of a newer version: \(reason)")))
+            return .failed(
+                RemoteFailure(WorkflowError(.unexpectedAnswer, "refused for a reason of a newer version: \(reason)")))
         }
         return .refused(code, reason)
     }

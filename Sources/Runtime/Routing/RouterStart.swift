@@ -180,7 +180,7 @@ extension WorkflowRouter {
         let id = ClusterID(milliseconds: core.loop.wallNow.nanoseconds / 1_000_000, random: (random(), random()))
         var creation = ClusterCreation(cluster: id, founders: founders)
         creation.pinnedType = pinnedType
-        try await machines.manage([.createCluster(creation)], core)
+        try await core.manage([.createCluster(creation)])
         let deadline = core.loop.now.advanced(by: .seconds(5))
         while machines.management.withLock({ $0.clusters[id] }) == nil, core.loop.now < deadline {
             try await core.loop.sleep(for: .milliseconds(5))

@@ -15,14 +15,25 @@ struct StartRunRequest: RunRequest {
     @Base64 var input: [UInt8]
     /// Of the type, where the group has heard of none.
     var newest: UInt32?
-    var placement = Placement.atHome
+    var placement = Placement.alone
     /// Refused where so many runs have not ended; 0 for no limit.
     var admitBelow: UInt64 = 0
 
+    /// How it is known that no other run has the id; see `WorkflowOperation.StartRun.Placement`.
     enum Placement: Codable, Hashable, Sendable {
+        case alone
         case atHome
         case reserved(epoch: UInt64)
         case generated
+
+        var operation: WorkflowOperation.StartRun.Placement {
+            switch self {
+            case .alone: .alone
+            case .atHome: .atHome
+            case .reserved(let epoch): .reserved(epoch: epoch)
+            case .generated: .generated
+            }
+        }
     }
 
     var subject: String? { id }
