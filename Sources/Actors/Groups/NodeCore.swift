@@ -196,6 +196,12 @@ public final class NodeCore: Sendable {
         }
     }
 
+    /// With whom this node exchanges heartbeats all the time, because either must notice the other's end at once; nil for
+    /// all peers. Others exchange one a second.
+    public func setNeighbours(_ nodes: Set<NodeID>?) {
+        loop.execute { [transport] in transport.assumeIsolated { $0.setNeighbours(nodes) } }
+    }
+
     /// Whom management wants in each group, of those that it has spoken of.
     public func setDesired(_ desired: [GroupID: DesiredMembers]) {
         loop.execute { [scheduler] in scheduler.assumeIsolated { $0.setDesired(desired) } }

@@ -286,6 +286,7 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
+        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
