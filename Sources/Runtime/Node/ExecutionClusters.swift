@@ -86,6 +86,17 @@ final class ExecutionClusters: Sendable {
         return try await completion.wait()
     }
 
+    /// The engine of a cluster that runs here; nil where none does.
+    func runningEngine(of group: GroupID) throws -> WorkflowEngine? {
+        try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            return state.engines.first { $0.key.group == group }?.value
+        }
+    }
+
+    /// Why nobody gets an engine any more; nil while the node runs.
+    var failure: NodeError? { state.withLock { $0.failure } }
+
     /// Nobody gets an engine any more.
     func close(_ failure: NodeError) {
         let waiting = state.withLock { state in

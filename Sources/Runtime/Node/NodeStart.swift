@@ -134,13 +134,12 @@ struct NodeStart {
 
     // MARK: Founding
 
-    /// Single mode: the management group and one execution group, over all nodes.
+    /// What the first node of a fleet begins with.
     static let managementGroup = ReplicaIdentity(
         group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
     static let executionGroup = ReplicaIdentity(
-        group: GroupID(2), incarnation: 1, kind: .workflow, replica: ReplicaID(1))
+        group: ExecutionCluster.commonGroup, incarnation: 1, kind: .workflow, replica: ReplicaID(1))
     private static let firstGroups = [managementGroup, executionGroup]
-    static let groupCount = firstGroups.count
 
     private func refuseWhereASeedBelongsElsewhere(_ core: NodeCore) async throws {
         for seed in configuration.join {
@@ -207,15 +206,29 @@ final class NodeMachines: Sendable {
         return registry
     }
 
+    /// The group to ask first for a workflow id; nil while this node has not heard of any.
+    func home(of id: String) -> GroupID? {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    }
+
+    /// Who may answer for a group, in a random order.
+    func members(of group: GroupID, draw: () -> UInt64) -> [NodeID] {
+        let nodes = management.withLock { view -> [NodeID] in
+            (view.cluster(of: group)?.members.keys).map { $0.sorted() } ?? []
+        }
+        guard !nodes.isEmpty else { return [] }
+        let first = Int(draw() % UInt64(nodes.count))
+        return Array(nodes[first...] + nodes[..<first])
+    }
+
     private func managementDidChange(_ view: ManagementState) {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
-        // Single mode: every node is in every group.
-        let everybody = Array(view.nodes.keys)
-        core.value?.setDesired([
-            NodeStart.managementGroup.group: DesiredMembers(
-                everybody, eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax),
-            NodeStart.executionGroup.group: DesiredMembers(everybody),
-        ])
+        guard let core = core.value else { return }
+        var desired = [NodeStart.managementGroup.group: view.desiredMembers]
+        // Also of those that this node is to leave: it may lead one.
+        let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
+        for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
+        core.setDesired(desired)
     }
 }

@@ -60,6 +60,7 @@ extension ManagementStateMachine.Node {
         for label in labels { writer.message(7) { label.write(to: &$0) } }
         writer.varint(8, UInt64(role.rawValue))
         writer.bool(9, isDraining)
+        for type in types { writer.message(10) { type.write(to: &$0) } }
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -80,29 +81,10 @@ extension ManagementStateMachine.Node {
                 }
                 self.role = role
             case 9: isDraining = try reader.bool()
+            case 10:
+                var inner = try reader.message()
+                types.append(try WorkflowType(from: &inner))
             default: throw reader.unknownField(in: "a node")
-            }
-        }
-    }
-}
-
-extension ManagementStateMachine.Group {
-    func write(to writer: inout ProtobufWriter) {
-        writer.varint(1, group.rawValue)
-        writer.varint(2, incarnation)
-        writer.varint(3, UInt64(kind.rawValue))
-        writer.signed(4, createdAt)
-    }
-
-    init(from reader: inout ProtobufReader) throws(WireError) {
-        self.init(group: GroupID(0), incarnation: 0, kind: GroupKind(0), createdAt: 0)
-        while let field = try reader.next() {
-            switch field {
-            case 1: group = GroupID(try reader.varint())
-            case 2: incarnation = try reader.varint()
-            case 3: kind = GroupKind(try reader.uint32())
-            case 4: createdAt = try reader.signed()
-            default: throw reader.unknownField(in: "a group")
             }
         }
     }
@@ -213,12 +195,13 @@ extension ExecutionClusterPolicy {
         case .fixed(let nodes): writer.message(12) { $0.packed(1, nodes.map(\.rawValue)) }
         case .labelled(let label): writer.message(13) { label.write(to: &$0) }
         }
-        writer.signed(14, voterFailureTimeout)
+        writer.varint(14, UInt64(max(0, singleClusterBelow)))
+        writer.signed(15, voterFailureTimeout)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         self.init()
-        (maximumWorkflowsPerCluster, targetClusterSize, readyClusters) = (0, 0, 0)
+        (maximumWorkflowsPerCluster, targetClusterSize, readyClusters, singleClusterBelow) = (0, 0, 0, 0)
         (rebalanceThreshold, loadLimit, idleTimeToLive, memberFailureTimeout, spreadLabel) = (0, 0, 0, 0, "")
         voterFailureTimeout = 0
         while let field = try reader.next() {
@@ -248,7 +231,8 @@ extension ExecutionClusterPolicy {
                 }
                 voterSelection = .fixed(nodes.map(NodeID.init))
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
-            case 14: voterFailureTimeout = try reader.signed()
+            case 14: singleClusterBelow = Int(clamping: try reader.varint())
+            case 15: voterFailureTimeout = try reader.signed()
             default: throw reader.unknownField(in: "a policy")
             }
         }

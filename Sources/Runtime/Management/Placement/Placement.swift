@@ -41,6 +41,7 @@ struct Placement: Sendable {
     }
 
     mutating func choose(_ request: Request) -> Decision {
+        if let common = state.clusters[ExecutionCluster.common], common.spansFleet { return .cluster(common.id) }
         let policy = state.policy
         let pin = policy.pinnedTypes.contains(request.type) ? request.type : nil
         let open = state.clusters.sorted().map(\.value).filter { cluster in

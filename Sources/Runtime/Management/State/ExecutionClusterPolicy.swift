@@ -38,6 +38,8 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     var readyClusters = 0
     /// The share of its capacity above which the fleet is too busy to be rebalanced.
     var loadLimit = 0.8
+    /// A fleet of fewer nodes runs everything in one cluster.
+    var singleClusterBelow = 10
     /// A node that was silent for longer, in nanoseconds, is replaced in its clusters.
     var memberFailureTimeout: Int64 = 30_000_000_000
     /// A voter of the management group that was silent for longer, in nanoseconds, is replaced.
@@ -50,7 +52,7 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     var targetVoterCount: Int?
     var voterSelection = VoterSelection.automatic
 
-    /// How many nodes vote in the management group at most.
+    /// How many members of a cluster, or of the management group, vote at most.
     static let votersMax = 7
 
     /// The sizes that a cluster may be created with.
@@ -63,11 +65,14 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
         if maximumWorkflowsPerCluster < 1 {
             return "a cluster runs at least one workflow, not \(maximumWorkflowsPerCluster)"
         }
-        if !(1...7).contains(targetClusterSize) { return "a cluster has 1 to 7 members, not \(targetClusterSize)" }
+        if !(1...Self.votersMax).contains(targetClusterSize) {
+            return "a cluster has 1 to \(Self.votersMax) members, not \(targetClusterSize)"
+        }
         if !(rebalanceThreshold.isFinite && rebalanceThreshold > 0) {
             return "the rebalance threshold is a share above 0, such as 0.3, not \(rebalanceThreshold)"
         }
         if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
+        if singleClusterBelow < 0 { return "a fleet has no \(singleClusterBelow) nodes" }
         if min(idleTimeToLive, memberFailureTimeout, voterFailureTimeout) < 0 { return "no time is below zero" }
         if readyClusters < 0 || readyClusters > 1_000 {
             return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
