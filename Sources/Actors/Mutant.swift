@@ -95,6 +95,10 @@ package enum Mutant: String {
     case destroysWithoutSeal
     /// own: a founder that was replaced founds its cluster again
     case foundersReturn
+    /// own: a group that holds something is sealed
+    case sealsWithRuns
+    /// own: a transfer that comes again is taken again
+    case importsTwice
     /// own: the rebalancer removes a lost voter before another has caught up
     case replacesVotersAtOnce
 }

@@ -18,13 +18,16 @@ final class ExecutionClusters: Sendable {
     private let hosted: HostedGroups
     private let makeEngine: @Sendable (RaftGroup) throws -> WorkflowEngine
     private let logger: FlotillaLogger
+    /// Rings when replicas have come or gone.
+    private let didChange: Signal
 
     init(
-        _ hosted: HostedGroups, logger: FlotillaLogger,
+        _ hosted: HostedGroups, logger: FlotillaLogger, didChange: Signal,
         makeEngine: @escaping @Sendable (RaftGroup) throws -> WorkflowEngine
     ) {
         self.hosted = hosted
         self.logger = logger
+        self.didChange = didChange
         self.makeEngine = makeEngine
     }
 
@@ -34,6 +37,7 @@ final class ExecutionClusters: Sendable {
             for await _ in hosted.changes {
                 let groups = hosted.all.filter { $0.identity.kind == .workflow }
                 for group in takeUp(groups) { clusters.addTask { await self.run(group) } }
+                didChange.ring()
             }
         }
     }

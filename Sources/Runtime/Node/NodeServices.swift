@@ -52,7 +52,9 @@ final class NodeServices: Sendable {
         self.workflows = workflows
         retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
-        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { [boot = store.boot] group in
+        clusters = ExecutionClusters(
+            core.hosted, logger: configuration.logger, didChange: machines.managementChanges
+        ) { [boot = store.boot] group in
             try WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
@@ -77,8 +79,14 @@ final class NodeServices: Sendable {
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
             group.addTask { await self.clusters.run() }
-            group.addTask { await self.keepVoters() }
+            group.addTask {
+                await ClusterReconciler(
+                    core: self.core, machines: self.machines, router: self.router,
+                    bell: self.machines.managementChanges, logger: self.logger
+                ).run()
+            }
             group.addTask { await self.server.run(self) }
+            group.addTask { await self.keepVoters() }
             if let http { group.addTask { await http.run() } }
         }
     }

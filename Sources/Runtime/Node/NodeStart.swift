@@ -185,6 +185,8 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Rings when it has changed, for whoever keeps this node's groups as they should be.
+    let managementChanges = Signal()
 
     let checkpoints: CheckpointJournal
 
@@ -230,5 +232,6 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
+        managementChanges.ring()
     }
 }

@@ -21,6 +21,7 @@ struct KnownRequests: Sendable {
         known.add(PruneRun.self)
         known.add(PruneFinishedRuns.self)
         known.add(ListRuns.self)
+        known.add(InspectGroup.self)
         return known
     }()
 

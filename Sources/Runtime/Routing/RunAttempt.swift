@@ -37,6 +37,12 @@ extension RunRequest {
             }
         } catch let error as WorkflowError where error.code == .stopped {
             return .notHere(error.message)
+        } catch let refused as Refused {
+            guard let workflowID = subject, case .elsewhere(let group) = try await engine.location(of: workflowID)
+            else {
+                return .notHere(refused.message)
+            }
+            return .elsewhere(group)
         } catch is CancellationError {
             throw CancellationError()
         } catch {

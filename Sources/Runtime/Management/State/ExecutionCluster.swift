@@ -92,7 +92,7 @@ struct ExecutionCluster: Sendable {
     var desiredMembers: DesiredMembers {
         DesiredMembers(
             Array(members.keys), eligible: voters,
-            votersMax: spansFleet ? DesiredMembers.defaultVotersMax : ExecutionClusterPolicy.votersMax)
+            votersMax: spansFleet ? DesiredMembers.defaultVotersMax : max(1, voters.count))
     }
     var activeCount: Int { runs.count }
     var outgoingCount: Int { outgoing.values.reduce(0, +) }

@@ -301,7 +301,7 @@ extension WorkflowEngine {
         let key = RunKey(defaultNamespace, id)
         return try await namingErrors { [environment] in
             try await environment.withMachine { machine in
-                machine.state.runs[key] == nil ? .unknown(isHome: true) : .here
+                machine.state.location(of: key)
             }
         }
     }
@@ -320,8 +320,10 @@ extension WorkflowEngine {
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
+            // Whoever sent the request knows where to go instead.
+            case .sealed, .moved: throw refused
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
-                .checkpointOutOfOrder:
+                .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
             }
         } catch let error as GroupError {

@@ -75,10 +75,8 @@ public final class WorkflowStateMachine: StateMachine {
         let before = state
         state = decoded.state
         // What the others removed meanwhile this node will not be told to remove any more.
-        for (_, key) in before.startOrder.elements {
-            guard let run = before.runs[key], run.checkpoints.count > 0, state.runs[key]?.runID != run.runID else {
-                continue
-            }
+        let kept = Set(state.recordedRuns.map(\.run.runID))
+        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
             state.changes.checkpoints.append(
                 .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
         }
@@ -123,6 +121,14 @@ extension WorkflowStateMachine {
         public var capabilities: [WorkflowType]
         /// How many running runs it owns.
         public var ownedRuns: Int
+    }
+
+    /// The runs that the history of checkpoints knows. Loop only.
+    var checkpointedRuns: [CheckpointRun] {
+        state.startOrder.elements.compactMap { _, key in
+            guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
+            return CheckpointRun(group: group, run: key, runID: run.runID)
+        }
     }
 
     /// All nodes that ever registered, by id. Loop only.
