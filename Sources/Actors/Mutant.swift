@@ -99,6 +99,8 @@ package enum Mutant: String {
     case sealsWithRuns
     /// own: a transfer that comes again is taken again
     case importsTwice
+    /// own: a node may come back without its data while a group still counts on what it held
+    case forgetsDepartures
     /// own: the rebalancer removes a lost voter before another has caught up
     case replacesVotersAtOnce
 }

@@ -136,7 +136,7 @@ struct NodeStart {
 
     /// What the first node of a fleet begins with.
     static let managementGroup = ReplicaIdentity(
-        group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
+        group: ManagementState.group, incarnation: 1, kind: .management, replica: ReplicaID(1))
     static let executionGroup = ReplicaIdentity(
         group: ExecutionCluster.commonGroup, incarnation: 1, kind: .workflow, replica: ReplicaID(1))
     private static let firstGroups = [managementGroup, executionGroup]
@@ -188,6 +188,9 @@ final class NodeMachines: Sendable {
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
     let managementChanges = Signal()
 
+    /// Rings when groups are to confirm that a node has left them.
+    let departures = Signal()
+
     let checkpoints: CheckpointJournal
 
     init(level: FeatureLevel, checkpoints: CheckpointJournal) {
@@ -233,5 +236,6 @@ final class NodeMachines: Sendable {
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
         managementChanges.ring()
+        if !view.departing.isEmpty { departures.ring() }
     }
 }
