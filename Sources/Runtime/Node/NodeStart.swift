@@ -136,7 +136,7 @@ struct NodeStart {
 
     /// What the first node of a fleet begins with.
     static let managementGroup = ReplicaIdentity(
-        group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
+        group: ManagementState.group, incarnation: 1, kind: .management, replica: ReplicaID(1))
     static let executionGroup = ReplicaIdentity(
         group: ExecutionCluster.commonGroup, incarnation: 1, kind: .workflow, replica: ReplicaID(1))
     private static let firstGroups = [managementGroup, executionGroup]
@@ -191,6 +191,9 @@ final class NodeMachines: Sendable {
     let reportCollector = ReportCollector()
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
     let managementChanges = Signal()
+
+    /// Rings when groups are to confirm that a node has left them.
+    let departures = Signal()
 
     let checkpoints: CheckpointJournal
 
@@ -278,10 +281,7 @@ final class NodeMachines: Sendable {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
-        var desired = [
-            NodeStart.managementGroup.group: DesiredMembers(
-                Array(view.nodes.keys), eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax)
-        ]
+        var desired = [NodeStart.managementGroup.group: view.desiredMembers]
         // Also of those that this node is to leave: it may lead one.
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
@@ -290,5 +290,6 @@ final class NodeMachines: Sendable {
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
+        if !view.departing.isEmpty { departures.ring() }
     }
 }
