@@ -19,6 +19,9 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// who wait for what changed.
     func didApplyBatch()
 
+    /// Called once on the loop when the group ends on this node: nothing is applied any more.
+    func didStop()
+
     /// The state as of now, to be serialised off the loop while commands go on. Must not copy in proportion to the
     /// state.
     func snapshotView() -> any SnapshotView
@@ -38,6 +41,7 @@ public protocol StateMachine: AnyObject, SendableMetatype {
 }
 
 extension StateMachine {
+    public func didStop() {}
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
 

@@ -10,12 +10,14 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
+    /// The group has ended on this node.
+    private(set) var hasStopped = false
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    init(group: GroupID, checkpoints: CheckpointJournal) {
+    package init(group: GroupID, checkpoints: CheckpointJournal) {
         self.group = group
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
@@ -48,6 +50,11 @@ public final class WorkflowStateMachine: StateMachine {
         checkpoints.append(changes.checkpoints)
         guard !changes.isEmpty else { return }
         observer?.workflowsDidChange(changes, in: self)
+    }
+
+    public func didStop() {
+        hasStopped = true
+        observer?.groupDidStop()
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -108,6 +115,8 @@ public final class WorkflowStateMachine: StateMachine {
 /// Whoever waits for runs to change. Called on the group's loop: it must be short.
 protocol WorkflowObserver: AnyObject, Sendable {
     func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine)
+    /// The last call.
+    func groupDidStop()
 }
 
 // MARK: What the node asks
