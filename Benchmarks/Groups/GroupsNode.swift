@@ -37,9 +37,10 @@ enum GroupsNode {
             executor: WorkerExecutor(bulkWorker, loop: loop), options: SnapshotStore.Options())
         let states = try await snapshots.open(for: recovered)
         let checkpoints = CheckpointJournal(inMemoryOn: bulkWorker, loop: loop)
+        let duties = LeaderDuties(executorTimeout: .seconds(1), retention: WorkflowRetention(), portion: 100)
         var registry = StateMachineRegistry()
         registry.register(.benchmark) { _ in Ballast(Ballast.View(blocks: [])) }
-        registry.register(.workflow) { WorkflowStateMachine(group: $0, checkpoints: checkpoints) }
+        registry.register(.workflow) { WorkflowStateMachine(group: $0, checkpoints: checkpoints, attention: duties.note) }
         let core = NodeCore(
             NodeCore.Parts(
                 identity: identity, boot: recovered.bootCounter, address: addresses[id - 1], loop: loop,
@@ -54,13 +55,11 @@ enum GroupsNode {
                 uniqueKeysWithValues: members.map {
                     ($0, (instance: $0.rawValue, address: addresses[Int($0.rawValue) - 1]))
                 }))
-        let duties = LeaderDuties(
-            executorTimeout: .seconds(1), retention: WorkflowRetention(), portion: 100)
-        core.setGroupHandler { duties.note($0) }
+        core.setMembersHandler { duties.note($0) }
         await core.setTickHandler { duties.tick(core, members: Set(members)) }
         let clusters = ExecutionClusters(
             core, workflows: workflows, checkpoints: checkpoints, boot: recovered.bootCounter,
-            limits: WorkflowLimits(), duties: duties, logger: .silent, random: { .random(in: .min ... .max) })
+            limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: Signal())
         let handler = GroupsHandler(core: core, members: members, kind: kind)
         let server = try await HTTPServer.start(on: http, loop: loop) { await handler.respond(to: $0) }
         await withDiscardingTaskGroup { tasks in

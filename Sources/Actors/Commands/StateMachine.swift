@@ -19,6 +19,9 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// who wait for what changed.
     func didApplyBatch()
 
+    /// Called on the loop when this replica becomes its group's leader, or is it no more.
+    func roleDidChange(isLeader: Bool)
+
     /// Called once on the loop when the group ends on this node: nothing is applied any more.
     func didStop()
 
@@ -44,6 +47,7 @@ extension StateMachine {
     public func didStop() {}
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
+    public func roleDidChange(isLeader: Bool) {}
 
     /// Both steps of a restoration at once, where nobody waits for the loop.
     public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {

@@ -41,12 +41,12 @@ final class GroupContext: Sendable {
 
     func attach(_ scheduler: GroupScheduler) { box.set(scheduler) }
 
-    /// Called on the loop when a group has another leader or other members here, or has stopped.
-    private let changeHandler = Lock<(@Sendable (GroupID) -> Void)?>(nil)
+    /// Called on the loop when a group has other members.
+    private let membersHandler = Lock<(@Sendable (GroupID) -> Void)?>(nil)
 
-    func setChangeHandler(_ handler: (@Sendable (GroupID) -> Void)?) { changeHandler.withLock { $0 = handler } }
+    func setMembersHandler(_ handler: (@Sendable (GroupID) -> Void)?) { membersHandler.withLock { $0 = handler } }
 
-    func groupDidChange(_ group: GroupID) { changeHandler.withLock { $0 }?(group) }
+    func membersDidChange(of group: GroupID) { membersHandler.withLock { $0 }?(group) }
 
     /// Nil once the node has ended.
     var scheduler: GroupScheduler? { box.value }

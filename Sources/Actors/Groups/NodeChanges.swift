@@ -45,7 +45,7 @@ extension GroupScheduler {
             return group.core.configuration.members.map(\.node)
         }
         groupsByNode.set(members, of: group.identity.group)
-        group.context.groupDidChange(group.identity.group)
+        group.context.membersDidChange(of: group.identity.group)
     }
 
     /// The failure detector's news of a node; see `Transport`.

@@ -133,7 +133,7 @@ public final class NodeCore: Sendable {
             transport.assumeIsolated { $0.stop() }
         }
         changes.close(reason)
-        context.setChangeHandler(nil)
+        context.setMembersHandler(nil)
     }
 
     // MARK: Groups
@@ -282,9 +282,10 @@ public final class NodeCore: Sendable {
         await onLoop { [scheduler] in scheduler.assumeIsolated { $0.onTick = body } }
     }
 
-    /// - Parameter handler: called on the loop when a group has another leader or other members here, or has stopped. It
-    ///   must not block. What happened before it was set it is not told.
-    public func setGroupHandler(_ handler: @escaping @Sendable (GroupID) -> Void) { context.setChangeHandler(handler) }
+    /// - Parameter handler: called on the loop when a group has other members. It must not block.
+    public func setMembersHandler(_ handler: @escaping @Sendable (GroupID) -> Void) {
+        context.setMembersHandler(handler)
+    }
 
     /// The groups that have a member on a node, ascending. Loop only.
     public func groups(on node: NodeID) -> [GroupID] { scheduler.assumeIsolated { $0.groupsByNode.all(on: node) } }

@@ -22,26 +22,25 @@ package final class ExecutionClusters: Sendable {
     private let state = Lock(State())
     private let hosted: HostedGroups
     private let makeEngine: @Sendable (RaftGroup) throws -> WorkflowEngine
-    private let duties: LeaderDuties
     private let logger: FlotillaLogger
+    private let didChange: Signal
 
     /// - Parameters:
     ///   - boot: of the node.
     ///   - random: the source for run ids; any thread.
+    ///   - didChange: rings when replicas have come or gone.
     package init(
         _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
-        limits: WorkflowLimits, duties: LeaderDuties, logger: FlotillaLogger,
-        random: @escaping @Sendable () -> UInt64
+        limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64, didChange: Signal
     ) {
         hosted = core.hosted
-        self.duties = duties
+        self.didChange = didChange
         self.logger = logger
         let definitions = Result { () throws(WorkflowError) in try WorkflowEngine.definitions(of: workflows) }
         makeEngine = { group in
             WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: checkpoints, boot: boot,
-                definitions: try definitions.get(), loop: core.loop, limits: limits, logger: logger, random: random,
-                didChange: { duties.note($0) })
+                definitions: try definitions.get(), loop: core.loop, limits: limits, logger: logger, random: random)
         }
     }
 
@@ -50,6 +49,7 @@ package final class ExecutionClusters: Sendable {
         await withDiscardingTaskGroup { clusters in
             for await _ in hosted.changes {
                 for group in takeUp(hosted.takeChanged()) { clusters.addTask { await self.run(group) } }
+                didChange.ring()
             }
         }
     }

@@ -19,11 +19,12 @@ final class NodeServices: Sendable {
     let machines: NodeMachines
     let workflows: [any RegisterableWorkflow]
     let clusters: ExecutionClusters
+    let router: WorkflowRouter
+    private let server: RequestServer
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
     let logger: FlotillaLogger
 
-    private let duties: LeaderDuties
     private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
     private let joinInbox: AsyncStream<NodeCore.JoinQuestion>.Continuation
 
@@ -48,13 +49,13 @@ final class NodeServices: Sendable {
         self.address = address
         self.machines = machines
         self.workflows = workflows
-        duties = LeaderDuties(
-            executorTimeout: configuration.executorFailureTimeout, retention: configuration.retention,
-            portion: configuration.limits.prunePortion)
         logger = configuration.logger
         clusters = ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
-            limits: configuration.limits, duties: duties, logger: configuration.logger, random: environment.random)
+            limits: configuration.limits, logger: configuration.logger, random: environment.random,
+            didChange: machines.managementChanges)
+        router = WorkflowRouter(core: core, clusters: clusters, machines: machines, random: environment.random)
+        server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }
 
@@ -62,17 +63,30 @@ final class NodeServices: Sendable {
     func run() async {
         let joinInbox = joinInbox
         await core.setJoinHandler { _ = joinInbox.yield($0) }
-        core.setGroupHandler { [duties] in duties.note($0) }
-        for group in core.hosted.all { duties.note(group.identity.group) }
+        core.setMembersHandler { [duties = machines.duties] in duties.note($0) }
         await core.setTickHandler { [weak self] in
             guard let self else { return }
-            duties.tick(core, members: Set(machines.management.withLock { $0.nodes }.keys))
+            machines.duties.tick(core, members: Set(machines.management.withLock { $0.nodes }.keys))
             machines.checkpoints.retry(now: core.loop.now)
         }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
             group.addTask { await self.clusters.run() }
+            group.addTask {
+                await ClusterReconciler(
+                    core: self.core, machines: self.machines, router: self.router,
+                    bell: self.machines.managementChanges, logger: self.logger
+                ).run()
+            }
+            group.addTask { await self.server.run(self) }
+            group.addTask { await self.keepVoters() }
+            group.addTask {
+                await WorkflowReporter(
+                    core: self.core, machines: self.machines, router: self.router, logger: self.logger
+                ).run()
+            }
+            group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -94,31 +108,24 @@ final class NodeServices: Sendable {
         get async throws { try await core.hosted.group(NodeStart.managementGroup.group) }
     }
 
-    var executionGroup: RaftGroup {
-        get async throws { try await core.hosted.group(NodeStart.executionGroup.group) }
-    }
-
     // MARK: Children
 
     /// Tells the management group where this node is, unless it knows.
     private func register() async {
-        let me = ManagementStateMachine.Node(
+        var me = ManagementStateMachine.Node(
             node: identity.node, instance: identity.instance, address: address,
-            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
-        let execution = NodeStart.executionGroup
-        let operations: [ManagementOperation] = [
-            .registerNode(me),
-            .createGroup(
-                .init(group: execution.group, incarnation: execution.incarnation, kind: execution.kind, createdAt: 0)),
-        ]
-        await retrying("register this node") {
+            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0,
+            labels: configuration.nodeLabels)
+        me.types = workflows.map(\.definition.type).sorted()
+        let operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
+        await retrying("register this node") { [me] in
             let group = try await self.managementGroup
             try await group.barrier()
             let view = self.machines.management.withLock { $0 }
             if var known = view.nodes[me.node] {
                 known.joinedAt = 0
                 (known.role, known.isDraining) = (me.role, me.isDraining)
-                if known == me, view.groups[execution.group] != nil { return }
+                if known == me, view.slots.hasHomes { return }
             }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
             if let refusal = ManagementStateMachine.Refusal(rawValue: answer.code) {
@@ -158,7 +165,7 @@ final class NodeServices: Sendable {
     /// replicas are removed first, which needs the others' majority, and it is added as a new one.
     private func reasonToWait(_ question: NodeCore.JoinQuestion) async throws -> String? {
         let node = question.node
-        let groups = [try await managementGroup, try await executionGroup]
+        let groups = [try await managementGroup] + core.hosted.all.filter { $0.identity.kind == .workflow }
         for group in groups { try await group.barrier() }
         if let known = machines.management.withLock({ $0.nodes[node] }) {
             return known.instance == question.instance ? nil : try await replace(known)

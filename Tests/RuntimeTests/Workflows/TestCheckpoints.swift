@@ -29,8 +29,8 @@ struct CallerWorker: Worker {
 
 extension WorkflowStateMachine {
     /// One without a node.
-    convenience init() {
-        self.init(group: .underTest, checkpoints: .inMemory(loop: CallerLoop()))
+    convenience init(of group: GroupID = .underTest) {
+        self.init(group: group, checkpoints: .inMemory(loop: CallerLoop()))
     }
 }
 

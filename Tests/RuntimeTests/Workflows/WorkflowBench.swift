@@ -7,7 +7,7 @@ import Testing
 
 /// Applies commands and remembers them.
 struct Bench {
-    let machine = WorkflowStateMachine()
+    var machine = WorkflowStateMachine()
     var log: [(Command, Int64)] = []
     var time: Int64 = 1000
 

@@ -70,8 +70,7 @@ final class CheckpointCompanion: StateCompanion {
         }
         return try journal.withStore { store throws(LogError) in
             var needs: [Need] = []
-            for (_, key) in state.startOrder.elements {
-                guard let run = state.runs[key] else { continue }
+            for (key, run) in state.recordedRuns {
                 let owner = CheckpointRun(group: group, run: key, runID: run.runID)
                 for (name, checkpoint) in run.checkpoints.sorted() {
                     let key = CheckpointKey(run: owner, name: name)

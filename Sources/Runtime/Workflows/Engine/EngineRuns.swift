@@ -39,7 +39,6 @@ extension WorkflowEngine: WorkflowObserver {
             state.withLock { $0.registration.want() }
             ring()
         }
-        didChange(environment.group)
     }
 
     func groupDidStop() { finishBell() }

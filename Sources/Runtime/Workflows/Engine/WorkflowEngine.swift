@@ -13,7 +13,6 @@ public final class WorkflowEngine: Sendable {
     let boot: UInt64
     let definitions: [WorkflowType: WorkflowDefinition]
     let state = Lock(EngineState())
-    let didChange: @Sendable (GroupID) -> Void
 
     /// - Parameters:
     ///   - boot: must be higher in each life of the process, as in `RequestID.Client`.
@@ -21,20 +20,17 @@ public final class WorkflowEngine: Sendable {
     ///   - checkpoints: the same that the group's state machine writes to.
     ///   - definitions: what this node can run; all its engines share it.
     ///   - random: the source for run ids, `context.random` and `context.uuid`; any thread.
-    ///   - didChange: called on the loop when something changed that the group's leader may have to do something about.
     init(
         client: any GroupClient, group: GroupID, checkpoints: CheckpointJournal, boot: UInt64,
         definitions: [WorkflowType: WorkflowDefinition], loop: any Loop,
         limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
-        didChange: @escaping @Sendable (GroupID) -> Void = { _ in }
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) {
         environment = EngineEnvironment(
             client: client, group: group, checkpoints: checkpoints, loop: loop, limits: limits, logger: logger,
             random: random)
         node = client.node
         self.boot = boot
-        self.didChange = didChange
         self.definitions = definitions
     }
 
@@ -120,7 +116,6 @@ public final class WorkflowEngine: Sendable {
         try await environment.withMachine { machine in
             machine.observer = self
             if machine.hasStopped { self.finishBell() }
-            self.didChange(self.environment.group)
         }
     }
 

@@ -17,6 +17,14 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case checkpointOutOfOrder = 9
     /// The run's status does not allow it.
     case wrongState = 10
+    /// The group takes nothing any more; another one does.
+    case sealed = 32
+    /// The run is in another group, or on its way there.
+    case moved = 33
+    /// A group that holds something is not sealed.
+    case notEmpty = 34
+    /// A transfer whose predecessor has not come.
+    case transferOutOfOrder = 35
 }
 
 /// A refusal with its words. A refused command changed nothing.

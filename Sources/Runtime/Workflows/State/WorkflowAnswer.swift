@@ -54,6 +54,10 @@ struct OperationResult: Hashable, Sendable {
     var prunedCount: UInt64 = 0
     /// There are more to remove, for another command.
     var hasMore = false
+    /// The number of the transfer that a run is exported by.
+    var sequence: UInt64 = 0
+    /// Why the run of a transfer was not taken in, which stays so however often that is asked for.
+    var turnedDown: WorkflowRefusal?
 
     func write(to writer: inout ProtobufWriter) {
         writer.bool(1, wasDone)
@@ -63,12 +67,15 @@ struct OperationResult: Hashable, Sendable {
         writer.varint(5, registration)
         writer.varint(6, prunedCount)
         writer.bool(7, hasMore)
+        writer.varint(32, sequence)
+        writer.varint(33, UInt64(turnedDown?.rawValue ?? 0))
     }
 
     init(
         wasDone: Bool = false, recordedValue: [UInt8]? = nil, deadline: Int64 = 0,
         runID: RunID? = nil,
-        registration: UInt64 = 0, prunedCount: UInt64 = 0, hasMore: Bool = false
+        registration: UInt64 = 0, prunedCount: UInt64 = 0, hasMore: Bool = false, sequence: UInt64 = 0,
+        turnedDown: WorkflowRefusal? = nil
     ) {
         self.wasDone = wasDone
         self.recordedValue = recordedValue
@@ -77,6 +84,8 @@ struct OperationResult: Hashable, Sendable {
         self.registration = registration
         self.prunedCount = prunedCount
         self.hasMore = hasMore
+        self.sequence = sequence
+        self.turnedDown = turnedDown
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -90,6 +99,8 @@ struct OperationResult: Hashable, Sendable {
             case 5: registration = try reader.varint()
             case 6: prunedCount = try reader.varint()
             case 7: hasMore = try reader.bool()
+            case 32: sequence = try reader.varint()
+            case 33: turnedDown = WorkflowRefusal(rawValue: try reader.uint32())
             default: try reader.skip()
             }
         }

@@ -19,6 +19,8 @@ enum WorkflowOperation: Hashable, Sendable {
     /// Removes runs that have ended and that `keeping` does not keep, the first ended first: `limit` of them at most.
     case pruneFinished(keeping: WorkflowRetention, limit: UInt32)
     case controlRun(workflowID: String, WorkflowAction, reason: String)
+    /// A run that moves to another group, and what comes with that.
+    case transfer(TransferOperation)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -46,6 +48,7 @@ extension WorkflowOperation {
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
         case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
+        case .transfer(let operation): operation.workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -147,12 +150,17 @@ extension WorkflowOperation {
             writer.string(1, workflowID)
             writer.varint(2, UInt64(action.rawValue))
             writer.string(3, reason)
+        case .transfer(let operation): return operation.encoded
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
 
     /// - Throws: what stops the group on this node: a number, version or field of a newer binary, or damage.
     init(_ operation: Operation) throws(ApplyError) {
+        if let transfer = try TransferOperation(operation) {
+            self = .transfer(transfer)
+            return
+        }
         guard let number = Number(rawValue: operation.type) else {
             throw ApplyError(
                 .unknownCommand,

@@ -12,6 +12,7 @@ struct WorkflowSnapshot: SnapshotView {
     private let executors: [NodeID: WorkflowState.Executor]
     private let knownTypes: Set<WorkflowType>
     private let startCount: UInt64
+    private let transfers: Transfers
     private let checkpoints: CheckpointJournal
 
     init(_ state: WorkflowState, _ checkpoints: CheckpointJournal) {
@@ -20,6 +21,7 @@ struct WorkflowSnapshot: SnapshotView {
         executors = state.executors
         knownTypes = state.knownTypes
         startCount = state.startCount
+        transfers = state.transfers
     }
 
     func prepare() throws(LogError) { try checkpoints.sync() }
@@ -43,6 +45,7 @@ struct WorkflowSnapshot: SnapshotView {
             writer.message(3) { run.write(key, to: &$0) }
         }
         writer.varint(4, startCount)
+        writer.message(5) { transfers.write(to: &$0) }
         return writer.bytes
     }
 
@@ -85,8 +88,14 @@ extension WorkflowState {
                 }
                 restore(run, for: key)
             case 4: startCount = try reader.varint()
+            case 5:
+                var inner = try reader.message()
+                transfers = try Transfers(from: &inner)
             default: throw reader.unknownField(in: "the state")
             }
+        }
+        guard transfers.frozen.keys.allSatisfy({ runs[$0] == nil }) else {
+            throw WireError(.invalidValue, "a run is here, and on its way elsewhere")
         }
         guard startOrder.elements(after: startCount, limit: 1).isEmpty else {
             throw WireError(.invalidValue, "a run has a sequence number above \(startCount)")

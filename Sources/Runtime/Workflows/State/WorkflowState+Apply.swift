@@ -40,6 +40,7 @@ extension WorkflowState {
             return pruneFinished(keeping: retention, limit: Int(limit), context)
         case .controlRun(let workflowID, let action, let reason):
             return try control(workflowID, action, reason: reason, context)
+        case .transfer(let operation): return try apply(operation, context)
         }
     }
 
@@ -61,6 +62,7 @@ extension WorkflowState {
             }
             return OperationResult(wasDone: true, runID: run.runID)
         }
+        try checkHome(key)
         guard knownTypes.contains(start.type) else {
             throw Refused(
                 .unknownWorkflow,

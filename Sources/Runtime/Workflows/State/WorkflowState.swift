@@ -10,6 +10,8 @@ struct WorkflowState: Sendable {
     var knownTypes: Set<WorkflowType> = []
     /// How many runs were ever started: the last one's sequence number.
     var startCount: UInt64 = 0
+    /// Runs on their way to other groups and from there, addresses of runs that are elsewhere, and the seal.
+    var transfers = Transfers()
 
     // MARK: Computed
 
@@ -141,6 +143,7 @@ extension WorkflowState {
         excerpt.executors = executors
         excerpt.knownTypes = knownTypes
         excerpt.startCount = startCount
+        excerpt.transfers = transfers
         for key in keys {
             if let run = runs[key] { excerpt.restore(run, for: key) }
         }
@@ -176,6 +179,22 @@ extension WorkflowState {
         }
         changes.runs.append(key)
         return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
+    }
+
+    /// Takes a run out as it is, to put it elsewhere.
+    mutating func takeOut(_ key: RunKey) -> Run {
+        guard let run = runs.remove(key) else { preconditionFailure("run \(key) is not there") }
+        startOrder.remove(run.sequence)
+        discount(run)
+        changes.runs.append(key)
+        return run
+    }
+
+    /// All runs that the group answers for, also those that are frozen on their way: the history of their checkpoints
+    /// is kept here.
+    var recordedRuns: [(key: RunKey, run: Run)] {
+        startOrder.elements.compactMap { _, key in runs[key].map { (key, $0) } }
+            + transfers.outgoing.sorted { $0.key < $1.key }.map { ($0.value.key, $0.value.run) }
     }
 
     // MARK: Assignment

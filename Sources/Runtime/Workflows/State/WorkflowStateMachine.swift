@@ -13,12 +13,23 @@ public final class WorkflowStateMachine: StateMachine {
     /// The group has ended on this node.
     private(set) var hasStopped = false
 
+    /// What changed at which entry.
+    var activity = RunActivity(isWhole: true)
+    /// Whether this replica leads its group.
+    private var isLeader = false
+    /// Told, on the leader, that something happened which others may want to know.
+    private let attention: @Sendable (GroupID) -> Void
+
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    package init(group: GroupID, checkpoints: CheckpointJournal) {
+    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    package init(
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+    ) {
         self.group = group
+        self.attention = attention
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -37,6 +48,10 @@ public final class WorkflowStateMachine: StateMachine {
         for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
         let context = ApplyContext(
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+        let changesBefore = state.changes.runs.count
+        defer {
+            for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+        }
         do throws(Refused) {
             return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
         } catch {
@@ -49,7 +64,13 @@ public final class WorkflowStateMachine: StateMachine {
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
         guard !changes.isEmpty else { return }
+        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
+    }
+
+    public func roleDidChange(isLeader: Bool) {
+        self.isLeader = isLeader
+        if isLeader { attention(group) }
     }
 
     public func didStop() {
@@ -81,11 +102,11 @@ public final class WorkflowStateMachine: StateMachine {
     public func restore(_ decoded: Decoded) {
         let before = state
         state = decoded.state
+        activity = RunActivity(isWhole: false)
+        if isLeader { attention(group) }
         // What the others removed meanwhile this node will not be told to remove any more.
-        for (_, key) in before.startOrder.elements {
-            guard let run = before.runs[key], run.checkpoints.count > 0, state.runs[key]?.runID != run.runID else {
-                continue
-            }
+        let kept = Set(state.recordedRuns.map(\.run.runID))
+        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
             state.changes.checkpoints.append(
                 .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
         }
@@ -132,6 +153,14 @@ extension WorkflowStateMachine {
         public var capabilities: [WorkflowType]
         /// How many running runs it owns.
         public var ownedRuns: Int
+    }
+
+    /// The runs that the history of checkpoints knows. Loop only.
+    var checkpointedRuns: [CheckpointRun] {
+        state.startOrder.elements.compactMap { _, key in
+            guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
+            return CheckpointRun(group: group, run: key, runID: run.runID)
+        }
     }
 
     /// All nodes that ever registered, by id. Loop only.
