@@ -120,23 +120,7 @@ extension Node {
 }
 
 extension NodeServices {
-    /// Lets management decide; together or not at all.
-    /// - Throws: `NodeError` with `refused` and the reason.
-    func manage(_ operations: [ManagementOperation]) async throws {
-        let answer: Answer
-        do {
-            answer = try await managementGroup.propose(operations.map(\.encoded), ownerEpoch: 0)
-        } catch let error as GroupError where error.code == .stopped {
-            throw NodeError(.stopped, error.message)
-        }
-        guard answer.code != 0 else { return }
-        let message = String(decoding: answer.body, as: UTF8.self)
-        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
-        case .unknownCluster: throw NodeError(.unknownCluster, message)
-        case .unknownNode: throw NodeError(.unknownNode, message)
-        default: throw NodeError(.refused, message)
-        }
-    }
+    func manage(_ operations: [ManagementOperation]) async throws { try await core.manage(operations) }
 
     func newClusterID() -> ClusterID {
         ClusterID(
@@ -182,5 +166,26 @@ extension NodeServices {
     private func inspect(_ groups: [GroupID], on node: NodeID) async -> [GroupInspection]? {
         let request = InspectGroups(groups: groups.sorted())
         return node == core.node ? try? await request.perform(on: self) : try? await router.perform(request, on: node)
+    }
+}
+
+extension NodeCore {
+    /// Lets management decide; together or not at all.
+    /// - Throws: `NodeError` with `refused` and the reason.
+    func manage(_ operations: [ManagementOperation]) async throws {
+        let answer: Answer
+        do {
+            answer = try await hosted.group(NodeStart.managementGroup.group).propose(
+                operations.map(\.encoded), ownerEpoch: 0)
+        } catch let error as GroupError where error.code == .stopped {
+            throw NodeError(.stopped, error.message)
+        }
+        guard answer.code != 0 else { return }
+        let message = String(decoding: answer.body, as: UTF8.self)
+        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
+        case .unknownCluster: throw NodeError(.unknownCluster, message)
+        case .unknownNode: throw NodeError(.unknownNode, message)
+        default: throw NodeError(.refused, message)
+        }
     }
 }

@@ -106,4 +106,6 @@ enum Ending: Sendable {
     case stopped
     /// The run ended and was removed.
     case removed
+    /// Another group has the run from now on.
+    case moved
 }

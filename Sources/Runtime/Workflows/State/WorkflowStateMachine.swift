@@ -10,6 +10,8 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
+    /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
+    var didChangeDeliveries: (@Sendable () -> Void)?
 
     /// What changed at which entry.
     var activity = RunActivity(isWhole: true)
@@ -46,12 +48,14 @@ public final class WorkflowStateMachine: StateMachine {
         for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
         let context = ApplyContext(
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+        var arrived: TransferredRun?
+        if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
         let changesBefore = state.changes.runs.count
         defer {
             for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
         }
         do throws(Refused) {
-            return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
+            return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded
         } catch {
             return WorkflowAnswer.refused(error.code, error.message).encoded
         }
@@ -61,6 +65,7 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
+        if changes.deliveries { didChangeDeliveries?() }
         guard !changes.isEmpty else { return }
         if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
@@ -108,9 +113,12 @@ public final class WorkflowStateMachine: StateMachine {
     /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt
     /// first, because a later one is checked against what the earlier ones made.
     private func applyAll(
-        _ operations: [WorkflowOperation], _ context: ApplyContext
+        _ operations: [WorkflowOperation], _ context: ApplyContext, _ arrived: TransferredRun?
     ) throws(Refused) -> [OperationResult] {
-        if operations.count == 1 { return [try state.apply(operations[0], context)] }
+        if operations.count == 1 { return [try state.apply(operations[0], context, arrived: arrived)] }
+        for case .transfer(let operation) in operations where operation.standsAlone {
+            throw Refused(.wrongState, "an operation that stands alone in its command came with others")
+        }
         let ids = operations.compactMap(\.workflowID)
         var excerpt = state.excerpt(Set(ids.map { RunKey(context.namespace, $0) }))
         for operation in operations { _ = try excerpt.apply(operation, context) }
