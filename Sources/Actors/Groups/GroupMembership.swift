@@ -29,6 +29,18 @@ public struct GroupMembership: Codable, Hashable, Sendable {
 }
 
 extension RaftGroup {
+    /// Runs `body` on the group's loop with the state and the index up to which it goes, if this replica leads. Must be
+    /// short.
+    /// - Returns: nil where it does not lead.
+    public nonisolated func asLeader<Result: Sendable>(
+        _ body: @escaping @Sendable (any StateMachine, LogIndex) -> Result
+    ) async throws -> Result? {
+        try await perform { group in
+            guard group.stopReason == nil, group.core.status.role == .leader else { return nil }
+            return body(group.stateMachine, group.core.appliedIndex)
+        }
+    }
+
     public nonisolated func membership() async throws -> GroupMembership {
         try await perform { group in
             let configuration = group.core.configuration

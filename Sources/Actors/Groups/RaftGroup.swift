@@ -248,6 +248,7 @@ public actor RaftGroup {
             "\(identity.group) is \(status.role.rawValue) at term \(status.term)",
             ["leader": leader.map(\.description) ?? "none"])
         leaderWatchers.tell(LeaderChange(term: status.term, leader: leader, isLocal: status.role == .leader))
+        stateMachine.roleDidChange(isLeader: status.role == .leader)
         if status.leader != nil { leaderDidChange(term: status.term) }
     }
 }

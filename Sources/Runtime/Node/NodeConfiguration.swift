@@ -126,6 +126,9 @@ public struct NodeError: Error, Hashable, Sendable, CustomStringConvertible {
         case alreadyRunning
         case unknownNode
         case unknownGroup
+        case unknownCluster
+        /// Management does not take what was asked; nothing changed.
+        case refused
         case stopped
     }
     public var code: Code

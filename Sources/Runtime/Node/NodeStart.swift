@@ -185,6 +185,10 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Clusters led here, of which management may not have heard everything.
+    let reportAttention = GroupAttention()
+    /// Where this node leads the management group: what others report.
+    let reportCollector = ReportCollector()
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
     let managementChanges = Signal()
 
@@ -205,8 +209,8 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { [checkpoints] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints)
+        registry.register(.workflow) { [checkpoints, reportAttention] group in
+            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: reportAttention.mark)
         }
         return registry
     }
@@ -237,5 +241,7 @@ final class NodeMachines: Sendable {
         core.setDesired(desired)
         managementChanges.ring()
         if !view.departing.isEmpty { departures.ring() }
+        // What it has is hearsay to nobody until it is to move.
+        if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
     }
 }

@@ -22,6 +22,8 @@ struct KnownRequests: Sendable {
         known.add(PruneFinishedRuns.self)
         known.add(ListRuns.self)
         known.add(InspectGroup.self)
+        known.add(InspectNode.self)
+        known.add(ReportRuns.self)
         return known
     }()
 

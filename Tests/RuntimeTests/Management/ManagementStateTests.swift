@@ -145,11 +145,12 @@ struct ManagementStateTests {
         let policy = ExecutionClusterPolicy()
         #expect(policy.maximumWorkflowsPerCluster == 20 && policy.targetClusterSize == 5)
         #expect(policy.strategy == .roundRobin && policy.rebalanceThreshold == 0.3)
-        #expect(policy.idleTimeToLive == 300_000_000_000 && policy.readyClusters == 0)
+        #expect(policy.idleTimeToLive == .seconds(300) && policy.readyClusters == 0)
         #expect(policy.voterCount(nodes: 19) == 3 && policy.voterCount(nodes: 20) == 5)
         let wrong: [(inout ExecutionClusterPolicy) -> Void] = [
             { $0.maximumWorkflowsPerCluster = 0 }, { $0.targetClusterSize = 8 }, { $0.rebalanceThreshold = .nan },
-            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = -1 }, { $0.readyClusters = -1 }, { $0.loadLimit = 2 },
+            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = .seconds(-1) }, { $0.readyClusters = -1 },
+            { $0.loadLimit = 2 },
             { $0.targetVoterCount = 4 },
         ]
         for change in wrong {
@@ -202,7 +203,7 @@ struct ManagementStateTests {
         var policy = ExecutionClusterPolicy()
         policy.pinnedTypes = ["a", ""]
         policy.targetVoterCount = 5
-        policy.idleTimeToLive = 0
+        policy.idleTimeToLive = .zero
         policy.voterSelection = .fixed([NodeID(1), NodeID(2)])
         var labelled = policy
         labelled.voterSelection = .labelled(NodeLabel("manager", "yes"))

@@ -203,12 +203,12 @@ extension ExecutionClusterPolicy {
         writer.varint(2, UInt64(max(0, targetClusterSize)))
         writer.varint(3, UInt64(strategy.rawValue))
         writer.fixed64(4, rebalanceThreshold.bitPattern)
-        writer.signed(5, idleTimeToLive)
+        writer.signed(5, idleTimeToLive.clampedNanoseconds)
         writer.varint(6, UInt64(max(0, readyClusters)))
         writer.fixed64(7, loadLimit.bitPattern)
-        writer.signed(8, memberFailureTimeout)
+        writer.signed(8, memberFailureTimeout.clampedNanoseconds)
         writer.string(9, spreadLabel)
-        for type in pinnedTypes.sorted() { writer.stringAlways(10, type.text) }
+        for type in pins.sorted() { writer.stringAlways(10, type.text) }
         if let targetVoterCount { writer.varintAlways(11, UInt64(max(0, targetVoterCount))) }
         switch voterSelection {
         case .automatic: break
@@ -216,14 +216,16 @@ extension ExecutionClusterPolicy {
         case .labelled(let label): writer.message(13) { label.write(to: &$0) }
         }
         writer.varint(14, UInt64(max(0, singleClusterBelow)))
-        writer.signed(15, voterFailureTimeout)
+        writer.signed(15, voterFailureTimeout.clampedNanoseconds)
+        writer.signed(16, rebalancePeriod.clampedNanoseconds)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         self.init()
         (maximumWorkflowsPerCluster, targetClusterSize, readyClusters, singleClusterBelow) = (0, 0, 0, 0)
-        (rebalanceThreshold, loadLimit, idleTimeToLive, memberFailureTimeout, spreadLabel) = (0, 0, 0, 0, "")
-        voterFailureTimeout = 0
+        (rebalanceThreshold, loadLimit, spreadLabel) = (0, 0, "")
+        (idleTimeToLive, memberFailureTimeout, voterFailureTimeout) = (.zero, .zero, .zero)
+        rebalancePeriod = .zero
         while let field = try reader.next() {
             switch field {
             case 1: maximumWorkflowsPerCluster = Int(clamping: try reader.varint())
@@ -235,12 +237,12 @@ extension ExecutionClusterPolicy {
                 }
                 self.strategy = strategy
             case 4: rebalanceThreshold = Double(bitPattern: try reader.fixed64())
-            case 5: idleTimeToLive = try reader.signed()
+            case 5: idleTimeToLive = .nanoseconds(try reader.signed())
             case 6: readyClusters = Int(clamping: try reader.varint())
             case 7: loadLimit = Double(bitPattern: try reader.fixed64())
-            case 8: memberFailureTimeout = try reader.signed()
+            case 8: memberFailureTimeout = .nanoseconds(try reader.signed())
             case 9: spreadLabel = try reader.string()
-            case 10: pinnedTypes.insert(ByteText(try reader.string()))
+            case 10: pins.insert(ByteText(try reader.string()))
             case 11: targetVoterCount = Int(clamping: try reader.varint())
             case 12:
                 var inner = try reader.message()
@@ -252,7 +254,8 @@ extension ExecutionClusterPolicy {
                 voterSelection = .fixed(nodes.map(NodeID.init))
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
             case 14: singleClusterBelow = Int(clamping: try reader.varint())
-            case 15: voterFailureTimeout = try reader.signed()
+            case 15: voterFailureTimeout = .nanoseconds(try reader.signed())
+            case 16: rebalancePeriod = .nanoseconds(try reader.signed())
             default: throw reader.unknownField(in: "a policy")
             }
         }

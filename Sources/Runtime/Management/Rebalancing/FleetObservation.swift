@@ -16,8 +16,7 @@ struct FleetObservation: Sendable {
         isSilent(node, for: policy.memberFailureTimeout)
     }
 
-    /// - Parameter limit: in nanoseconds.
-    func isSilent(_ node: NodeID, for limit: Int64) -> Bool { (silence[node] ?? 0) > limit }
+    func isSilent(_ node: NodeID, for limit: Duration) -> Bool { (silence[node] ?? 0) > limit.clampedNanoseconds }
 }
 
 /// What each node carries, once the moves that have been ordered are done.

@@ -108,7 +108,7 @@ struct RebalancePlanner {
     private func drainOfIdle(_ load: FleetLoad) -> [ManagementOperation]? {
         let idle = idleClusters(load)
         for cluster in idle.dropFirst(policy.readyClusters) {
-            guard let since = cluster.idleSince, observation.now - since >= policy.idleTimeToLive,
+            guard let since = cluster.idleSince, observation.now - since >= policy.idleTimeToLive.clampedNanoseconds,
                 draft.slots.slots(of: cluster.group).isEmpty || !homes(besides: cluster.id).isEmpty
             else { continue }
             return [.drainCluster(cluster.id, into: heir(besides: cluster.id, load)?.id)]

@@ -18,7 +18,9 @@ struct ClusterID: Hashable, Comparable, Sendable, CustomStringConvertible {
         self.init(high: uuid.high, low: uuid.low)
     }
 
-    var description: String { "cluster \(uuidText(high: high, low: low))" }
+    /// As operators write it.
+    var text: String { uuidText(high: high, low: low) }
+    var description: String { "cluster \(text)" }
     static func < (a: ClusterID, b: ClusterID) -> Bool { (a.high, a.low) < (b.high, b.low) }
 }
 

@@ -11,12 +11,23 @@ public final class WorkflowStateMachine: StateMachine {
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
 
+    /// What changed at which entry.
+    var activity = RunActivity(isWhole: true)
+    /// Whether this replica leads its group.
+    private var isLeader = false
+    /// Told, on the leader, that something happened which others may want to know.
+    private let attention: @Sendable (GroupID) -> Void
+
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    init(group: GroupID, checkpoints: CheckpointJournal) {
+    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    init(
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+    ) {
         self.group = group
+        self.attention = attention
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -35,6 +46,10 @@ public final class WorkflowStateMachine: StateMachine {
         for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
         let context = ApplyContext(
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+        let changesBefore = state.changes.runs.count
+        defer {
+            for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+        }
         do throws(Refused) {
             return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
         } catch {
@@ -47,7 +62,13 @@ public final class WorkflowStateMachine: StateMachine {
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
         guard !changes.isEmpty else { return }
+        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
+    }
+
+    public func roleDidChange(isLeader: Bool) {
+        self.isLeader = isLeader
+        if isLeader { attention(group) }
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -74,6 +95,8 @@ public final class WorkflowStateMachine: StateMachine {
     public func restore(_ decoded: Decoded) {
         let before = state
         state = decoded.state
+        activity = RunActivity(isWhole: false)
+        if isLeader { attention(group) }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map(\.run.runID))
         for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
