@@ -83,15 +83,16 @@ final class NodeServices: Sendable {
             }
             group.addTask { await self.server.run(self) }
             group.addTask { await self.keepVoters() }
+            group.addTask { await Rebalancer(self).run() }
+            group.addTask {
+                await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
+            }
             group.addTask {
                 await WorkflowReporter(
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
                 ).run()
             }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
-            group.addTask {
-                await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
-            }
             if let http { group.addTask { await http.run() } }
         }
     }
