@@ -108,6 +108,17 @@ extension Node {
         try await running().manage(changes)
     }
 
+    /// What each node of the fleet is in the management group.
+    public func roles() async throws -> [NodeID: NodeRole] {
+        try await running().machines.management.withLock { $0.nodes.mapValues(\.role) }
+    }
+
+    /// By what share the busiest node carries more than the mean, by the runs that it has or is to have.
+    public func imbalance() async throws -> Double {
+        let view = try await running().machines.management.withLock { $0 }
+        return FleetLoad(view, FleetObservation(now: 0)).imbalance
+    }
+
     /// How clusters are made, filled and moved.
     public func policy() async throws -> ExecutionClusterPolicy {
         try await running().machines.management.withLock { $0.policy }

@@ -10,6 +10,8 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
+    /// The group has ended on this node.
+    private(set) var hasStopped = false
     /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
     var didChangeDeliveries: (@Sendable () -> Void)?
 
@@ -25,7 +27,7 @@ public final class WorkflowStateMachine: StateMachine {
     private let checkpointCompanion: CheckpointCompanion
 
     /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
-    init(
+    package init(
         group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
@@ -74,6 +76,11 @@ public final class WorkflowStateMachine: StateMachine {
     public func roleDidChange(isLeader: Bool) {
         self.isLeader = isLeader
         if isLeader { attention(group) }
+    }
+
+    public func didStop() {
+        hasStopped = true
+        observer?.groupDidStop()
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -137,6 +144,8 @@ public final class WorkflowStateMachine: StateMachine {
 /// Whoever waits for runs to change. Called on the group's loop: it must be short.
 protocol WorkflowObserver: AnyObject, Sendable {
     func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine)
+    /// The last call.
+    func groupDidStop()
 }
 
 // MARK: What the node asks
