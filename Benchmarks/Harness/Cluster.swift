@@ -137,7 +137,14 @@ actor Cluster {
     private func isFormed(_ node: Int) async -> Bool {
         guard let status = try? await api(node).status() else { return false }
         return status.ready && status.groups.count >= 2
-            && status.groups.allSatisfy { $0.voters.count == settings.nodeCount }
+            && status.groups.allSatisfy { $0.voters.count == voterCount(of: $0.kind) }
+    }
+
+    /// As many as can be, an odd number.
+    private func voterCount(of kind: String) -> Int {
+        let nodes = settings.nodeCount
+        let most = kind == "management" && nodes < 20 ? 3 : 5
+        return min(most, nodes.isMultiple(of: 2) ? nodes - 1 : nodes)
     }
 
     private func checkAlive(_ node: Int) throws {

@@ -37,6 +37,12 @@ package enum Mutant: String {
     // MARK: Membership
     /// 52: a replica that was removed from a node comes back
     case revivesRemovedReplica
+    /// own: votes change hands one after the other, so that an even number counts on the way
+    case changesVotersOneByOne
+    /// own: a learner that was never heard of gets a vote
+    case promotesSilentLearners
+    /// own: votes go to members of which no majority is alive
+    case votersNeedNotBeAlive
 
     // MARK: Reads
     /// 57: a quiet follower trusts its leader whatever its liveness epoch

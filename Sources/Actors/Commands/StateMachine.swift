@@ -19,6 +19,9 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// who wait for what changed.
     func didApplyBatch()
 
+    /// Called on the loop when this replica becomes its group's leader, or is it no more.
+    func roleDidChange(isLeader: Bool)
+
     /// The state as of now, to be serialised off the loop while commands go on. Must not copy in proportion to the
     /// state.
     func snapshotView() -> any SnapshotView
@@ -40,6 +43,7 @@ public protocol StateMachine: AnyObject, SendableMetatype {
 extension StateMachine {
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
+    public func roleDidChange(isLeader: Bool) {}
 
     /// Both steps of a restoration at once, where nobody waits for the loop.
     public func restore(_ bytes: [UInt8], formatVersion: UInt32) throws(ApplyError) {

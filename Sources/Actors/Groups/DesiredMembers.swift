@@ -4,13 +4,25 @@ public import FlotillaRaft
 public struct DesiredMembers: Hashable, Sendable {
     /// Ascending.
     public var nodes: [NodeID]
-    /// At most so many of them vote, an odd number; the others follow as learners.
+    /// Those of them that may vote, ascending; the others follow as learners. Where it is empty nobody's vote changes.
+    public var eligible: [NodeID]
+    /// At most so many of them vote, an odd number.
     public var votersMax: Int
 
     public static let defaultVotersMax = 5
 
-    public init(_ nodes: [NodeID], votersMax: Int = DesiredMembers.defaultVotersMax) {
+    /// - Parameter eligible: who may vote; nil for all of `nodes`.
+    public init(
+        _ nodes: [NodeID], eligible: [NodeID]? = nil, votersMax: Int = DesiredMembers.defaultVotersMax
+    ) {
         self.nodes = nodes.sorted()
+        self.eligible = eligible.map { eligible in nodes.filter(eligible.contains).sorted() } ?? self.nodes
         self.votersMax = votersMax
+    }
+
+    /// The largest odd number of voters that there can be; zero where nobody may vote.
+    var voterCount: Int {
+        let most = min(eligible.count, votersMax)
+        return most.isMultiple(of: 2) && most > 0 ? most - 1 : most
     }
 }

@@ -28,6 +28,8 @@ public actor RaftGroup {
     var routes: [ReplicaID: NodeID] = [:]
     /// Whom management wants as members; nil until it has said so.
     var desiredMembers: DesiredMembers?
+    /// Members' nodes that died and have not written to this replica since.
+    var silentNodes: Set<NodeID> = []
     var unapplied: [Entry] = []
     /// The term of the last applied entry.
     var appliedTerm = Term.zero
@@ -106,6 +108,7 @@ public actor RaftGroup {
     func receive(_ message: Message, from node: NodeID) {
         guard stopReason == nil else { return }
         routes[message.from] = node
+        if !silentNodes.isEmpty { silentNodes.remove(node) }
         // A member that cannot apply takes no more entries, or they would fill its memory: they count as lost.
         if case .append(let append) = message.body, !append.entries.isEmpty, !unapplied.isEmpty,
             !stateMachine.isReadyToApply
@@ -245,6 +248,7 @@ public actor RaftGroup {
             "\(identity.group) is \(status.role.rawValue) at term \(status.term)",
             ["leader": leader.map(\.description) ?? "none"])
         leaderWatchers.tell(LeaderChange(term: status.term, leader: leader, isLocal: status.role == .leader))
+        stateMachine.roleDidChange(isLeader: status.role == .leader)
         if status.leader != nil { leaderDidChange(term: status.term) }
     }
 }

@@ -64,6 +64,7 @@ extension RaftGroup {
         let isLedByPeer = core.status.leader == replica
         switch change {
         case .died:
+            silentNodes.insert(peer)
             if isLedByPeer {
                 core.leaderLost()
                 return true

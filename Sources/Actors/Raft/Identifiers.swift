@@ -1,5 +1,5 @@
 /// A machine of the fleet, named by its operator. It may host replicas of many groups.
-public struct NodeID: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct NodeID: Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
     public let rawValue: UInt64
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
     public var description: String { "node \(rawValue)" }
@@ -18,7 +18,7 @@ public struct ReplicaID: Hashable, Comparable, Sendable, CustomStringConvertible
 }
 
 /// A replicated log and the replicas that keep it.
-public struct GroupID: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct GroupID: Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
     public let rawValue: UInt64
     public init(_ rawValue: UInt64) { self.rawValue = rawValue }
     public var description: String { "group \(rawValue)" }

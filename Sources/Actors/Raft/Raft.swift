@@ -214,6 +214,8 @@ public struct Raft: ~Copyable, Sendable {
         return HardState(term: term, vote: vote, commit: commit)
     }
     public var lastIndex: LogIndex { log.lastIndex }
+    /// Of the last entry.
+    public var lastTerm: Term { log.lastTerm }
     public var commitIndex: LogIndex { log.commit }
     public var appliedIndex: LogIndex { log.applied }
     /// The disk holds the log up to here.

@@ -128,6 +128,9 @@ public struct NodeQuestion: Sendable {
 }
 
 extension NodeCore {
+    /// What a question and its answer may take.
+    public static let requestBytesMax = Transport.requestBytesMax
+
     /// Asks another node, and waits for its answer.
     /// - Parameter timeout: after which the outcome counts as unknown.
     /// - Throws: `NodeRequestError`; `CancellationError`, and then the outcome is unknown too.

@@ -69,9 +69,7 @@ extension WorkflowHistory {
         if run.has("finishedAt") { info.finishedAt = try run.time("finishedAt") }
         if run.has("owner") { info.owner = NodeID(try run.number("owner")) }
         inputBytes = Int(clamping: try run.number("inputBytes"))
-        input = run.bytes("input")
         if run.has("outputBytes") { outputBytes = Int(clamping: try run.number("outputBytes")) }
-        output = run.bytes("output")
         if run.has("failure") {
             let failure = try run.object("failure")
             self.failure = WorkflowFailure(type: try failure.text("type"), message: try failure.text("message"))
@@ -79,6 +77,8 @@ extension WorkflowHistory {
         guard let events = document["events"] else { throw HistoryField.error("has no events") }
         self.events = try events.elements.map { try WorkflowEvent(HistoryField($0, "an event")) }
         next = document["next"]?.text
+        input = run.bytes("input")
+        output = run.bytes("output")
     }
 }
 
@@ -88,7 +88,6 @@ extension WorkflowEvent {
         occurrence = try field.number("occurrence")
         recordedAt = try field.time("time")
         bytes = field.has("bytes") ? Int(clamping: try field.number("bytes")) : 0
-        value = field.bytes("value")
         switch try field.text("kind") {
         case "step":
             let (owner, epoch) = (NodeID(try field.number("owner")), try field.number("epoch"))
@@ -108,6 +107,7 @@ extension WorkflowEvent {
         case "checkpoint": detail = .checkpoint
         case let kind: throw HistoryField.error("has an event of kind '\(kind)', which this version does not know")
         }
+        value = field.bytes("value")
     }
 }
 

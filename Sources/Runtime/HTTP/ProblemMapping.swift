@@ -55,7 +55,8 @@ extension Problem {
 
     private init(_ error: NodeError) {
         switch error.code {
-        case .unknownNode, .unknownGroup: self = .notFound(error.message)
+        case .unknownNode, .unknownGroup, .unknownCluster: self = .notFound(error.message)
+        case .refused: self = .conflict(error.message)
         case .invalidConfiguration, .joinRefused: self = .unprocessable(error.message)
         case .dataUnusable, .listenFailed, .alreadyRunning, .stopped:
             self = .unavailable("\(error.message); ask another node")

@@ -2,13 +2,13 @@ import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
-/// What the management group replicates: which nodes there are and what for, where they are reached, which groups and
+/// What the management group replicates: which nodes there are and what for, where they are reached, which
 /// execution clusters are wanted on which nodes, what is said to run where, and what all agreed on. It says what is
 /// desired; a group's own configuration says what is.
 ///
 /// Confined to the group's loop.
 final class ManagementStateMachine: StateMachine {
-    static let formatVersion: UInt32 = 2
+    static let formatVersion: UInt32 = 3
 
     /// A member of the fleet.
     struct Node: Hashable, Sendable {
@@ -19,20 +19,14 @@ final class ManagementStateMachine: StateMachine {
         var featureLevel: UInt32
         /// Group time at which it was registered first, in nanoseconds since 1970.
         var joinedAt: Int64
+        /// What it can run, ascending.
+        var types: [WorkflowType] = []
         /// What its operator says of it, ascending, one for each key.
         var labels: [NodeLabel] = []
         /// In the management group. A registration does not change it: the first node votes, others begin as learners.
         var role = NodeRole.learner
         /// It is to leave: its places in clusters go to others. A registration does not change it.
         var isDraining = false
-    }
-
-    /// A group that is wanted on all nodes, with the life that it is in.
-    struct Group: Hashable, Sendable {
-        var group: GroupID
-        var incarnation: UInt64
-        var kind: GroupKind
-        var createdAt: Int64
     }
 
     /// Codes of `Answer`, whose body holds the words. A case keeps its number for ever.

@@ -21,26 +21,14 @@ struct ManagementVoters {
         } ?? []
     }
 
-    private var voters: [NodeID] { nodes { $0.role == .voter } }
-    /// Those that may vote.
-    private var eligible: Set<NodeID> {
-        switch state.policy.voterSelection {
-        case .automatic: return Set(nodes { !$0.isDraining })
-        case .fixed(let chosen): return Set(chosen).intersection(nodes { _ in true })
-        case .labelled(let label): return Set(nodes { !$0.isDraining && $0.labels.contains(label) })
-        }
-    }
+    private var voters: [NodeID] { state.voters }
 
-    private func nodes(where isIncluded: (ManagementStateMachine.Node) -> Bool) -> [NodeID] {
-        state.nodes.values.filter(isIncluded).map(\.node).sorted()
-    }
-
-    private func isLost(_ node: NodeID) -> Bool { observation.isLost(node, state.policy) }
+    private func isLost(_ node: NodeID) -> Bool { observation.isSilent(node, for: state.policy.voterFailureTimeout) }
 
     /// Learners that may take a place now, those in domains without a voter first.
     private var substitutes: [NodeID] {
         let voters = Set(voters)
-        let ready = eligible.filter { !voters.contains($0) && caughtUp.contains($0) && !isLost($0) }
+        let ready = state.mayVote.filter { !voters.contains($0) && caughtUp.contains($0) && !isLost($0) }
         var choice = MemberChoice(state, among: ready)
         if case .fixed = state.policy.voterSelection { choice.candidates = ready }
         var chosen: [NodeID] = []
@@ -50,7 +38,7 @@ struct ManagementVoters {
 
     /// A voter that is lost or may not vote any more, and the learner that takes its place in the same command.
     private var replacement: [ManagementOperation]? {
-        let eligible = eligible
+        let eligible = state.mayVote
         let unfit =
             voters.filter { isLost($0) } + voters.filter { !isLost($0) && !eligible.contains($0) && $0 != leader }
         let last = leader.map { voters.contains($0) && !eligible.contains($0) ? [$0] : [] } ?? []
@@ -71,7 +59,7 @@ struct ManagementVoters {
         let count = voters.count
         let isEven = count.isMultiple(of: 2)
         guard count > wanted || isEven else { return nil }
-        let eligible = eligible
+        let eligible = state.mayVote
         func order(_ node: NodeID) -> (Int, Int, Int, NodeID) {
             (
                 isLost(node) ? 0 : 1, eligible.contains(node) ? 1 : 0, node == leader ? 1 : 0,
@@ -87,7 +75,7 @@ struct ManagementVoters {
 
     /// The largest odd number of voters that policy and nodes allow.
     private var wanted: Int {
-        let most = min(state.policy.voterCount(nodes: state.nodes.count), eligible.count)
+        let most = min(state.policy.voterCount(nodes: state.nodes.count), state.mayVote.count)
         return max(state.leastVoters, most.isMultiple(of: 2) ? most - 1 : most)
     }
 }

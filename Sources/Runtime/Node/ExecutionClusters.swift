@@ -18,13 +18,16 @@ final class ExecutionClusters: Sendable {
     private let hosted: HostedGroups
     private let makeEngine: @Sendable (RaftGroup) throws -> WorkflowEngine
     private let logger: FlotillaLogger
+    /// Rings when replicas have come or gone.
+    private let didChange: Signal
 
     init(
-        _ hosted: HostedGroups, logger: FlotillaLogger,
+        _ hosted: HostedGroups, logger: FlotillaLogger, didChange: Signal,
         makeEngine: @escaping @Sendable (RaftGroup) throws -> WorkflowEngine
     ) {
         self.hosted = hosted
         self.logger = logger
+        self.didChange = didChange
         self.makeEngine = makeEngine
     }
 
@@ -34,6 +37,7 @@ final class ExecutionClusters: Sendable {
             for await _ in hosted.changes {
                 let groups = hosted.all.filter { $0.identity.kind == .workflow }
                 for group in takeUp(groups) { clusters.addTask { await self.run(group) } }
+                didChange.ring()
             }
         }
     }
@@ -85,6 +89,17 @@ final class ExecutionClusters: Sendable {
         if let known { return try known.get() }
         return try await completion.wait()
     }
+
+    /// The engine of a cluster that runs here; nil where none does.
+    func runningEngine(of group: GroupID) throws -> WorkflowEngine? {
+        try state.withLock { state in
+            if let failure = state.failure { throw failure }
+            return state.engines.first { $0.key.group == group }?.value
+        }
+    }
+
+    /// Why nobody gets an engine any more; nil while the node runs.
+    var failure: NodeError? { state.withLock { $0.failure } }
 
     /// Nobody gets an engine any more.
     func close(_ failure: NodeError) {

@@ -33,6 +33,9 @@ public struct NodeConfiguration: Sendable {
     public var join: [String]
     /// Founds a cluster. With nodes in `join` as well, it is refused if one of them belongs to a cluster already.
     public var founds: Bool
+    /// What its operator says of this node, such as zone = b: clusters are spread over zones, and a policy may choose
+    /// the voters of the management group by a label. It may change from one start to the next.
+    public var labels: [String: String] = [:]
     /// Listening beyond loopback is refused without it: connections are neither encrypted nor authenticated yet.
     public var allowsInsecureListening = false
     /// A node that was silent for this long loses the workflows that it runs to others.
@@ -73,12 +76,19 @@ public struct NodeConfiguration: Sendable {
         }
     }
 
+    var nodeLabels: [NodeLabel] { labels.map { NodeLabel($0.key, $0.value) }.sorted() }
+
     func validate() throws {
         guard id.rawValue > 0 else {
             throw NodeError(.invalidConfiguration, "the node id is 0; choose a number from 1 on")
         }
         guard payloadFileLimit >= 0 else {
             throw NodeError(.invalidConfiguration, "the limit for payloads in the log is \(payloadFileLimit) bytes")
+        }
+        for (key, value) in labels where !(1...128).contains(key.utf8.count) || value.utf8.count > 256 {
+            throw NodeError(
+                .invalidConfiguration,
+                "label '\(key)' = '\(value)': a key has 1 to 128 bytes and a value 256 at most")
         }
         for (name, bytes) in [("resultBytesMax", limits.resultBytesMax), ("inputBytesMax", limits.inputBytesMax)] {
             guard (1...WorkflowLimits.payloadBytesMax).contains(bytes) else {
@@ -116,6 +126,9 @@ public struct NodeError: Error, Hashable, Sendable, CustomStringConvertible {
         case alreadyRunning
         case unknownNode
         case unknownGroup
+        case unknownCluster
+        /// Management does not take what was asked; nothing changed.
+        case refused
         case stopped
     }
     public var code: Code

@@ -5,88 +5,6 @@ public import FlotillaRaft
 // What may be asked of a node, from any task, while it runs. Every node answers for the whole cluster.
 
 extension Node {
-    // MARK: Workflows
-
-    /// Starts a workflow, or finds the run that an earlier start with the same id and an equal input made. Returns once
-    /// the start is durable on a majority.
-    /// - Throws: `WorkflowError` with `conflict` where the id belongs to a run with another input, and others that say
-    ///   what to do; `NodeError` when the node has stopped.
-    public func start<Input, Output>(
-        _ workflow: Workflow<Input, Output>, id: String, input: Input
-    ) async throws -> WorkflowRun<Output> {
-        try await engine.start(workflow, id: id, input: input)
-    }
-
-    /// Waits for the end of a run, wherever and whenever it was started.
-    /// - Parameter timeout: nil waits for ever.
-    public func result<Output: Decodable & Sendable>(
-        of id: String, as type: Output.Type, timeout: Duration? = nil
-    ) async throws -> Output {
-        try await engine.result(of: id, as: type, timeout: timeout)
-    }
-
-    /// All that is recorded of a run.
-    public func describe(_ id: String) async throws -> WorkflowDescription { try await engine.describe(id) }
-
-    /// The values that a run has recorded under a key, in their order, page by page.
-    /// - Parameter start: the number of the first; they are counted from 0.
-    public func checkpoints(
-        _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
-    ) async throws -> CheckpointPage {
-        try await engine.checkpoints(name, of: id, from: start, limit: limit)
-    }
-
-    /// What a run has recorded, in the order of time, with its beginning and its end: page by page.
-    /// - Parameters:
-    ///   - after: what the page before named as `next`; nil begins with the first event.
-    ///   - withValues: also what was recorded, and input and output.
-    public func history(
-        of id: String, after: String? = nil, limit: Int = 100, withValues: Bool = false
-    ) async throws -> WorkflowHistory {
-        try await engine.history(of: id, after: after, limit: limit, withValues: withValues)
-    }
-
-    /// All that a run has recorded, with the values, in memory: what `replay(history:against:)` of FlotillaSimulation
-    /// takes.
-    public func wholeHistory(of id: String) async throws -> WorkflowHistory { try await engine.wholeHistory(of: id) }
-
-    /// Does something to a run: cancels, terminates, pauses, resumes it, or runs a failed one again. Returns once that is
-    /// durable on a majority.
-    /// - Parameter reason: kept with the run.
-    /// - Returns: the run as it stands then.
-    /// - Throws: `WorkflowError` with `notFound`, or `wrongState` where the run's status does not allow it.
-    @discardableResult
-    public func control(_ id: String, _ action: WorkflowAction, reason: String = "") async throws -> WorkflowInfo {
-        try await engine.control(id, action, reason: reason)
-    }
-
-    /// Removes a run that has ended, with everything that it recorded. Its id can be used again.
-    /// - Throws: `WorkflowError` with `notFound`, or `wrongState` for a run that has not ended.
-    public func prune(_ id: String) async throws { try await engine.prune(id) }
-
-    /// Removes the runs that ended and that `retention` does not keep, in portions, so that everything else goes on
-    /// meanwhile. By itself the cluster does so by `NodeConfiguration.retention`.
-    /// - Parameter limit: how many at most.
-    /// - Returns: how many were removed, and whether there are more to remove.
-    @discardableResult
-    public func pruneFinished(
-        keeping retention: WorkflowRetention, limit: Int = .max
-    ) async throws -> (count: Int, hasMore: Bool) {
-        try await engine.pruneFinished(keeping: retention, limit: limit)
-    }
-
-    /// Runs in the order of their starts, page by page.
-    /// - Parameter after: what the page before named as `next`; nil begins with the oldest.
-    public func list(
-        _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
-    ) async throws -> WorkflowPage {
-        try await engine.list(filter, after: after, limit: limit)
-    }
-
-    var engine: WorkflowEngine {
-        get async throws { try await running().clusters.engine(of: NodeStart.executionGroup.group) }
-    }
-
     // MARK: The cluster
 
     /// The cluster as this node sees it, without asking anybody.
@@ -101,10 +19,12 @@ extension Node {
     /// - Throws: `NodeError` when the node has stopped or has no such group; `CancellationError`.
     public func leaderChanges(of group: UInt64 = 2) async throws -> AsyncStream<LeaderChange> {
         let hosted = try await running().core.hosted
-        // Every node gets a replica of both groups; a node that has just joined waits for them.
-        let known = [NodeStart.managementGroup, NodeStart.executionGroup].map(\.group)
+        // A node that is new waits for the groups that every node begins with.
+        let first = [NodeStart.managementGroup, NodeStart.executionGroup].map(\.group)
+        let known = Set(first + hosted.all.map(\.identity.group)).sorted()
         guard known.contains(GroupID(group)) else {
-            throw NodeError(.unknownGroup, "there is no group \(group); the groups are \(known.map(\.rawValue))")
+            throw NodeError(
+                .unknownGroup, "there is no group \(group) on this node; the groups are \(known.map(\.rawValue))")
         }
         do {
             return try await hosted.group(GroupID(group)).leaderChanges()
@@ -173,26 +93,35 @@ extension NodeServices {
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
-        var isExecutor = false
-        if let group = core.hosted[NodeStart.executionGroup.group] {
-            let me = core.node
-            let myBoot = boot
-            (status.workflows, isExecutor) = try await group.withState { machine in
-                guard let machine = machine as? WorkflowStateMachine else { return (.init(), false) }
-                let mine = machine.executors.first { $0.node == me && $0.isAlive }
-                let counts = NodeStatus.Workflows(
-                    running: machine.count(of: .running), parked: machine.count(of: .parked),
-                    completed: machine.count(of: .completed), failed: machine.count(of: .failed),
-                    terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
-                    paused: machine.count(of: .paused),
-                    owned: mine?.ownedRuns ?? 0)
-                return (counts, mine?.boot == myBoot)
-            }
+        var executing: Set<GroupID> = []
+        for group in core.hosted.all where group.identity.kind == .workflow {
+            let (counts, isExecutor) = try await workflows(of: group)
+            status.workflows.add(counts)
+            if isExecutor { executing.insert(group.identity.group) }
         }
+        let expected = Set(view.clusters(on: identity.node).map(\.group))
+        let led = Set(status.groups.filter { $0.leader != nil }.map { GroupID($0.group) })
         status.ready =
-            isExecutor && status.groups.count == NodeStart.groupCount
-            && status.groups.allSatisfy { $0.leader != nil } && view.nodes[identity.node] != nil
+            view.nodes[identity.node] != nil && view.slots.hasHomes && expected.isSubset(of: executing)
+            && expected.union([NodeStart.managementGroup.group]).isSubset(of: led)
         return status
+    }
+
+    /// - Returns: what the group has, and whether this node can be given some of it.
+    private func workflows(of group: RaftGroup) async throws -> (NodeStatus.Workflows, Bool) {
+        let me = core.node
+        let myBoot = boot
+        return try await group.withState { machine in
+            guard let machine = machine as? WorkflowStateMachine else { return (.init(), false) }
+            let mine = machine.executors.first { $0.node == me && $0.isAlive }
+            let counts = NodeStatus.Workflows(
+                running: machine.count(of: .running), parked: machine.count(of: .parked),
+                completed: machine.count(of: .completed), failed: machine.count(of: .failed),
+                terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
+                paused: machine.count(of: .paused),
+                owned: mine?.ownedRuns ?? 0)
+            return (counts, mine?.boot == myBoot)
+        }
     }
 }
 
@@ -264,92 +193,5 @@ extension NodeServices {
             ]
         }
         return counters
-    }
-}
-
-extension Node: NodeOperations {
-    func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
-    ) async throws -> (info: WorkflowInfo, isNew: Bool) {
-        try Self.checkNamespace(namespace)
-        let engine = try await engine
-        let id =
-            id
-            ?? RunID(
-                milliseconds: engine.environment.loop.wallNow.nanoseconds / 1_000_000,
-                random: (engine.environment.random(), engine.environment.random())
-            ).description
-        let started = try await engine.start(type: type, version: version, id: id, input: try JSONCoding.encode(input))
-        return (try await engine.describe(id).info, !started.existed)
-    }
-
-    func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription? {
-        try Self.checkNamespace(namespace)
-        return try await nilIfNotFound { try await self.engine.describe(id) }
-    }
-
-    func listCheckpoints(
-        _ key: String, of id: String, namespace: String, from start: UInt64, limit: Int
-    ) async throws -> CheckpointPage? {
-        try Self.checkNamespace(namespace)
-        return try await nilIfNotFound { try await self.checkpoints(key, of: id, from: start, limit: limit) }
-    }
-
-    func workflowHistory(
-        of id: String, namespace: String, after: String?, limit: Int, withValues: Bool
-    ) async throws -> WorkflowHistory? {
-        try Self.checkNamespace(namespace)
-        return try await nilIfNotFound {
-            try await self.history(of: id, after: after, limit: limit, withValues: withValues)
-        }
-    }
-
-    func controlWorkflow(
-        _ id: String, namespace: String, _ action: WorkflowAction, reason: String
-    ) async throws -> WorkflowInfo {
-        try Self.checkNamespace(namespace)
-        return try await control(id, action, reason: reason)
-    }
-
-    func pruneWorkflow(_ id: String, namespace: String) async throws {
-        try Self.checkNamespace(namespace)
-        try await prune(id)
-    }
-
-    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool) {
-        try await pruneFinished(keeping: retention, limit: limit)
-    }
-
-    func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws -> WorkflowDescription? {
-        try Self.checkNamespace(namespace)
-        return try await nilIfNotFound {
-            let engine = try await self.engine
-            _ = try await engine.outcome(of: id, timeout: wait)
-            return try await engine.describe(id)
-        }
-    }
-
-    func listWorkflows(
-        namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
-    ) async throws -> WorkflowPage {
-        try Self.checkNamespace(namespace)
-        return try await list(filter, after: after, limit: limit)
-    }
-
-    func counters() async throws -> [NodeCounter] { try await running().counters() }
-
-    private func nilIfNotFound<Value>(_ body: () async throws -> Value) async throws -> Value? {
-        do {
-            return try await body()
-        } catch let error as WorkflowError where error.code == .notFound {
-            return nil
-        }
-    }
-
-    private static func checkNamespace(_ namespace: String) throws {
-        guard namespace == defaultNamespace else {
-            throw NodeError(
-                .invalidConfiguration, "namespace '\(namespace)': there is only '\(defaultNamespace)' so far")
-        }
     }
 }

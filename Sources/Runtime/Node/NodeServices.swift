@@ -19,6 +19,8 @@ final class NodeServices: Sendable {
     let machines: NodeMachines
     let workflows: [any RegisterableWorkflow]
     let clusters: ExecutionClusters
+    let router: WorkflowRouter
+    private let server: RequestServer
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
     let logger: FlotillaLogger
@@ -50,12 +52,16 @@ final class NodeServices: Sendable {
         self.workflows = workflows
         retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
-        clusters = ExecutionClusters(core.hosted, logger: configuration.logger) { [boot = store.boot] group in
+        clusters = ExecutionClusters(
+            core.hosted, logger: configuration.logger, didChange: machines.managementChanges
+        ) { [boot = store.boot] group in
             try WorkflowEngine(
                 client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
                 random: environment.random)
         }
+        router = WorkflowRouter(core: core, clusters: clusters, machines: machines, random: environment.random)
+        server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }
 
@@ -73,6 +79,20 @@ final class NodeServices: Sendable {
             group.addTask { await self.register() }
             group.addTask { await self.answerJoinRequests() }
             group.addTask { await self.clusters.run() }
+            group.addTask {
+                await ClusterReconciler(
+                    core: self.core, machines: self.machines, router: self.router,
+                    bell: self.machines.managementChanges, logger: self.logger
+                ).run()
+            }
+            group.addTask { await self.server.run(self) }
+            group.addTask { await self.keepVoters() }
+            group.addTask {
+                await WorkflowReporter(
+                    core: self.core, machines: self.machines, router: self.router, logger: self.logger
+                ).run()
+            }
+            group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -94,31 +114,24 @@ final class NodeServices: Sendable {
         get async throws { try await core.hosted.group(NodeStart.managementGroup.group) }
     }
 
-    var executionGroup: RaftGroup {
-        get async throws { try await core.hosted.group(NodeStart.executionGroup.group) }
-    }
-
     // MARK: Children
 
     /// Tells the management group where this node is, unless it knows.
     private func register() async {
-        let me = ManagementStateMachine.Node(
+        var me = ManagementStateMachine.Node(
             node: identity.node, instance: identity.instance, address: address,
-            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0)
-        let execution = NodeStart.executionGroup
-        let operations: [ManagementOperation] = [
-            .registerNode(me),
-            .createGroup(
-                .init(group: execution.group, incarnation: execution.incarnation, kind: execution.kind, createdAt: 0)),
-        ]
-        await retrying("register this node") {
+            httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0,
+            labels: configuration.nodeLabels)
+        me.types = workflows.map(\.definition.type).sorted()
+        let operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
+        await retrying("register this node") { [me] in
             let group = try await self.managementGroup
             try await group.barrier()
             let view = self.machines.management.withLock { $0 }
             if var known = view.nodes[me.node] {
                 known.joinedAt = 0
                 (known.role, known.isDraining) = (me.role, me.isDraining)
-                if known == me, view.groups[execution.group] != nil { return }
+                if known == me, view.slots.hasHomes { return }
             }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
             if let refusal = ManagementStateMachine.Refusal(rawValue: answer.code) {
@@ -158,7 +171,7 @@ final class NodeServices: Sendable {
     /// replicas are removed first, which needs the others' majority, and it is added as a new one.
     private func reasonToWait(_ question: NodeCore.JoinQuestion) async throws -> String? {
         let node = question.node
-        let groups = [try await managementGroup, try await executionGroup]
+        let groups = [try await managementGroup] + core.hosted.all.filter { $0.identity.kind == .workflow }
         for group in groups { try await group.barrier() }
         if let known = machines.management.withLock({ $0.nodes[node] }) {
             return known.instance == question.instance ? nil : try await replace(known)

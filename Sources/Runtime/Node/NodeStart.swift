@@ -134,13 +134,12 @@ struct NodeStart {
 
     // MARK: Founding
 
-    /// Single mode: the management group and one execution group, over all nodes.
+    /// What the first node of a fleet begins with.
     static let managementGroup = ReplicaIdentity(
         group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
     static let executionGroup = ReplicaIdentity(
-        group: GroupID(2), incarnation: 1, kind: .workflow, replica: ReplicaID(1))
+        group: ExecutionCluster.commonGroup, incarnation: 1, kind: .workflow, replica: ReplicaID(1))
     private static let firstGroups = [managementGroup, executionGroup]
-    static let groupCount = firstGroups.count
 
     private func refuseWhereASeedBelongsElsewhere(_ core: NodeCore) async throws {
         for seed in configuration.join {
@@ -186,6 +185,12 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Clusters led here, of which management may not have heard everything.
+    let reportAttention = GroupAttention()
+    /// Where this node leads the management group: what others report.
+    let reportCollector = ReportCollector()
+    /// Rings when it has changed, for whoever keeps this node's groups as they should be.
+    let managementChanges = Signal()
 
     let checkpoints: CheckpointJournal
 
@@ -201,17 +206,41 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { [checkpoints] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints)
+        registry.register(.workflow) { [checkpoints, reportAttention] group in
+            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: reportAttention.mark)
         }
         return registry
+    }
+
+    /// The group to ask first for a workflow id; nil while this node has not heard of any.
+    func home(of id: String) -> GroupID? {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    }
+
+    /// Who may answer for a group, in a random order.
+    func members(of group: GroupID, draw: () -> UInt64) -> [NodeID] {
+        let nodes = management.withLock { view -> [NodeID] in
+            (view.cluster(of: group)?.members.keys).map { $0.sorted() } ?? []
+        }
+        guard !nodes.isEmpty else { return [] }
+        let first = Int(draw() % UInt64(nodes.count))
+        return Array(nodes[first...] + nodes[..<first])
     }
 
     private func managementDidChange(_ view: ManagementState) {
         management.withLock { $0 = view }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
-        // Single mode: every node is in every group.
-        let everybody = DesiredMembers(Array(view.nodes.keys))
-        core.value?.setDesired([NodeStart.managementGroup.group: everybody, NodeStart.executionGroup.group: everybody])
+        guard let core = core.value else { return }
+        var desired = [
+            NodeStart.managementGroup.group: DesiredMembers(
+                Array(view.nodes.keys), eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax)
+        ]
+        // Also of those that this node is to leave: it may lead one.
+        let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
+        for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
+        core.setDesired(desired)
+        managementChanges.ring()
+        // What it has is hearsay to nobody until it is to move.
+        if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
     }
 }

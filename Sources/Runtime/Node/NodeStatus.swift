@@ -88,6 +88,17 @@ public struct NodeStatus: Codable, Hashable, Sendable {
             self.paused = paused
             self.owned = owned
         }
+
+        mutating func add(_ other: Workflows) {
+            running += other.running
+            parked += other.parked
+            completed += other.completed
+            failed += other.failed
+            terminated += other.terminated
+            cancelled += other.cancelled
+            paused += other.paused
+            owned += other.owned
+        }
     }
 
     public var node: UInt64

@@ -1,6 +1,6 @@
 /// What can be asked of a run from outside. Each is replicated before it is acknowledged, may be asked of any node, and
 /// holds whoever owns the run.
-public enum WorkflowAction: UInt8, Sendable, CaseIterable {
+public enum WorkflowAction: UInt8, Codable, Sendable, CaseIterable {
     /// Asks the body to end. The next step or sleep that it begins, or the sleep that it is in, throws
     /// `WorkflowError.Code.cancelled`, once; the body may clean up with steps of any number, and goes on if it wants to.
     /// A run that waits to be resumed, or for a node, hears of it when it runs again.

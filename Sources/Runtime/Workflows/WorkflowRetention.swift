@@ -3,7 +3,7 @@
 ///
 /// The node that leads the workflows' group applies its own configuration, so all nodes should have the same. Ages go
 /// by the group's time, which is the highest that any node's wall clock has shown to it.
-public struct WorkflowRetention: Hashable, Sendable {
+public struct WorkflowRetention: Hashable, Codable, Sendable {
     /// A run that ended so long ago is removed; nil keeps runs of any age. 30 days by default.
     public var age: Duration?
     /// Where more runs have ended, those that ended first are removed; nil keeps any number. 100,000 by default: runs

@@ -110,6 +110,39 @@ import Testing
         }
     }
 
+    @Test(
+        "votes move in one step to the members that may vote, and not to one whose node died while the group was quiet")
+    func eligible() async throws {
+        try await withEmptyFleets(nodes: 5, seeds: 5) { fleet in
+            try await Self.found(Self.foundation(on: [1, 2, 3]), fleet)
+            let nodes = [UInt64](1...5).map(NodeID.init)
+            func want(_ eligible: [UInt64]) {
+                let wanted = DesiredMembers(nodes, eligible: eligible.map(NodeID.init))
+                for core in fleet.cores.values { core.setDesired([Self.group: wanted]) }
+            }
+            want([1, 2, 3])
+            try await fleet.wait("learners") { reports in
+                reports.count == 5 && reports.values.allSatisfy { $0.voters.count == 3 && $0.learners.count == 2 }
+            }
+            _ = try await fleet.group(NodeID(1)).propose([Journal.operation(1)], ownerEpoch: 0)
+            try await fleet.world.sleep(for: .seconds(3))
+            await fleet.crash(NodeID(5), .killed)
+            try await fleet.world.sleep(for: .seconds(3))
+            want([1, 2, 5])
+            try await fleet.world.sleep(for: .seconds(5))
+            let report = try await fleet.group(NodeID(1)).report()
+            #expect(Set(report.voters) == Set([1, 2, 3].map { NodeID($0) }) && report.outgoingVoters.isEmpty)
+            try await fleet.start(NodeID(5))
+            want([1, 2, 5])
+            try await fleet.wait("the other voter") { reports in
+                reports.values.allSatisfy {
+                    Set($0.voters) == Set([1, 2, 5].map { NodeID($0) }) && $0.outgoingVoters.isEmpty
+                }
+            }
+            #expect(try await fleet.numbers(NodeID(5)) == [1])
+        }
+    }
+
     @Test("a power failure at any change of the disk while a group comes or goes leaves a node that can go on")
     func powerLost() async throws {
         for changes in 1...16 {

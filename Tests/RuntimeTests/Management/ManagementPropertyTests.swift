@@ -80,7 +80,7 @@ struct ManagementPropertyTests {
             let slots = (0..<20).map { _ in Int.random(in: 0..<SlotMap.count, using: &random) }
             return .moveSlots(SlotMove(version: state.slots.version, slots: slots, home: group))
         case 17: return .drainNode(node, isDraining: Bool.random(using: &random))
-        case 18: return .createGroup(.init(group: GroupID(2), incarnation: 1, kind: .workflow, createdAt: 0))
+        case 18: return .createCommonCluster
         default: return .reportWorkflows(randomReport(bench, number, &random))
         }
     }

@@ -32,7 +32,7 @@ struct ManagementStateTests {
     @Test("a group's number is never issued again, and a fleet of two has a cluster of two")
     func groupNumbers() throws {
         var bench = try Bench(nodes: 2)
-        try bench.apply(.createGroup(.init(group: GroupID(2), incarnation: 1, kind: .workflow, createdAt: 0)))
+        try bench.apply(.createCommonCluster)
         #expect(try bench.apply(Bench.create(1, [1])) == .invalidSize)
         #expect(try bench.apply(Bench.create(1, [1, 2])) == nil)
         let group = try #require(bench.state.clusters[Bench.cluster(1)]?.group)
@@ -44,7 +44,7 @@ struct ManagementStateTests {
     @Test("TT-05: a cluster is destroyed once its own log says that it is empty, in the epoch that is named")
     func destruction() throws {
         var bench = try Bench(nodes: 3)
-        try bench.apply(.createGroup(.init(group: GroupID(2), incarnation: 1, kind: .workflow, createdAt: 0)))
+        try bench.apply(.createCommonCluster)
         try bench.apply(Bench.create(1, [1, 2, 3]))
         let id = Bench.cluster(1)
         func destroy(_ epoch: UInt64) -> ManagementOperation {
@@ -62,7 +62,9 @@ struct ManagementStateTests {
         #expect(try bench.apply(destroy(2)) == .notSealed)
         #expect(try bench.apply(destroy(1)) == nil)
         #expect(try bench.apply(destroy(1)) == .unknownCluster)
-        #expect(bench.state.memberships.isEmpty && bench.state.violation == nil)
+        #expect(
+            bench.state.memberships.values.allSatisfy { $0 == [ExecutionCluster.common] }
+                && bench.state.violation == nil)
     }
 
     @Test("a cluster that workflow ids are at home in is not destroyed, not even by force, until they have moved")
@@ -143,11 +145,11 @@ struct ManagementStateTests {
         let policy = ExecutionClusterPolicy()
         #expect(policy.maximumWorkflowsPerCluster == 20 && policy.targetClusterSize == 5)
         #expect(policy.strategy == .roundRobin && policy.rebalanceThreshold == 0.3)
-        #expect(policy.idleTimeToLive == 300_000_000_000 && policy.readyClusters == 0)
+        #expect(policy.idleTimeToLive == .seconds(300) && policy.readyClusters == 0)
         #expect(policy.voterCount(nodes: 19) == 3 && policy.voterCount(nodes: 20) == 5)
         let wrong: [(inout ExecutionClusterPolicy) -> Void] = [
             { $0.maximumWorkflowsPerCluster = 0 }, { $0.targetClusterSize = 8 }, { $0.rebalanceThreshold = .nan },
-            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = -1 }, { $0.readyClusters = -1 }, { $0.loadLimit = 2 },
+            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = .seconds(-1) }, { $0.readyClusters = -1 }, { $0.loadLimit = 2 },
             { $0.targetVoterCount = 4 },
         ]
         for change in wrong {
@@ -200,7 +202,7 @@ struct ManagementStateTests {
         var policy = ExecutionClusterPolicy()
         policy.pinnedTypes = ["a", ""]
         policy.targetVoterCount = 5
-        policy.idleTimeToLive = 0
+        policy.idleTimeToLive = .zero
         policy.voterSelection = .fixed([NodeID(1), NodeID(2)])
         var labelled = policy
         labelled.voterSelection = .labelled(NodeLabel("manager", "yes"))
@@ -212,7 +214,7 @@ struct ManagementStateTests {
             sealEpoch: 4)
         let operations: [ManagementOperation] = [
             .registerNode(node), .removeNode(NodeID(1), instance: nil), .removeNode(NodeID(1), instance: 7),
-            .createGroup(.init(group: GroupID(2), incarnation: 1, kind: .workflow, createdAt: 0)),
+            .createCommonCluster,
             .raiseFeatureLevel(3), Bench.create(1, [3, 1, 2]), Bench.create(1, [1], pinned: "p"),
             .destroyCluster(one, sealEpoch: 3, isForced: true), .associateNode(one, NodeID(1), .learner),
             .disassociateNode(one, NodeID(1)), .reportWorkflows(report), .changeNodeRole(NodeID(1), .voter),

@@ -141,7 +141,7 @@ struct RebalanceTests {
         #expect(world.clusters.count == 1 && world.state.slots.slots(of: world.clusters[0].group).count == 4_096)
         var policy = world.state.policy
         policy.readyClusters = 3
-        policy.idleTimeToLive = 0
+        policy.idleTimeToLive = .zero
         try world.apply([.setPolicy(policy)])
         try world.settle()
         #expect(world.clusters.count == 3, "TT-43: a pool of ready clusters")

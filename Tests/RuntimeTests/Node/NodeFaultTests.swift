@@ -111,7 +111,7 @@ import Testing
                 let seen = try await simulation.node(others[0]).status().groups
                 if seen.contains(where: { $0.learners.contains(UInt64(wiped)) }) { wasLearner.withLock { $0 = true } }
                 guard let groups = try? await simulation.node(wiped).status().groups else { return false }
-                return groups.count == NodeStart.groupCount
+                return groups.count == 2
             }
             try await simulation.untilFormed()
             #expect(wasLearner.withLock { $0 }, "seed \(simulation.world.seed)")
@@ -139,7 +139,7 @@ import Testing
                 }
                 simulation.restart(3)
                 try await simulation.wait(until: "the late node has its replicas") {
-                    (try? await simulation.node(3).status().groups.count) == NodeStart.groupCount
+                    (try? await simulation.node(3).status().groups.count) == 2
                 }
                 try await simulation.untilFormed()
                 #expect(try simulation.disk(3).files.contains { $0.hasSuffix(".snap") }, "seed \(seed)")
@@ -202,7 +202,7 @@ import Testing
             core = services.core
             scheduler = services.core.scheduler
             transport = services.core.transport
-            group = try await services.executionGroup
+            group = try await services.core.hosted.group(NodeStart.executionGroup.group)
         }
 
         var left: [String] {

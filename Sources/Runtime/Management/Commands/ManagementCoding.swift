@@ -60,6 +60,7 @@ extension ManagementStateMachine.Node {
         for label in labels { writer.message(7) { label.write(to: &$0) } }
         writer.varint(8, UInt64(role.rawValue))
         writer.bool(9, isDraining)
+        for type in types { writer.message(10) { type.write(to: &$0) } }
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -80,29 +81,10 @@ extension ManagementStateMachine.Node {
                 }
                 self.role = role
             case 9: isDraining = try reader.bool()
+            case 10:
+                var inner = try reader.message()
+                types.append(try WorkflowType(from: &inner))
             default: throw reader.unknownField(in: "a node")
-            }
-        }
-    }
-}
-
-extension ManagementStateMachine.Group {
-    func write(to writer: inout ProtobufWriter) {
-        writer.varint(1, group.rawValue)
-        writer.varint(2, incarnation)
-        writer.varint(3, UInt64(kind.rawValue))
-        writer.signed(4, createdAt)
-    }
-
-    init(from reader: inout ProtobufReader) throws(WireError) {
-        self.init(group: GroupID(0), incarnation: 0, kind: GroupKind(0), createdAt: 0)
-        while let field = try reader.next() {
-            switch field {
-            case 1: group = GroupID(try reader.varint())
-            case 2: incarnation = try reader.varint()
-            case 3: kind = GroupKind(try reader.uint32())
-            case 4: createdAt = try reader.signed()
-            default: throw reader.unknownField(in: "a group")
             }
         }
     }
@@ -201,24 +183,27 @@ extension ExecutionClusterPolicy {
         writer.varint(2, UInt64(max(0, targetClusterSize)))
         writer.varint(3, UInt64(strategy.rawValue))
         writer.fixed64(4, rebalanceThreshold.bitPattern)
-        writer.signed(5, idleTimeToLive)
+        writer.signed(5, idleTimeToLive.clampedNanoseconds)
         writer.varint(6, UInt64(max(0, readyClusters)))
         writer.fixed64(7, loadLimit.bitPattern)
-        writer.signed(8, memberFailureTimeout)
+        writer.signed(8, memberFailureTimeout.clampedNanoseconds)
         writer.string(9, spreadLabel)
-        for type in pinnedTypes.sorted() { writer.stringAlways(10, type.text) }
+        for type in pins.sorted() { writer.stringAlways(10, type.text) }
         if let targetVoterCount { writer.varintAlways(11, UInt64(max(0, targetVoterCount))) }
         switch voterSelection {
         case .automatic: break
         case .fixed(let nodes): writer.message(12) { $0.packed(1, nodes.map(\.rawValue)) }
         case .labelled(let label): writer.message(13) { label.write(to: &$0) }
         }
+        writer.varint(14, UInt64(max(0, singleClusterBelow)))
+        writer.signed(15, voterFailureTimeout.clampedNanoseconds)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         self.init()
-        (maximumWorkflowsPerCluster, targetClusterSize, readyClusters) = (0, 0, 0)
-        (rebalanceThreshold, loadLimit, idleTimeToLive, memberFailureTimeout, spreadLabel) = (0, 0, 0, 0, "")
+        (maximumWorkflowsPerCluster, targetClusterSize, readyClusters, singleClusterBelow) = (0, 0, 0, 0)
+        (rebalanceThreshold, loadLimit, spreadLabel) = (0, 0, "")
+        (idleTimeToLive, memberFailureTimeout, voterFailureTimeout) = (.zero, .zero, .zero)
         while let field = try reader.next() {
             switch field {
             case 1: maximumWorkflowsPerCluster = Int(clamping: try reader.varint())
@@ -230,12 +215,12 @@ extension ExecutionClusterPolicy {
                 }
                 self.strategy = strategy
             case 4: rebalanceThreshold = Double(bitPattern: try reader.fixed64())
-            case 5: idleTimeToLive = try reader.signed()
+            case 5: idleTimeToLive = .nanoseconds(try reader.signed())
             case 6: readyClusters = Int(clamping: try reader.varint())
             case 7: loadLimit = Double(bitPattern: try reader.fixed64())
-            case 8: memberFailureTimeout = try reader.signed()
+            case 8: memberFailureTimeout = .nanoseconds(try reader.signed())
             case 9: spreadLabel = try reader.string()
-            case 10: pinnedTypes.insert(ByteText(try reader.string()))
+            case 10: pins.insert(ByteText(try reader.string()))
             case 11: targetVoterCount = Int(clamping: try reader.varint())
             case 12:
                 var inner = try reader.message()
@@ -246,6 +231,8 @@ extension ExecutionClusterPolicy {
                 }
                 voterSelection = .fixed(nodes.map(NodeID.init))
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
+            case 14: singleClusterBelow = Int(clamping: try reader.varint())
+            case 15: voterFailureTimeout = .nanoseconds(try reader.signed())
             default: throw reader.unknownField(in: "a policy")
             }
         }

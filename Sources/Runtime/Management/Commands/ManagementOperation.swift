@@ -9,7 +9,8 @@ enum ManagementOperation: Hashable, Sendable {
     /// Its replicas are removed from all groups; it may come back as a new node.
     /// - instance: only the node with these data; nil for whichever it is.
     case removeNode(NodeID, instance: UInt64?)
-    case createGroup(ManagementStateMachine.Group)
+    /// Once, by the first node: a fleet begins with one cluster for everything.
+    case createCommonCluster
     /// Refused while a node does not support it.
     case raiseFeatureLevel(UInt32)
     /// The cluster's group gets its number when this is applied.
@@ -30,12 +31,14 @@ enum ManagementOperation: Hashable, Sendable {
     case moveRuns(from: ClusterID, to: ClusterID, count: Int)
     /// A node that is to leave gives its places to others.
     case drainNode(NodeID, isDraining: Bool)
+    /// The fleet has grown beyond one cluster for everything.
+    case beginMigration
 
     private enum Number: UInt32 {
         case registerNode = 1
-        case removeNode, createGroup, raiseFeatureLevel, createCluster, destroyCluster, associateNode,
+        case removeNode, createCommonCluster, raiseFeatureLevel, createCluster, destroyCluster, associateNode,
             disassociateNode, reportWorkflows, changeNodeRole, setPolicy, moveSlots, drainCluster, resumeCluster,
-            moveRuns, drainNode
+            moveRuns, drainNode, beginMigration
     }
 
     private static let version: UInt32 = 1
@@ -51,9 +54,8 @@ enum ManagementOperation: Hashable, Sendable {
             number = .removeNode
             writer.varint(1, node.rawValue)
             writer.fixed64(2, instance ?? 0)
-        case .createGroup(let group):
-            number = .createGroup
-            group.write(to: &writer)
+        case .createCommonCluster: number = .createCommonCluster
+        case .beginMigration: number = .beginMigration
         case .raiseFeatureLevel(let level):
             number = .raiseFeatureLevel
             writer.varint(1, UInt64(level))
@@ -124,7 +126,9 @@ enum ManagementOperation: Hashable, Sendable {
     ) throws(WireError) -> ManagementOperation {
         switch number {
         case .registerNode: return .registerNode(try ManagementStateMachine.Node(from: &reader))
-        case .createGroup: return .createGroup(try ManagementStateMachine.Group(from: &reader))
+        case .createCommonCluster, .beginMigration:
+            if try reader.next() != nil { throw reader.unknownField(in: "\(number)") }
+            return number == .beginMigration ? .beginMigration : .createCommonCluster
         case .createCluster: return .createCluster(try ClusterCreation(from: &reader))
         case .reportWorkflows: return .reportWorkflows(try WorkflowReport(from: &reader))
         case .setPolicy: return .setPolicy(try ExecutionClusterPolicy(from: &reader))

@@ -10,7 +10,6 @@ extension ManagementState: SnapshotView {
         var writer = ProtobufWriter()
         writer.varint(1, UInt64(featureLevel))
         for (_, node) in nodes.sorted(by: { $0.key < $1.key }) { writer.message(2) { node.write(to: &$0) } }
-        for (_, group) in groups.sorted(by: { $0.key < $1.key }) { writer.message(3) { group.write(to: &$0) } }
         writer.message(4) { policy.write(to: &$0) }
         writer.varint(5, slots.version)
         for run in slots.runs {
@@ -37,10 +36,6 @@ extension ManagementState: SnapshotView {
                 var inner = try reader.message()
                 let node = try ManagementStateMachine.Node(from: &inner)
                 nodes[node.node] = node
-            case 3:
-                var inner = try reader.message()
-                let group = try ManagementStateMachine.Group(from: &inner)
-                groups[group.group] = group
             case 4:
                 var inner = try reader.message()
                 policy = try ExecutionClusterPolicy(from: &inner)
@@ -50,6 +45,7 @@ extension ManagementState: SnapshotView {
             case 8:
                 let cluster = try ExecutionCluster(from: &reader)
                 clusters.insert(cluster, for: cluster.id)
+                clustersByGroup[cluster.group] = cluster.id
                 for node in cluster.members.keys { memberships[node, default: []].insert(cluster.id) }
                 for (key, _) in cluster.runs.members { locations.insert(cluster.id, for: key) }
             default: throw reader.unknownField(in: "the management state")
@@ -107,6 +103,7 @@ extension ExecutionCluster {
             writer.message(10) { ClusterChange(cluster: target, count: UInt64(count)).write(to: &$0) }
         }
         for (key, run) in runs.sorted() { writer.message(11) { run.write(key, to: &$0) } }
+        writer.bool(12, spansFleet)
     }
 
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
@@ -138,6 +135,7 @@ extension ExecutionCluster {
             case 11:
                 let (key, run) = try LocatedRun.read(from: &inner)
                 insert(run, for: key)
+            case 12: spansFleet = try inner.bool()
             default: throw inner.unknownField(in: "a cluster")
             }
         }

@@ -41,8 +41,9 @@ struct Placement: Sendable {
     }
 
     mutating func choose(_ request: Request) -> Decision {
+        if let common = state.clusters[ExecutionCluster.common], common.spansFleet { return .cluster(common.id) }
         let policy = state.policy
-        let pin = policy.pinnedTypes.contains(request.type) ? request.type : nil
+        let pin = policy.pins.contains(request.type) ? request.type : nil
         let open = state.clusters.sorted().map(\.value).filter { cluster in
             cluster.isActive && cluster.pinnedType == pin && !request.refused.contains(cluster.id)
                 && load(of: cluster) < policy.maximumWorkflowsPerCluster

@@ -11,9 +11,12 @@ struct FleetObservation: Sendable {
     /// The share of the fleet's capacity that is in use.
     var load = 0.0
 
+    /// As a member of clusters.
     func isLost(_ node: NodeID, _ policy: ExecutionClusterPolicy) -> Bool {
-        (silence[node] ?? 0) > policy.memberFailureTimeout
+        isSilent(node, for: policy.memberFailureTimeout)
     }
+
+    func isSilent(_ node: NodeID, for limit: Duration) -> Bool { (silence[node] ?? 0) > limit.clampedNanoseconds }
 }
 
 /// What each node carries, once the moves that have been ordered are done.

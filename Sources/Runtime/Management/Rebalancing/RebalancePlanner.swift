@@ -42,12 +42,35 @@ struct RebalancePlanner {
 
     private mutating func nextCommand() -> [ManagementOperation]? {
         let load = FleetLoad(draft, observation)
+        switch draft.mode {
+        case .single: return load.usable.count >= policy.singleClusterBelow ? [.beginMigration] : nil
+        case .migrating:
+            if let command = migration(load) { return command }
+        case .twoTier: break
+        }
         if let command = destruction(load) ?? repair(load) { return command }
         guard observation.load <= policy.loadLimit else {
             skipReason = "the fleet is busy: \(observation.load) of its capacity, above \(policy.loadLimit)"
             return nil
         }
         return drainOfIdle(load) ?? poolCreation(load) ?? merger(load) ?? balance(load)
+    }
+
+    // MARK: The common cluster
+
+    /// What it has needs somewhere to go.
+    private func migration(_ load: FleetLoad) -> [ManagementOperation]? {
+        guard let heir = heir(besides: ExecutionCluster.common, load) else {
+            return creation(MemberChoice(draft, among: Set(load.usable)).founders())
+        }
+        guard case .draining(into: nil)? = draft.clusters[ExecutionCluster.common]?.phase else { return nil }
+        return [.drainCluster(ExecutionCluster.common, into: heir.id)]
+    }
+
+    /// The cluster with the fewest runs that can take what another one has.
+    private func heir(besides id: ClusterID, _ load: FleetLoad) -> ExecutionCluster? {
+        load.clusters.filter { $0.id != id && $0.isActive && $0.pinnedType == nil }
+            .min { (load.runs(of: $0), $0.id) < (load.runs(of: $1), $1.id) }
     }
 
     // MARK: The end of clusters
@@ -75,23 +98,20 @@ struct RebalancePlanner {
     }
 
     private func homes(besides id: ClusterID) -> [GroupID] {
-        let common = draft.groups.values.filter { $0.kind == .workflow }.map(\.group)
         let clusters = draft.clusters.sorted().map(\.value).filter {
             $0.id != id && $0.isActive && $0.pinnedType == nil
         }
-        return common.sorted() + clusters.map(\.group)
+        return clusters.map(\.group)
     }
 
     /// A cluster in which nothing has run for `idleTimeToLive`, unless it is kept ready or is the last home of ids.
     private func drainOfIdle(_ load: FleetLoad) -> [ManagementOperation]? {
         let idle = idleClusters(load)
         for cluster in idle.dropFirst(policy.readyClusters) {
-            guard let since = cluster.idleSince, observation.now - since >= policy.idleTimeToLive,
+            guard let since = cluster.idleSince, observation.now - since >= policy.idleTimeToLive.clampedNanoseconds,
                 draft.slots.slots(of: cluster.group).isEmpty || !homes(besides: cluster.id).isEmpty
             else { continue }
-            let heir = load.clusters.filter { $0.id != cluster.id && $0.isActive && $0.pinnedType == nil }
-                .min { (load.runs(of: $0), $0.id) < (load.runs(of: $1), $1.id) }
-            return [.drainCluster(cluster.id, into: heir?.id)]
+            return [.drainCluster(cluster.id, into: heir(besides: cluster.id, load)?.id)]
         }
         return nil
     }

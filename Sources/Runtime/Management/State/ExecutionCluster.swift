@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaRaft
 
 /// Names an execution cluster for its whole life: a UUIDv7, chosen by whoever asks for the cluster, so that a request
@@ -17,7 +18,9 @@ struct ClusterID: Hashable, Comparable, Sendable, CustomStringConvertible {
         self.init(high: uuid.high, low: uuid.low)
     }
 
-    var description: String { "cluster \(uuidText(high: high, low: low))" }
+    /// As operators write it.
+    var text: String { uuidText(high: high, low: low) }
+    var description: String { "cluster \(text)" }
     static func < (a: ClusterID, b: ClusterID) -> Bool { (a.high, a.low) < (b.high, b.low) }
 }
 
@@ -63,6 +66,8 @@ struct ExecutionCluster: Sendable {
     var phase = Phase.active
     /// Rises with each decision to drain: the seal that a destruction requires names it.
     var drainEpoch: UInt64 = 0
+    /// Every node is a member, and every run of the fleet is here: it reports none.
+    var spansFleet = false
     /// What runs here, by workflow id.
     var runs = BucketedMap<RunKey, LocatedRun>()
     /// How many of them are of each type.
@@ -85,6 +90,12 @@ struct ExecutionCluster: Sendable {
 
     /// The change that every founder begins its log with.
     var foundingChange: ConfigurationChange { ConfigurationChange(founders.map { .addVoter($0) }) }
+    /// Whom its group should consist of. The common cluster has at most five voters, of all of its nodes.
+    var desiredMembers: DesiredMembers {
+        DesiredMembers(
+            Array(members.keys), eligible: voters,
+            votersMax: spansFleet ? DesiredMembers.defaultVotersMax : max(1, voters.count))
+    }
     var activeCount: Int { runs.count }
     var outgoingCount: Int { outgoing.values.reduce(0, +) }
     var isActive: Bool { phase == .active }

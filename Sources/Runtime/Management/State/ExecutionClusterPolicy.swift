@@ -1,10 +1,10 @@
-import FlotillaRaft
+public import FlotillaRaft
 
 /// How execution clusters are made, filled and moved, and who votes in the management group. Replicated: all nodes act
 /// by the same one.
-struct ExecutionClusterPolicy: Hashable, Sendable {
+public struct ExecutionClusterPolicy: Hashable, Sendable {
     /// Which cluster with room a new run goes to.
-    enum SelectionStrategy: UInt32, Sendable, CaseIterable {
+    public enum SelectionStrategy: UInt32, Sendable, CaseIterable {
         /// One after the other, by id.
         case roundRobin = 1
         /// The one with the fewest runs.
@@ -16,7 +16,7 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     }
 
     /// Who may vote in the management group.
-    enum VoterSelection: Hashable, Sendable {
+    public enum VoterSelection: Hashable, Sendable {
         /// Any node: a voter that is lost is replaced.
         case automatic
         /// These nodes, by an operator's choice.
@@ -26,27 +26,41 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
     }
 
     /// Above this a cluster takes no new runs.
-    var maximumWorkflowsPerCluster = 20
+    public var maximumWorkflowsPerCluster = 20
     /// How many members a cluster should have.
-    var targetClusterSize = 5
-    var strategy = SelectionStrategy.roundRobin
+    public var targetClusterSize = 5
+    public var strategy = SelectionStrategy.roundRobin
     /// The share by which the busiest node may exceed the mean load before runs and members move.
-    var rebalanceThreshold = 0.3
-    /// How long a cluster without runs is kept, in nanoseconds.
-    var idleTimeToLive: Int64 = 300_000_000_000
+    public var rebalanceThreshold = 0.3
+    /// How long a cluster without runs is kept; zero removes it at once.
+    public var idleTimeToLive: Duration = .seconds(300)
     /// How many clusters without runs are kept ready.
-    var readyClusters = 0
+    public var readyClusters = 0
     /// The share of its capacity above which the fleet is too busy to be rebalanced.
-    var loadLimit = 0.8
-    /// A node that was silent for longer, in nanoseconds, is replaced in its clusters.
-    var memberFailureTimeout: Int64 = 30_000_000_000
+    public var loadLimit = 0.8
+    /// A fleet of fewer nodes runs everything in one cluster.
+    public var singleClusterBelow = 10
+    /// A node that was silent for longer is replaced in its clusters.
+    public var memberFailureTimeout: Duration = .seconds(30)
+    /// A voter of the management group that was silent for longer is replaced.
+    public var voterFailureTimeout: Duration = .seconds(5)
     /// Members are spread over the values of this label.
-    var spreadLabel = "zone"
+    public var spreadLabel = "zone"
     /// Workflows of these types run in clusters of their own.
-    var pinnedTypes: Set<ByteText> = []
+    public var pinnedTypes: Set<String> {
+        get { Set(pins.map(\.text)) }
+        set { pins = Set(newValue.map { ByteText($0) }) }
+    }
+    var pins: Set<ByteText> = []
     /// How many nodes vote in the management group, odd; nil for 3, and for 5 from 20 nodes on.
-    var targetVoterCount: Int?
-    var voterSelection = VoterSelection.automatic
+    public var targetVoterCount: Int?
+    public var voterSelection = VoterSelection.automatic
+
+    /// How many nodes vote in the management group at most.
+    static let votersMax = 7
+
+    /// What a fleet begins with.
+    public init() {}
 
     /// The sizes that a cluster may be created with.
     var clusterSizes: ClosedRange<Int> { min(3, targetClusterSize)...max(5, targetClusterSize) }
@@ -63,33 +77,34 @@ struct ExecutionClusterPolicy: Hashable, Sendable {
             return "the rebalance threshold is a share above 0, such as 0.3, not \(rebalanceThreshold)"
         }
         if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
-        if idleTimeToLive < 0 || memberFailureTimeout < 0 { return "no time is below zero" }
+        if singleClusterBelow < 0 { return "a fleet has no \(singleClusterBelow) nodes" }
+        if min(idleTimeToLive, memberFailureTimeout, voterFailureTimeout) < .zero { return "no time is below zero" }
         if readyClusters < 0 || readyClusters > 1_000 {
             return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
         }
-        if let count = targetVoterCount, !(1...7).contains(count) || count.isMultiple(of: 2) {
-            return "an odd number of nodes votes, from 1 to 7, not \(count)"
+        if let count = targetVoterCount, !(1...Self.votersMax).contains(count) || count.isMultiple(of: 2) {
+            return "an odd number of nodes votes, from 1 to \(Self.votersMax), not \(count)"
         }
         return nil
     }
 }
 
 /// Something that an operator says of a node, such as zone = b.
-struct NodeLabel: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct NodeLabel: Hashable, Comparable, Sendable, CustomStringConvertible {
     var key: ByteText
     var value: ByteText
 
-    init(_ key: String, _ value: String) {
+    public init(_ key: String, _ value: String) {
         self.key = ByteText(key)
         self.value = ByteText(value)
     }
 
-    var description: String { "\(key)=\(value)" }
-    static func < (a: NodeLabel, b: NodeLabel) -> Bool { (a.key, a.value) < (b.key, b.value) }
+    public var description: String { "\(key)=\(value)" }
+    public static func < (a: NodeLabel, b: NodeLabel) -> Bool { (a.key, a.value) < (b.key, b.value) }
 }
 
 /// What a node is in the management group.
-enum NodeRole: UInt32, Sendable {
+public enum NodeRole: UInt32, Sendable {
     case voter = 1
     /// Receives the log and does not count.
     case learner = 2

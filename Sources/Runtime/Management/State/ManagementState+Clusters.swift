@@ -42,8 +42,7 @@ extension ManagementState {
             memberships[node, default: []].insert(cluster.id)
         }
         nextGroup = GroupID(nextGroup.rawValue + 1)
-        clusters.insert(cluster, for: cluster.id)
-        settleSlots(at: cluster.group)
+        enter(cluster)
         return true
     }
 
@@ -52,6 +51,9 @@ extension ManagementState {
         _ id: ClusterID, sealEpoch: UInt64, isForced: Bool
     ) throws(ManagementRefused) -> Bool {
         let cluster = try known(id)
+        guard !cluster.spansFleet else {
+            throw ManagementRefused(.clusterClosed, "\(id) runs everything that this fleet has; it cannot be destroyed")
+        }
         guard isForced || mutated(.destroysWithoutSeal) || cluster.phase == .sealed(epoch: sealEpoch) else {
             throw ManagementRefused(
                 .notSealed,
@@ -63,6 +65,7 @@ extension ManagementState {
         for (key, _) in cluster.runs.members where locations[key] == id { locations.remove(key) }
         for node in cluster.members.keys { leave(node, id) }
         clusters.remove(id)
+        clustersByGroup[cluster.group] = nil
         forget(id)
         return true
     }
@@ -72,6 +75,9 @@ extension ManagementState {
     ) throws(ManagementRefused) -> Bool {
         let cluster = try known(id)
         if case .sealed = cluster.phase { throw ManagementRefused(.clusterClosed, "\(id) is sealed") }
+        guard !cluster.spansFleet else {
+            throw ManagementRefused(.clusterClosed, "every node is in \(id) while the fleet is small")
+        }
         if let member = cluster.members[node] {
             if role == .learner, cluster.voters == [node] {
                 throw ManagementRefused(.lastVoter, "\(node) is the only voter of \(id)")
@@ -96,6 +102,9 @@ extension ManagementState {
 
     mutating func disassociate(_ node: NodeID, from id: ClusterID) throws(ManagementRefused) -> Bool {
         let cluster = try known(id)
+        guard !cluster.spansFleet else {
+            throw ManagementRefused(.clusterClosed, "every node is in \(id) while the fleet is small")
+        }
         guard cluster.members[node] != nil else { throw ManagementRefused(.unknownNode, "\(node) is not in \(id)") }
         guard cluster.voters != [node] else {
             throw ManagementRefused(
@@ -109,6 +118,9 @@ extension ManagementState {
     mutating func drainCluster(_ id: ClusterID, into successor: ClusterID?) throws(ManagementRefused) -> Bool {
         let cluster = try known(id)
         if case .sealed = cluster.phase { return false }
+        guard !cluster.spansFleet else {
+            throw ManagementRefused(.clusterClosed, "\(id) runs everything that this fleet has; it cannot be drained")
+        }
         if let successor {
             guard successor != id, try known(successor).isActive else {
                 throw ManagementRefused(.clusterClosed, "\(successor) takes no runs of \(id)")
@@ -131,6 +143,9 @@ extension ManagementState {
         case .active: return false
         case .sealed: throw ManagementRefused(.clusterClosed, "\(id) is sealed; only its destruction is left")
         case .draining:
+            guard id != ExecutionCluster.common else {
+                throw ManagementRefused(.clusterClosed, "the fleet is leaving \(id) for good")
+            }
             _ = clusters.update(id) { $0.phase = .active }
             return true
         }

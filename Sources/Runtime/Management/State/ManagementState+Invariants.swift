@@ -6,7 +6,7 @@ extension ManagementState {
     var violation: String? { nodeViolation ?? clusterViolation ?? locationViolation ?? slotViolation }
 
     private var nodeViolation: String? {
-        if !nodes.isEmpty, !nodes.values.contains(where: { $0.role == .voter }) { return "no node votes" }
+        if !nodes.isEmpty, voters.count.isMultiple(of: 2) { return "\(voters.count) nodes vote, an even number" }
         for (id, node) in nodes where id != node.node { return "\(id) is registered as \(node.node)" }
         if let node = memberships.keys.first(where: { nodes[$0] == nil }) {
             return "\(node) is a member of clusters, and not of the fleet"
@@ -19,11 +19,17 @@ extension ManagementState {
         var groups: Set<GroupID> = []
         for (id, cluster) in clusters.sorted() {
             if id != cluster.id { return "\(cluster.id) stands under \(id)" }
-            if cluster.group >= nextGroup || !groups.insert(cluster.group).inserted || self.groups[cluster.group] != nil
+            if cluster.group >= nextGroup || !groups.insert(cluster.group).inserted
+                || clustersByGroup[cluster.group] != id
             {
                 return "\(cluster.group) of \(id) was not issued to it alone"
             }
             if cluster.voters.isEmpty { return "\(id) has no voter" }
+            if cluster.spansFleet {
+                guard cluster.isActive, Set(cluster.members.keys) == Set(nodes.keys) else {
+                    return "\(id) is not on all nodes"
+                }
+            }
             for (node, member) in cluster.members {
                 memberships[node, default: []].insert(id)
                 if member.isFounder, !cluster.founders.contains(node) { return "\(node) did not found \(id)" }
@@ -34,6 +40,7 @@ extension ManagementState {
             if (cluster.idleSince == nil) == cluster.runs.isEmpty { return "\(id) is idle and busy" }
             if let problem = orderViolation(of: cluster) { return problem }
         }
+        if clustersByGroup.count != groups.count { return "a group has a cluster that does not exist" }
         return memberships == self.memberships ? nil : "the memberships are not those of the clusters"
     }
 
@@ -63,8 +70,7 @@ extension ManagementState {
     }
 
     private var slotViolation: String? {
-        let homes = Set(groups.values.filter { $0.kind == .workflow }.map(\.group))
-            .union(clusters.members.map(\.value.group))
+        let homes = Set(clusters.members.map(\.value.group))
         for run in slots.runs where run.slot.epoch > 0 && !homes.contains(run.slot.home) {
             return "\(run.slot.home) is the home of \(run.count) slots, and does not exist"
         }

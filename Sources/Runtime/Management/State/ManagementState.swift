@@ -8,8 +8,6 @@ struct ManagementState: Sendable {
 
     var featureLevel: UInt32 = 1
     var nodes: [NodeID: ManagementStateMachine.Node] = [:]
-    /// What every node hosts.
-    var groups: [GroupID: ManagementStateMachine.Group] = [:]
     var clusters = BucketedMap<ClusterID, ExecutionCluster>()
     var policy = ExecutionClusterPolicy()
     var slots = SlotMap()
@@ -19,6 +17,8 @@ struct ManagementState: Sendable {
 
     // MARK: Computed: they follow from the clusters, and are rebuilt on restore
 
+    /// Which cluster has which group.
+    var clustersByGroup: [GroupID: ClusterID] = [:]
     /// The clusters that each node is a member of; nothing for a node in none.
     var memberships: [NodeID: Set<ClusterID>] = [:]
     /// Where each workflow id is said to run.
@@ -47,7 +47,8 @@ struct ManagementState: Sendable {
         case .changeNodeRole(let node, let role): return try changeNode(node) { $0.role = role }
         case .drainNode(let node, let isDraining): return try changeNode(node) { $0.isDraining = isDraining }
         case .raiseFeatureLevel(let level): return try raiseFeatureLevel(to: level)
-        case .createGroup(let group): return createGroup(group, time: time)
+        case .createCommonCluster: return try createCommonCluster(time: time)
+        case .beginMigration: return try beginMigration()
         case .setPolicy(let policy): return try setPolicy(policy)
         case .moveSlots(let move): return try moveSlots(move)
         case .createCluster(let creation): return try createCluster(creation, time: time)
@@ -71,15 +72,6 @@ struct ManagementState: Sendable {
                 .featureLevelUnsupported, "\(node) does not support feature level \(level); upgrade it first")
         }
         featureLevel = level
-        return true
-    }
-
-    private mutating func createGroup(_ group: ManagementStateMachine.Group, time: Int64) -> Bool {
-        guard groups[group.group] == nil else { return false }
-        var group = group
-        group.createdAt = time
-        groups[group.group] = group
-        if group.kind == .workflow { settleSlots(at: group.group) }
         return true
     }
 
@@ -108,8 +100,7 @@ struct ManagementState: Sendable {
 
     /// Whether ids may be at home there.
     private func isHome(_ group: GroupID) -> Bool {
-        if let group = groups[group] { return group.kind == .workflow }
-        return clusters.members.contains { $0.value.group == group && $0.value.isActive }
+        cluster(of: group)?.isActive == true
     }
 
     /// The first group that runs workflows is the home of all ids.
@@ -139,6 +130,7 @@ struct ManagementState: Sendable {
         node.isDraining = known?.isDraining ?? false
         guard node != known else { return false }
         nodes[node.node] = node
+        if clusters[ExecutionCluster.common]?.spansFleet == true { joinCommonCluster(node.node) }
         return true
     }
 
@@ -159,9 +151,7 @@ struct ManagementState: Sendable {
         for id in memberships[node] ?? [] { _ = clusters.update(id) { $0.members[node] = nil } }
         memberships[node] = nil
         nodes[node] = nil
-        if !nodes.values.contains(where: { $0.role == .voter }), let heir = nodes.keys.min() {
-            nodes[heir]?.role = .voter
-        }
+        settleVoters()
         return true
     }
 
@@ -174,20 +164,6 @@ struct ManagementState: Sendable {
         nodes[node] = changed
         return changed != known
     }
-
-    /// Roles are changed by commands that leave an odd number of voters, and enough of them.
-    private func checkVoters() throws(ManagementRefused) {
-        let voters = nodes.values.filter { $0.role == .voter }.count
-        guard !voters.isMultiple(of: 2), voters >= leastVoters else {
-            throw ManagementRefused(
-                .invalidVoters,
-                "\(voters) of \(nodes.count) nodes would vote in the management group; change several at once so that "
-                    + "an odd number does, and \(leastVoters) at least")
-        }
-    }
-
-    /// Three, where so many nodes stay.
-    var leastVoters: Int { nodes.values.filter { !$0.isDraining }.count >= 3 ? 3 : 1 }
 }
 
 /// Gives slots another home.

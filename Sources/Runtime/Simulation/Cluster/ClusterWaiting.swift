@@ -26,16 +26,17 @@ extension SimulatedCluster {
         }
     }
 
-    /// Waits until all nodes run, are ready, and each group has as many voters as it can, an odd number, at most five, with
-    /// no change of them under way.
+    /// Waits until all nodes run, are ready, and each group has as many voters as it can, an odd number, at most five (in
+    /// the management group three, and five from 20 nodes on), with no change of them under way.
     public func untilFormed(within limit: Duration = .seconds(60)) async throws {
         let count = nodes.count
-        let voters = min(5, count.isMultiple(of: 2) ? count - 1 : count)
-        try await wait(until: "a cluster of \(count) nodes, \(voters) of them voters", within: limit) {
+        let most = count.isMultiple(of: 2) ? count - 1 : count
+        func voters(_ kind: String) -> Int { min(kind == "management" && count < 20 ? 3 : 5, most) }
+        try await wait(until: "a cluster of \(count) nodes with as many voters as it can have", within: limit) {
             for number in nodes {
                 guard let node = try? node(number), let status = try? await node.status() else { return false }
                 guard status.ready,
-                    status.groups.allSatisfy({ $0.voters.count == voters && $0.outgoingVoters.isEmpty })
+                    status.groups.allSatisfy({ $0.voters.count == voters($0.kind) && $0.outgoingVoters.isEmpty })
                 else { return false }
             }
             return true

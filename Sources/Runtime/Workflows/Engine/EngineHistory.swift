@@ -66,15 +66,9 @@ extension WorkflowEngine {
     /// whole.
     /// - Throws: as `history(of:after:limit:withValues:)`.
     public func wholeHistory(of id: String) async throws -> WorkflowHistory {
-        var whole = try await history(of: id, limit: WorkflowLimits.listLimitMax, withValues: true)
-        while let next = whole.next {
-            let page = try await history(of: id, after: next, limit: WorkflowLimits.listLimitMax, withValues: true)
-            guard page.info.runID == whole.info.runID else { throw notFound(id) }
-            let events = whole.events
-            whole = page
-            whole.events = events + page.events
+        try await WorkflowHistory.whole(of: id) { after in
+            try await self.history(of: id, after: after, limit: WorkflowLimits.listLimitMax, withValues: true)
         }
-        return whole
     }
 
     /// A run that was removed meanwhile is missing, and its records are: then that is the error.
@@ -89,5 +83,23 @@ extension WorkflowEngine {
             throw WorkflowError(
                 .unavailable, "the checkpoints of '\(run.run.workflowID)' cannot be read here: \(error.message)")
         }
+    }
+}
+
+extension WorkflowHistory {
+    /// All pages as one.
+    static func whole(
+        of id: String, page: (_ after: String?) async throws -> WorkflowHistory
+    ) async throws -> WorkflowHistory {
+        var whole = try await page(nil)
+        while let next = whole.next {
+            var more = try await page(next)
+            guard more.info.runID == whole.info.runID else {
+                throw WorkflowError(.notFound, "the run of '\(id)' was removed while its history was read")
+            }
+            more.events = whole.events + more.events
+            whole = more
+        }
+        return whole
     }
 }

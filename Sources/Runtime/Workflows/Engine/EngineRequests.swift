@@ -16,6 +16,24 @@ public enum WorkflowOutcome: Hashable, Sendable {
     /// It was ended from outside.
     case terminated(reason: String)
 
+    /// The run's result as a value.
+    func value<Output: Decodable>(of id: String, as type: Output.Type) throws -> Output {
+        switch self {
+        case .completed(let bytes):
+            do {
+                return try JSONCoding.decode(type, from: bytes)
+            } catch {
+                throw WorkflowError(.undecodableResult, "the result of '\(id)' is not a \(type): \(error)")
+            }
+        case .failed(let failure):
+            throw WorkflowError(.failed, "workflow '\(id)' failed: \(failure)", failure: failure)
+        case .cancelled(let reason):
+            throw WorkflowError(.cancelled, "workflow '\(id)' was cancelled" + (reason.isEmpty ? "" : ": \(reason)"))
+        case .terminated(let reason):
+            throw WorkflowError(.terminated, "workflow '\(id)' was terminated" + (reason.isEmpty ? "" : ": \(reason)"))
+        }
+    }
+
     /// Nil unless the run has ended.
     init?(_ run: Run) {
         switch run.status {
@@ -29,7 +47,7 @@ public enum WorkflowOutcome: Hashable, Sendable {
 }
 
 /// A run that was started, or found.
-public struct StartedRun: Hashable, Sendable {
+public struct StartedRun: Hashable, Codable, Sendable {
     public var workflowID: String
     public var runID: RunID
     public var type: WorkflowType
@@ -80,9 +98,12 @@ extension WorkflowEngine {
     /// The same with JSON.
     /// - Parameter version: nil takes the version of the run that the id has, else the highest that a live node has,
     ///   else the highest that one ever had.
-    public func start(type: String, version: UInt32?, id: String, input: [UInt8]) async throws
-        -> StartedRun
-    {
+    public func start(type: String, version: UInt32?, id: String, input: [UInt8]) async throws -> StartedRun {
+        try await start(type: type, version: version, id: id, runID: newRunID(), input: input)
+    }
+
+    /// - Parameter runID: of the run that it becomes unless the id has one.
+    func start(type: String, version: UInt32?, id: String, runID: RunID, input: [UInt8]) async throws -> StartedRun {
         guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
             throw WorkflowError(
                 .invalidName,
@@ -102,7 +123,7 @@ extension WorkflowEngine {
         }
         let type = try await resolve(type, version: version, id: id)
         let start = WorkflowOperation.StartRun(
-            workflowID: id, runID: newRunID(), type: type, input: canonical,
+            workflowID: id, runID: runID, type: type, input: canonical,
             contentType: "application/json")
         let result = try await namingErrors { [environment] in
             try environment.result(
@@ -154,21 +175,7 @@ extension WorkflowEngine {
         guard let outcome = try await outcome(of: id, timeout: timeout) else {
             throw WorkflowError(.timedOut, "workflow '\(id)' has not ended in time; it goes on")
         }
-        switch outcome {
-        case .completed(let bytes):
-            do {
-                return try JSONCoding.decode(type, from: bytes)
-            } catch {
-                throw WorkflowError(
-                    .undecodableResult, "the result of '\(id)' is not a \(type): \(error)")
-            }
-        case .failed(let failure):
-            throw WorkflowError(.failed, "workflow '\(id)' failed: \(failure)", failure: failure)
-        case .cancelled(let reason):
-            throw WorkflowError(.cancelled, "workflow '\(id)' was cancelled" + (reason.isEmpty ? "" : ": \(reason)"))
-        case .terminated(let reason):
-            throw WorkflowError(.terminated, "workflow '\(id)' was terminated" + (reason.isEmpty ? "" : ": \(reason)"))
-        }
+        return try outcome.value(of: id, as: type)
     }
 
     /// Waits for a run's end.
@@ -200,7 +207,7 @@ extension WorkflowEngine {
         case .timedOut: return nil
         case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
         case .removed: throw notFound(id)
-        case .moved: throw WorkflowError(.unavailable, "workflow '\(id)' is moving to another group; ask again")
+        case .moved: throw Refused(.moved, "workflow '\(id)' is on its way to another group; ask there")
         }
     }
 
@@ -293,6 +300,16 @@ extension WorkflowEngine {
         }
     }
 
+    /// Where the group says that a run is.
+    func location(of id: String) async throws -> RunLocation {
+        let key = RunKey(defaultNamespace, id)
+        return try await namingErrors { [environment] in
+            try await environment.withMachine { machine in
+                machine.state.location(of: key)
+            }
+        }
+    }
+
     func notFound(_ id: String) -> WorkflowError {
         WorkflowError(.notFound, "there is no workflow '\(id)'")
     }
@@ -307,7 +324,8 @@ extension WorkflowEngine {
             case .unknownWorkflow: throw WorkflowError(.unknownWorkflow, refused.message)
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
-            case .sealed, .moved, .notHome, .notReserved, .full: throw WorkflowError(.unavailable, refused.message)
+            // Whoever sent the request knows where to go instead.
+            case .sealed, .moved, .notHome, .notReserved, .full: throw refused
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)

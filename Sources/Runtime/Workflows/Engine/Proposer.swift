@@ -52,7 +52,7 @@ extension EngineEnvironment {
 }
 
 /// The engine's source of randomness as a generator.
-private struct ClosureGenerator: RandomNumberGenerator {
+struct ClosureGenerator: RandomNumberGenerator {
     let draw: @Sendable () -> UInt64
     mutating func next() -> UInt64 { draw() }
 }

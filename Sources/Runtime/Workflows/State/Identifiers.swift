@@ -1,5 +1,5 @@
 /// One execution of a workflow: a UUIDv7, chosen by the node that proposed the start.
-public struct RunID: Hashable, Sendable, CustomStringConvertible {
+public struct RunID: Hashable, Codable, Sendable, CustomStringConvertible {
     public let high: UInt64
     public let low: UInt64
 
@@ -58,7 +58,7 @@ func uuidText(high: UInt64, low: UInt64) -> String {
 ///
 /// `String` compares by Unicode's canonical equivalence, whose tables come with the Swift runtime: two nodes with
 /// different runtimes could disagree on whether two keys are one.
-struct ByteText: Hashable, Comparable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
+struct ByteText: Hashable, Comparable, Codable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
     let text: String
 
     init(_ text: String) { self.text = text }
@@ -109,7 +109,7 @@ struct StepKey: Hashable, Comparable, Sendable, CustomStringConvertible {
 }
 
 /// A registered workflow: several versions of one name live side by side.
-public struct WorkflowType: Hashable, Comparable, Sendable, CustomStringConvertible {
+public struct WorkflowType: Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
     private let bytes: ByteText
     public var name: String { bytes.text }
     public let version: UInt32

@@ -1,7 +1,7 @@
 import FlotillaRaft
 
 /// Where a run stands.
-public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertible {
+public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomStringConvertible {
     /// A live node owns it. Can transition to: all others.
     case running = 1
     /// No live node has its type and version. Can transition to: running, paused, terminated.
@@ -45,7 +45,7 @@ public enum WorkflowStatus: UInt8, Sendable, CaseIterable, CustomStringConvertib
 }
 
 /// Why a run failed: what its body threw.
-public struct WorkflowFailure: Hashable, Sendable, CustomStringConvertible {
+public struct WorkflowFailure: Hashable, Codable, Sendable, CustomStringConvertible {
     /// The error's type, such as `PaymentDeclined` or `WorkflowError.duplicateStep`.
     public var type: String
     public var message: String

@@ -1,16 +1,16 @@
 public import FlotillaRaft
 
 /// What a run recorded, with its beginning and its end: all of it, or a page.
-public struct WorkflowHistory: Hashable, Sendable {
+public struct WorkflowHistory: Hashable, Codable, Sendable {
     /// Type and version, start and end, status.
     public var info: WorkflowInfo
     public var inputBytes: Int
     /// Canonical JSON; nil where values were not asked for.
-    public var input: [UInt8]?
+    @Base64 public var input: [UInt8]? = nil
     /// Nil unless it completed.
     public var outputBytes: Int?
     /// JSON; nil where values were not asked for, and unless it completed.
-    public var output: [UInt8]?
+    @Base64 public var output: [UInt8]? = nil
     /// Nil unless it failed.
     public var failure: WorkflowFailure?
     /// In the order of the group's time.
@@ -20,8 +20,8 @@ public struct WorkflowHistory: Hashable, Sendable {
 }
 
 /// Something that a run recorded. Times are the group's, in nanoseconds since 1970.
-public struct WorkflowEvent: Hashable, Sendable {
-    public enum Detail: Hashable, Sendable {
+public struct WorkflowEvent: Hashable, Codable, Sendable {
+    public enum Detail: Hashable, Codable, Sendable {
         /// `owner` recorded it, under the fencing token `epoch`, at its `attempt`, which took `duration`.
         case step(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration)
         /// All attempts failed, which is recorded as its end.
@@ -40,7 +40,7 @@ public struct WorkflowEvent: Hashable, Sendable {
     /// The size of the recorded value in JSON.
     public var bytes: Int
     /// JSON; nil where values were not asked for, and of a sleep.
-    public var value: [UInt8]?
+    @Base64 public var value: [UInt8]? = nil
     public var detail: Detail
 
     /// "step", "sleep" or "checkpoint".

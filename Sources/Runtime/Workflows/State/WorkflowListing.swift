@@ -1,7 +1,7 @@
 public import FlotillaRaft
 
 /// What a list tells of a run. Times are the group's, in nanoseconds since 1970.
-public struct WorkflowInfo: Hashable, Sendable {
+public struct WorkflowInfo: Hashable, Codable, Sendable {
     public var workflowID: String
     public var runID: RunID
     public var type: String
@@ -47,12 +47,12 @@ public struct WorkflowInfo: Hashable, Sendable {
 }
 
 /// All that is known of a run.
-public struct WorkflowDescription: Hashable, Sendable {
-    public struct Step: Hashable, Sendable {
+public struct WorkflowDescription: Hashable, Codable, Sendable {
+    public struct Step: Hashable, Codable, Sendable {
         public var name: String
         public var occurrence: UInt64
         /// JSON.
-        public var value: [UInt8]
+        @Base64 public var value: [UInt8]
         /// The fencing token of the owner that recorded it.
         public var epoch: UInt64
         public var recordedAt: Int64
@@ -63,14 +63,14 @@ public struct WorkflowDescription: Hashable, Sendable {
         /// Of the last attempt.
         public var duration: Duration
     }
-    public struct Timer: Hashable, Sendable {
+    public struct Timer: Hashable, Codable, Sendable {
         public var name: String
         public var occurrence: UInt64
         public var deadline: Int64
         public var hasFired: Bool
     }
     /// A step that failed, or waits for another attempt.
-    public struct FailedStep: Hashable, Sendable {
+    public struct FailedStep: Hashable, Codable, Sendable {
         public var name: String
         public var occurrence: UInt64
         /// How many attempts have failed.
@@ -81,12 +81,12 @@ public struct WorkflowDescription: Hashable, Sendable {
         /// The last one's.
         public var failure: WorkflowFailure
     }
-    public struct Checkpoint: Hashable, Sendable {
+    public struct Checkpoint: Hashable, Codable, Sendable {
         public var key: String
         /// How many values the key has had.
         public var count: UInt64
         /// The last one, in JSON.
-        public var value: [UInt8]
+        @Base64 public var value: [UInt8]
         public var recordedAt: Int64
     }
 
@@ -94,7 +94,7 @@ public struct WorkflowDescription: Hashable, Sendable {
     /// The current fencing token; it rises with every change of the owner.
     public var epoch: UInt64
     /// Canonical JSON.
-    public var input: [UInt8]
+    @Base64 public var input: [UInt8]
     /// In the order of recording.
     public var steps: [Step]
     /// By name; the reason why a run waits may stand here.
@@ -103,7 +103,7 @@ public struct WorkflowDescription: Hashable, Sendable {
     /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
     public var checkpoints: [Checkpoint]
     /// JSON; nil unless it completed.
-    public var output: [UInt8]?
+    @Base64 public var output: [UInt8]? = nil
     public var failure: WorkflowFailure?
 
     init(_ run: Run, key: RunKey) {
@@ -139,7 +139,7 @@ public struct WorkflowDescription: Hashable, Sendable {
 }
 
 /// Which runs a list shows.
-public struct WorkflowFilter: Hashable, Sendable {
+public struct WorkflowFilter: Hashable, Codable, Sendable {
     public var status: WorkflowStatus?
     public var type: String?
 
@@ -154,7 +154,7 @@ public struct WorkflowFilter: Hashable, Sendable {
 }
 
 /// A part of a list, in the order of the starts.
-public struct WorkflowPage: Hashable, Sendable {
+public struct WorkflowPage: Hashable, Codable, Sendable {
     public var runs: [WorkflowInfo]
     /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
     public var next: String?
@@ -182,12 +182,12 @@ extension WorkflowState {
 }
 
 /// A part of a key's history.
-public struct CheckpointPage: Hashable, Sendable {
-    public struct Checkpoint: Hashable, Sendable {
+public struct CheckpointPage: Hashable, Codable, Sendable {
+    public struct Checkpoint: Hashable, Codable, Sendable {
         /// Counts the key's values, from 0.
         public var number: UInt64
         /// JSON.
-        public var value: [UInt8]
+        @Base64 public var value: [UInt8]
         /// In nanoseconds since 1970.
         public var recordedAt: Int64
     }

@@ -10,15 +10,24 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
-    /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
-    var didChangeDeliveries: (@Sendable () -> Void)?
+
+    /// What changed at which entry.
+    var activity = RunActivity(isWhole: true)
+    /// Whether this replica leads its group.
+    private var isLeader = false
+    /// Told, on the leader, that something happened which others may want to know.
+    private let attention: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    init(group: GroupID, checkpoints: CheckpointJournal) {
+    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    init(
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+    ) {
         self.group = group
+        self.attention = attention
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -39,6 +48,10 @@ public final class WorkflowStateMachine: StateMachine {
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
         var arrived: TransferredRun?
         if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
+        let changesBefore = state.changes.runs.count
+        defer {
+            for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+        }
         do throws(Refused) {
             return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded
         } catch {
@@ -50,9 +63,14 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
-        if changes.deliveries { didChangeDeliveries?() }
+        if isLeader, !changes.isEmpty || changes.deliveries { attention(group) }
         guard !changes.isEmpty else { return }
         observer?.workflowsDidChange(changes, in: self)
+    }
+
+    public func roleDidChange(isLeader: Bool) {
+        self.isLeader = isLeader
+        if isLeader { attention(group) }
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -79,6 +97,8 @@ public final class WorkflowStateMachine: StateMachine {
     public func restore(_ decoded: Decoded) {
         let before = state
         state = decoded.state
+        activity = RunActivity(isWhole: false)
+        if isLeader { attention(group) }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map(\.run.runID))
         for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
@@ -129,6 +149,14 @@ extension WorkflowStateMachine {
         public var capabilities: [WorkflowType]
         /// How many running runs it owns.
         public var ownedRuns: Int
+    }
+
+    /// The runs that the history of checkpoints knows. Loop only.
+    var checkpointedRuns: [CheckpointRun] {
+        state.startOrder.elements.compactMap { _, key in
+            guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
+            return CheckpointRun(group: group, run: key, runID: run.runID)
+        }
     }
 
     /// All nodes that ever registered, by id. Loop only.

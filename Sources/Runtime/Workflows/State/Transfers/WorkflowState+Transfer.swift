@@ -81,6 +81,16 @@ extension WorkflowState {
         return Refused(.noSuchRun, "there is no workflow '\(key.workflowID)'")
     }
 
+    /// Where a run is, as far as this group knows.
+    func location(of key: RunKey) -> RunLocation {
+        if runs[key] != nil { return .here }
+        if let id = transfers.frozen[key] { return .elsewhere(id.target) }
+        if let address = transfers.addresses[key] { return .elsewhere(address.group) }
+        // A group that no slot was ever given to is the only one there is, or only runs what others are home of.
+        let slots = transfers.slots
+        return .unknown(isHome: slots.isUnknown || slots.openEpoch(of: SlotMap.slot(of: key)) != nil)
+    }
+
     // MARK: At the source
 
     private mutating func export(

@@ -1,0 +1,62 @@
+public import FlotillaRaft
+
+/// What one replica knows of who belongs to its group.
+public struct GroupMembership: Codable, Hashable, Sendable {
+    public var incarnation: UInt64
+    /// The leader's node, if known.
+    public var leader: NodeID?
+    /// Whether this is what the leader says; else it may be old.
+    public var isLeader: Bool
+    /// Of the last entry in this replica's log.
+    public var lastTerm: UInt64
+    public var lastIndex: UInt64
+    public var appliedIndex: UInt64
+    /// The replicas of the configuration in force, with their nodes.
+    public var members: [UInt64: NodeID]
+    public var voters: [NodeID]
+    public var learners: [NodeID]
+    /// A change of the voters is under way.
+    public var isJoint: Bool
+    /// On the leader: members whose log is close enough to its own that they can vote.
+    public var caughtUp: [NodeID]
+    /// Replica ids below were issued.
+    public var nextReplica: UInt64
+
+    /// Whether a replica was issued and is no member any more. That never changes again, however old the answer is.
+    public func excludes(_ replica: ReplicaID) -> Bool {
+        replica.rawValue < nextReplica && members[replica.rawValue] == nil
+    }
+}
+
+extension RaftGroup {
+    /// Runs `body` on the group's loop with the state and the index up to which it goes, if this replica leads. Must be
+    /// short.
+    /// - Returns: nil where it does not lead.
+    public nonisolated func asLeader<Result: Sendable>(
+        _ body: @escaping @Sendable (any StateMachine, LogIndex) -> Result
+    ) async throws -> Result? {
+        try await perform { group in
+            guard group.stopReason == nil, group.core.status.role == .leader else { return nil }
+            return body(group.stateMachine, group.core.appliedIndex)
+        }
+    }
+
+    public nonisolated func membership() async throws -> GroupMembership {
+        try await perform { group in
+            let configuration = group.core.configuration
+            let status = group.core.status
+            let nodes = { (replicas: [ReplicaID]) in replicas.compactMap { configuration.node(of: $0) }.sorted() }
+            return GroupMembership(
+                incarnation: group.identity.incarnation, leader: status.leader.flatMap { group.routes[$0] },
+                isLeader: status.role == .leader, lastTerm: group.core.lastTerm.rawValue,
+                lastIndex: group.core.lastIndex.rawValue, appliedIndex: group.core.appliedIndex.rawValue,
+                members: Dictionary(
+                    configuration.members.map { ($0.replica.rawValue, $0.node) },
+                    uniquingKeysWith: { first, _ in first }),
+                voters: nodes(configuration.voters), learners: nodes(configuration.learners),
+                isJoint: configuration.isJoint,
+                caughtUp: status.role == .leader ? nodes(group.caughtUpMembers.sorted()) : [],
+                nextReplica: configuration.nextReplica.rawValue)
+        }
+    }
+}

@@ -1,0 +1,57 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// What this version answers when another node asks.
+struct KnownRequests: Sendable {
+    typealias RunHandler = @Sendable (_ body: [UInt8], WorkflowEngine) async throws -> ReplyEnvelope
+    typealias NodeHandler = @Sendable (_ body: [UInt8], NodeServices) async throws -> ReplyEnvelope
+
+    private(set) var runs: [String: RunHandler] = [:]
+    private(set) var nodes: [String: NodeHandler] = [:]
+
+    static let all: KnownRequests = {
+        var known = KnownRequests()
+        known.add(StartRunRequest.self)
+        known.add(DescribeRun.self)
+        known.add(ReadCheckpoints.self)
+        known.add(ReadHistory.self)
+        known.add(AwaitRun.self)
+        known.add(ControlRun.self)
+        known.add(PruneRun.self)
+        known.add(PruneFinishedRuns.self)
+        known.add(ListRuns.self)
+        known.add(InspectGroup.self)
+        known.add(ReportRuns.self)
+        return known
+    }()
+
+    private mutating func add<Request: RunRequest>(_: Request.Type) {
+        let previous = runs.updateValue(
+            { body, engine in
+                let request = try JSONCoding.decode(Request.self, from: body)
+                return try ReplyEnvelope(try await request.attempt(on: engine))
+            }, forKey: Request.name)
+        precondition(previous == nil, "two requests are called '\(Request.name)'")
+    }
+
+    private mutating func add<Request: NodeLevelRequest>(_: Request.Type) {
+        let previous = nodes.updateValue(
+            { body, services in
+                let request = try JSONCoding.decode(Request.self, from: body)
+                return .value(try JSONCoding.encode(try await request.perform(on: services)))
+            }, forKey: Request.name)
+        precondition(previous == nil, "two requests are called '\(Request.name)'")
+    }
+}
+
+extension ReplyEnvelope {
+    init(_ attempt: RunAttempt<some Codable & Sendable>) throws {
+        switch attempt {
+        case .value(let reply): self = .value(try JSONCoding.encode(reply))
+        case .failed(let error): self = .failed(RemoteFailure(error))
+        case .elsewhere(let group): self = .elsewhere(group)
+        case .notHere(let reason), .unknownOutcome(let reason): self = .notHere(reason)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+import FlotillaActors
+import FlotillaRaft
+
+// What nodes ask each other about runs. Each is a call of the engine; names and members stay for ever.
+
+struct StartRunRequest: RunRequest {
+    typealias Reply = StartedRun
+    static let name = "start"
+    var type: String
+    /// Nil: the one that the run has, or the newest that a node of the group has.
+    var version: UInt32?
+    var id: String
+    /// The run that it becomes unless there is one. So a start that is sent again finds its own run.
+    var runID: RunID
+    @Base64 var input: [UInt8]
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> StartedRun {
+        try await engine.start(type: type, version: version, id: id, runID: runID, input: input)
+    }
+}
+
+struct DescribeRun: RunRequest {
+    typealias Reply = WorkflowDescription
+    static let name = "describe"
+    var id: String
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> WorkflowDescription { try await engine.describe(id) }
+}
+
+struct ReadCheckpoints: RunRequest {
+    typealias Reply = CheckpointPage
+    static let name = "checkpoints"
+    var id: String
+    var key: String
+    var start: UInt64
+    var limit: Int
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> CheckpointPage {
+        try await engine.checkpoints(key, of: id, from: start, limit: limit)
+    }
+}
+
+struct ReadHistory: RunRequest {
+    typealias Reply = WorkflowHistory
+    static let name = "history"
+    var id: String
+    var after: String?
+    var limit: Int
+    var withValues: Bool
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> WorkflowHistory {
+        try await engine.history(of: id, after: after, limit: limit, withValues: withValues)
+    }
+}
+
+struct AwaitRun: RunRequest {
+    typealias Reply = WorkflowOutcome?
+    static let name = "await"
+    var id: String
+    var timeout: Duration
+
+    var subject: String? { id }
+    var patience: Duration { timeout + .seconds(10) }
+    /// Nil when the time is over.
+    func perform(on engine: WorkflowEngine) async throws -> WorkflowOutcome? {
+        try await engine.outcome(of: id, timeout: timeout)
+    }
+}
+
+struct ControlRun: RunRequest {
+    typealias Reply = WorkflowInfo
+    static let name = "control"
+    static let isRepeatable = false
+    var id: String
+    var action: WorkflowAction
+    var reason: String
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> WorkflowInfo {
+        try await engine.control(id, action, reason: reason)
+    }
+}
+
+struct PruneRun: RunRequest {
+    typealias Reply = Nothing
+    static let name = "prune"
+    static let isRepeatable = false
+    var id: String
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> Nothing {
+        try await engine.prune(id)
+        return Nothing()
+    }
+}
+
+struct PruneFinishedRuns: RunRequest {
+    static let name = "pruneFinished"
+    /// What one request removes at most.
+    static let portion = 10_000
+    var retention: WorkflowRetention
+    var limit: Int
+
+    struct Reply: Codable, Sendable {
+        var count: Int
+        var hasMore: Bool
+    }
+
+    var subject: String? { nil }
+    var patience: Duration { .seconds(60) }
+    func perform(on engine: WorkflowEngine) async throws -> Reply {
+        let (count, hasMore) = try await engine.pruneFinished(keeping: retention, limit: limit)
+        return Reply(count: count, hasMore: hasMore)
+    }
+}
+
+struct ListRuns: RunRequest {
+    typealias Reply = WorkflowPage
+    static let name = "list"
+    var filter: WorkflowFilter
+    var after: String?
+    var limit: Int
+
+    var subject: String? { nil }
+    func perform(on engine: WorkflowEngine) async throws -> WorkflowPage {
+        try await engine.list(filter, after: after, limit: limit)
+    }
+}
+
+/// A reply without content.
+struct Nothing: Codable, Sendable {}

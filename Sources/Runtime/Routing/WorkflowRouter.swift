@@ -1,0 +1,165 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// Finds the group that has a run, and somebody in it who answers: this node where it is a member, else another one.
+///
+/// What the management state says is where to ask first. Who answers knows better: the home of the id, and the group of
+/// the run.
+struct WorkflowRouter: Sendable {
+    let core: NodeCore
+    let clusters: ExecutionClusters
+    let machines: NodeMachines
+    let random: @Sendable () -> UInt64
+
+    /// For how long a run is looked for, and members of its group are asked, before a request fails as `unavailable`.
+    static let patience: Duration = .seconds(20)
+    /// So often a run may be where its address says and not be found there: an address may be left before the run.
+    private static let lostLimit = 3
+    /// A wait for a run's end is answered after this at most; then the run is looked for again.
+    static let waitMax: Duration = .seconds(20)
+
+    // MARK: One run
+
+    /// Asks the group that has the run `id`, wherever it is.
+    func perform<Request: RunRequest>(_ request: Request, on id: String) async throws -> Request.Reply {
+        var search = Search(deadline: core.loop.now.advanced(by: Self.patience + request.patience))
+        var group = try await home(of: id, &search)
+        while true {
+            switch try await attempt(request, in: group) {
+            case .value(let reply): return reply
+            case .failed(let error): throw error
+            case .unknownOutcome(let reason):
+                guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
+                try await pause(&search, because: reason)
+            case .elsewhere(let other):
+                search.cameByAddress = true
+                search.hops += 1
+                // Two that send to each other: it is on its way.
+                if search.hops > 2 { try await pause(&search, because: "workflow '\(id)' is on its way to \(other)") }
+                group = other
+                continue
+            case .notHere(let reason):
+                if search.cameByAddress {
+                    search.losses += 1
+                    guard search.losses < Self.lostLimit else {
+                        throw WorkflowError(.notFound, "there is no workflow '\(id)'")
+                    }
+                }
+                try await pause(&search, because: reason)
+            }
+            search.cameByAddress = false
+            search.hops = 0
+            group = try await home(of: id, &search)
+        }
+    }
+
+    /// How far the search for a run has come.
+    private struct Search {
+        var deadline: MonotonicTime
+        var backoff = Backoff()
+        /// The group that is asked was named by another one.
+        var cameByAddress = false
+        var hops = 0
+        var losses = 0
+    }
+
+    private func pause(_ search: inout Search, because reason: String) async throws {
+        guard core.loop.now < search.deadline else { throw WorkflowError(.unavailable, reason) }
+        var generator = ClosureGenerator(draw: random)
+        try await core.loop.sleep(for: search.backoff.next(using: &generator))
+    }
+
+    /// Where to ask first. Waits while this node has not heard yet what the fleet consists of.
+    private func home(of id: String, _ search: inout Search) async throws -> GroupID {
+        while true {
+            try checkRunning()
+            if let home = machines.home(of: id) { return home }
+            try await pause(&search, because: "this node does not know yet where workflows run; ask another one")
+        }
+    }
+
+    private func checkRunning() throws(WorkflowError) {
+        if let failure = clusters.failure { throw WorkflowError(.stopped, failure.message) }
+    }
+
+    // MARK: One group
+
+    /// Asks a group about its runs.
+    func perform<Request: RunRequest>(_ request: Request, in group: GroupID) async throws -> Request.Reply {
+        var search = Search(deadline: core.loop.now.advanced(by: request.patience))
+        while true {
+            switch try await attempt(request, in: group) {
+            case .value(let reply): return reply
+            case .failed(let error): throw error
+            case .elsewhere:
+                throw WorkflowError(.unexpectedAnswer, "\(group) sends a request elsewhere that is about it")
+            case .unknownOutcome(let reason):
+                guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
+                try await pause(&search, because: reason)
+            case .notHere(let reason): try await pause(&search, because: reason)
+            }
+        }
+    }
+
+    private func attempt<Request: RunRequest>(
+        _ request: Request, in group: GroupID
+    ) async throws -> RunAttempt<Request.Reply> {
+        if core.hosted[group] != nil {
+            try checkRunning()
+            let attempt = try await request.attempt(on: try await clusters.engine(of: group))
+            guard case .notHere = attempt, core.hosted[group] == nil else { return attempt }
+        }
+        try checkRunning()
+        var reason = "\(group) has no member that this node knows"
+        for node in machines.members(of: group, draw: random) where node != core.node {
+            switch try await ask(request, node, group: group) {
+            case .notHere(let why): reason = why
+            case .unknownOutcome(let why) where Request.isRepeatable: reason = why
+            case let attempt: return attempt
+            }
+        }
+        return .notHere(reason)
+    }
+
+    // MARK: One node
+
+    /// Asks one node.
+    func perform<Request: NodeLevelRequest>(_ request: Request, on node: NodeID) async throws -> Request.Reply {
+        switch try await ask(request, node, group: nil) {
+        case .value(let reply): return reply
+        case .failed(let error): throw error
+        case .elsewhere(let group): throw WorkflowError(.unexpectedAnswer, "\(node) sends a request to \(group)")
+        case .notHere(let reason), .unknownOutcome(let reason): throw WorkflowError(.unavailable, reason)
+        }
+    }
+
+    private func ask<Request: RemoteRequest>(
+        _ request: Request, _ node: NodeID, group: GroupID?
+    ) async throws -> RunAttempt<Request.Reply> {
+        let envelope = RequestEnvelope(name: Request.name, group: group, body: try JSONCoding.encode(request))
+        let bytes: [UInt8]
+        do {
+            bytes = try await core.ask(node, envelope.encoded, timeout: request.patience)
+        } catch let error as NodeRequestError {
+            switch error.code {
+            case .notConnected, .refused, .overloaded: return .notHere(error.description)
+            case .tooLarge: return .failed(WorkflowError(.inputTooLarge, error.description))
+            case .unknownOutcome: return .unknownOutcome(error.description)
+            }
+        }
+        do {
+            switch try ReplyEnvelope(decoding: bytes) {
+            case .value(let body): return .value(try JSONCoding.decode(Request.Reply.self, from: body))
+            case .failed(let failure):
+                let error = failure.error
+                if let error = error as? WorkflowError, error.code == .stopped { return .notHere(error.message) }
+                return .failed(error)
+            case .elsewhere(let group): return .elsewhere(group)
+            case .notHere(let reason): return .notHere(reason)
+            }
+        } catch {
+            return .failed(WorkflowError(.unexpectedAnswer, "the answer of \(node) makes no sense here: \(error)"))
+        }
+    }
+}
