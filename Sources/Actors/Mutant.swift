@@ -113,6 +113,8 @@ package enum Mutant: String {
     case believesFormerHomes
     /// own: a late command opens slots again that have a new home
     case opensSlotsAgain
+    /// own: a node may come back without its data while a group still counts on what it held
+    case forgetsDepartures
     /// own: the rebalancer removes a lost voter before another has caught up
     case replacesVotersAtOnce
 }

@@ -38,11 +38,6 @@ extension RaftGroup {
         try await perform { $0.makeReport() }
     }
 
-    /// Whether the configuration that is in force here has a replica on `node`.
-    public nonisolated func hasMember(on node: NodeID) async throws -> Bool {
-        try await perform { $0.core.configuration.replica(on: node) != nil }
-    }
-
     func makeReport() -> GroupReport {
         let configuration = core.configuration
         let nodes = { (replicas: [ReplicaID]) in replicas.compactMap { configuration.node(of: $0) }.sorted() }

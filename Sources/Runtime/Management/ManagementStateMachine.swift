@@ -58,6 +58,8 @@ final class ManagementStateMachine: StateMachine {
         /// A slot that is out of range.
         case invalidSlots = 16
         case unknownGroup = 17
+        /// A group may still hold a replica of an earlier node with this id.
+        case nodeDeparting = 18
     }
 
     private(set) var state = ManagementState()

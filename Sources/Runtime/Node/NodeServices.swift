@@ -60,7 +60,9 @@ final class NodeServices: Sendable {
                 workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
                 random: environment.random)
         }
-        router = WorkflowRouter(core: core, clusters: clusters, machines: machines, random: environment.random)
+        router = WorkflowRouter(
+            core: core, clusters: clusters, machines: machines,
+            placements: PlacementView(core: core, machines: machines), random: environment.random)
         server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
     }
@@ -92,7 +94,16 @@ final class NodeServices: Sendable {
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
                 ).run()
             }
+            group.addTask {
+                let world = NodeStewardWorld(
+                    core: self.core, machines: self.machines, router: self.router, random: self.environment.random,
+                    logger: self.logger)
+                await ClusterSteward(world, attention: self.machines.stewardAttention).run()
+            }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
+            group.addTask {
+                await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
+            }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -134,7 +145,10 @@ final class NodeServices: Sendable {
                 if known == me, view.slots.hasHomes { return }
             }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
-            if let refusal = ManagementStateMachine.Refusal(rawValue: answer.code) {
+            switch ManagementStateMachine.Refusal(rawValue: answer.code) {
+            case nil: break
+            case .nodeDeparting: throw NodeError(.joinRefused, String(decoding: answer.body, as: UTF8.self))
+            case let refusal?:
                 self.logger.error("the cluster refuses this node", ["reason": "\(refusal)"])
             }
         }
@@ -160,26 +174,23 @@ final class NodeServices: Sendable {
             if let reason = try await reasonToWait(question) { return question.replyNotReady(reason) }
             let group = try await managementGroup
             let answer = try await group.propose([ManagementOperation.registerNode(node).encoded], ownerEpoch: 0)
+            if ManagementStateMachine.Refusal(rawValue: answer.code) == .nodeDeparting {
+                return question.replyNotReady(String(decoding: answer.body, as: UTF8.self))
+            }
             question.reply(cluster: identity.cluster, refusal: Self.reason(answer, question))
         } catch {
             question.replyNotReady("\(error)")
         }
     }
 
-    /// A node that comes back with empty data must not find a group that still counts on what it held: it would be
-    /// taken for the replica that it was, and vote without the entries which that one had acknowledged. So its old
-    /// replicas are removed first, which needs the others' majority, and it is added as a new one.
+    /// A node that comes back with empty data makes room for itself. It is registered once every group has removed the
+    /// replica that it was: the management state sees to that.
     private func reasonToWait(_ question: NodeCore.JoinQuestion) async throws -> String? {
-        let node = question.node
-        let groups = [try await managementGroup] + core.hosted.all.filter { $0.identity.kind == .workflow }
-        for group in groups { try await group.barrier() }
-        if let known = machines.management.withLock({ $0.nodes[node] }) {
-            return known.instance == question.instance ? nil : try await replace(known)
-        }
-        for group in groups where try await group.hasMember(on: node) {
-            return "\(group.identity.group) still has a replica of the \(node) that was removed; try again"
-        }
-        return nil
+        try await managementGroup.barrier()
+        guard let known = machines.management.withLock({ $0.nodes[question.node] }),
+            known.instance != question.instance
+        else { return nil }
+        return try await replace(known)
     }
 
     /// Removes a member whose place another instance wants, if it has been silent: then it is the same machine, which

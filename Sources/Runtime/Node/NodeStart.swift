@@ -136,7 +136,7 @@ struct NodeStart {
 
     /// What the first node of a fleet begins with.
     static let managementGroup = ReplicaIdentity(
-        group: GroupID(1), incarnation: 1, kind: .management, replica: ReplicaID(1))
+        group: ManagementState.group, incarnation: 1, kind: .management, replica: ReplicaID(1))
     static let executionGroup = ReplicaIdentity(
         group: ExecutionCluster.commonGroup, incarnation: 1, kind: .workflow, replica: ReplicaID(1))
     private static let firstGroups = [managementGroup, executionGroup]
@@ -185,12 +185,17 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Clusters hosted here that may owe something to others; see `ClusterSteward`.
+    let stewardAttention = GroupAttention()
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
     /// Where this node leads the management group: what others report.
     let reportCollector = ReportCollector()
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
     let managementChanges = Signal()
+
+    /// Rings when groups are to confirm that a node has left them.
+    let departures = Signal()
 
     let checkpoints: CheckpointJournal
 
@@ -206,15 +211,65 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { [checkpoints, reportAttention] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: reportAttention.mark)
+        registry.register(.workflow) { [checkpoints, reportAttention, stewardAttention] group in
+            WorkflowStateMachine(group: group, checkpoints: checkpoints) { group in
+                reportAttention.mark(group)
+                stewardAttention.mark(group)
+            }
         }
         return registry
     }
 
-    /// The group to ask first for a workflow id; nil while this node has not heard of any.
-    func home(of id: String) -> GroupID? {
-        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    /// The group that the slot map names for a workflow id. To be asked once it is known that there are any.
+    func home(of id: String) -> GroupID {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home ?? ExecutionCluster.commonGroup }
+    }
+
+    /// The group that an id of the fleet's own names, unless that is no more.
+    func namedGroup(of id: String) -> GroupID? {
+        GeneratedID(id).map(\.group).flatMap { hasEnded($0) ? nil : $0 }
+    }
+
+    /// Whether a group's cluster was destroyed.
+    func hasEnded(_ group: GroupID) -> Bool {
+        management.withLock { $0.hasIssued(group) && $0.clustersByGroup[group] == nil }
+    }
+
+    /// The highest version that any node of the fleet has.
+    func newestVersion(of type: String) -> UInt32? {
+        let name = ByteText(type)
+        return management.withLock { view in
+            view.nodes.values.flatMap(\.types).filter { ByteText($0.name) == name }.map(\.version).max()
+        }
+    }
+
+    /// - Parameter version: nil for any.
+    func nodes(having type: String, version: UInt32?) -> Set<NodeID> {
+        let name = ByteText(type)
+        return management.withLock { view in
+            let having = view.nodes.values.filter { node in
+                node.types.contains { ByteText($0.name) == name && (version ?? $0.version) == $0.version }
+            }
+            return Set(having.map(\.node))
+        }
+    }
+
+    /// Waits until this node has heard where workflows run.
+    /// - Throws: `WorkflowError` with `unavailable` when `patience` is over.
+    func untilHeard(on loop: any Loop, patience: Duration) async throws {
+        let deadline = loop.now.advanced(by: patience)
+        while !management.withLock({ $0.slots.hasHomes }) {
+            guard loop.now < deadline else {
+                throw WorkflowError(
+                    .unavailable, "this node has not heard yet where workflows run; ask another one, or again")
+            }
+            try await loop.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// How operators call a group's cluster.
+    func name(of group: GroupID) -> String {
+        management.withLock { $0.clustersByGroup[group]?.text } ?? "\(group)"
     }
 
     /// Who may answer for a group, in a random order.
@@ -228,19 +283,23 @@ final class NodeMachines: Sendable {
     }
 
     private func managementDidChange(_ view: ManagementState) {
-        management.withLock { $0 = view }
+        let slotsBefore = management.withLock { known in
+            defer { known = view }
+            return known.slots.version
+        }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
-        var desired = [
-            NodeStart.managementGroup.group: DesiredMembers(
-                Array(view.nodes.keys), eligible: view.voters, votersMax: ExecutionClusterPolicy.votersMax)
-        ]
+        var desired = [NodeStart.managementGroup.group: view.desiredMembers]
         // Also of those that this node is to leave: it may lead one.
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
+        for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
+            stewardAttention.mark(cluster.group)
+        }
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
+        if !view.departing.isEmpty { departures.ring() }
     }
 }

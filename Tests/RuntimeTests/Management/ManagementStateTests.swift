@@ -149,7 +149,8 @@ struct ManagementStateTests {
         #expect(policy.voterCount(nodes: 19) == 3 && policy.voterCount(nodes: 20) == 5)
         let wrong: [(inout ExecutionClusterPolicy) -> Void] = [
             { $0.maximumWorkflowsPerCluster = 0 }, { $0.targetClusterSize = 8 }, { $0.rebalanceThreshold = .nan },
-            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = .seconds(-1) }, { $0.readyClusters = -1 }, { $0.loadLimit = 2 },
+            { $0.rebalanceThreshold = 0 }, { $0.idleTimeToLive = .seconds(-1) }, { $0.readyClusters = -1 },
+            { $0.loadLimit = 2 },
             { $0.targetVoterCount = 4 },
         ]
         for change in wrong {

@@ -52,4 +52,24 @@ extension SimulatedCluster {
     func voters(_ node: Int) async throws -> Set<Int> {
         Set(try await managementReport(node).voters.map { Int($0.rawValue) })
     }
+
+    /// What a node hosts; nothing while it is down.
+    func hostedGroups(_ node: Int) -> [RaftGroup] { (try? self.node(node).current)?.core.hosted.all ?? [] }
+
+    /// Creates an execution cluster, and waits until it has a leader that all of its nodes know.
+    func createCluster(_ number: UInt64, on nodes: [UInt64]) async throws -> GroupID {
+        let observer = runningNodes[0]
+        try await command(ManagementBench.create(number, nodes), on: observer)
+        let id = ManagementBench.cluster(number)
+        let group = try #require(try await fleet(observer).clusters[id]?.group)
+        try await wait(until: "\(id) has a leader") {
+            for node in nodes {
+                guard let hosted = hostedGroups(Int(node)).first(where: { $0.identity.group == group }),
+                    try await hosted.membership().leader != nil
+                else { return false }
+            }
+            return true
+        }
+        return group
+    }
 }

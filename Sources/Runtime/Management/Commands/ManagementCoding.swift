@@ -177,6 +177,26 @@ extension SlotMove {
     }
 }
 
+extension Departure {
+    func write(to writer: inout ProtobufWriter) {
+        writer.varint(1, node.rawValue)
+        writer.varint(2, group.rawValue)
+        writer.varint(3, number)
+    }
+
+    init(from reader: inout ProtobufReader) throws(WireError) {
+        self.init(node: NodeID(0), group: GroupID(0), number: 0)
+        while let field = try reader.next() {
+            switch field {
+            case 1: node = NodeID(try reader.varint())
+            case 2: group = GroupID(try reader.varint())
+            case 3: number = try reader.varint()
+            default: throw reader.unknownField(in: "a departure")
+            }
+        }
+    }
+}
+
 extension ExecutionClusterPolicy {
     func write(to writer: inout ProtobufWriter) {
         writer.varint(1, UInt64(max(0, maximumWorkflowsPerCluster)))

@@ -33,12 +33,14 @@ enum ManagementOperation: Hashable, Sendable {
     case drainNode(NodeID, isDraining: Bool)
     /// The fleet has grown beyond one cluster for everything.
     case beginMigration
+    /// A group's own configuration holds no replica any more on a node that left it.
+    case confirmDeparture(Departure)
 
     private enum Number: UInt32 {
         case registerNode = 1
         case removeNode, createCommonCluster, raiseFeatureLevel, createCluster, destroyCluster, associateNode,
             disassociateNode, reportWorkflows, changeNodeRole, setPolicy, moveSlots, drainCluster, resumeCluster,
-            moveRuns, drainNode, beginMigration
+            moveRuns, drainNode, beginMigration, confirmDeparture
     }
 
     private static let version: UInt32 = 1
@@ -93,6 +95,9 @@ enum ManagementOperation: Hashable, Sendable {
         case .moveRuns(let from, let to, let count):
             number = .moveRuns
             ClusterChange(cluster: from, other: to, count: UInt64(count)).write(to: &writer)
+        case .confirmDeparture(let departure):
+            number = .confirmDeparture
+            departure.write(to: &writer)
         case .drainNode(let node, let isDraining):
             number = .drainNode
             writer.varint(1, node.rawValue)
@@ -133,6 +138,7 @@ enum ManagementOperation: Hashable, Sendable {
         case .reportWorkflows: return .reportWorkflows(try WorkflowReport(from: &reader))
         case .setPolicy: return .setPolicy(try ExecutionClusterPolicy(from: &reader))
         case .moveSlots: return .moveSlots(try SlotMove(from: &reader))
+        case .confirmDeparture: return .confirmDeparture(try Departure(from: &reader))
         case .removeNode, .raiseFeatureLevel, .changeNodeRole, .drainNode:
             return try readNodeOperation(number, from: &reader)
         case .destroyCluster, .associateNode, .disassociateNode, .drainCluster, .resumeCluster, .moveRuns:

@@ -21,6 +21,12 @@ extension ManagementState: SnapshotView {
         }
         writer.varint(7, nextGroup.rawValue)
         for (_, cluster) in clusters.sorted() { writer.message(8) { cluster.write(to: &$0) } }
+        for (node, groups) in departing.sorted(by: { $0.key < $1.key }) {
+            for (group, number) in groups.sorted(by: { $0.key < $1.key }) {
+                writer.message(9) { Departure(node: node, group: group, number: number).write(to: &$0) }
+            }
+        }
+        writer.varint(10, nextDeparture)
         return writer.bytes
     }
 
@@ -48,6 +54,11 @@ extension ManagementState: SnapshotView {
                 clustersByGroup[cluster.group] = cluster.id
                 for node in cluster.members.keys { memberships[node, default: []].insert(cluster.id) }
                 for (key, _) in cluster.runs.members { locations.insert(cluster.id, for: key) }
+            case 9:
+                var inner = try reader.message()
+                let departure = try Departure(from: &inner)
+                departing[departure.node, default: [:]][departure.group] = departure.number
+            case 10: nextDeparture = try reader.varint()
             default: throw reader.unknownField(in: "the management state")
             }
         }

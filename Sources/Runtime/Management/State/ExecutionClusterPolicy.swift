@@ -56,7 +56,7 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     public var targetVoterCount: Int?
     public var voterSelection = VoterSelection.automatic
 
-    /// How many nodes vote in the management group at most.
+    /// How many members of a cluster, or of the management group, vote at most.
     static let votersMax = 7
 
     /// What a fleet begins with.
@@ -72,7 +72,9 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
         if maximumWorkflowsPerCluster < 1 {
             return "a cluster runs at least one workflow, not \(maximumWorkflowsPerCluster)"
         }
-        if !(1...7).contains(targetClusterSize) { return "a cluster has 1 to 7 members, not \(targetClusterSize)" }
+        if !(1...Self.votersMax).contains(targetClusterSize) {
+            return "a cluster has 1 to \(Self.votersMax) members, not \(targetClusterSize)"
+        }
         if !(rebalanceThreshold.isFinite && rebalanceThreshold > 0) {
             return "the rebalance threshold is a share above 0, such as 0.3, not \(rebalanceThreshold)"
         }

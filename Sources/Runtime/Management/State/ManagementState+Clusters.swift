@@ -66,6 +66,7 @@ extension ManagementState {
         for node in cluster.members.keys { leave(node, id) }
         clusters.remove(id)
         clustersByGroup[cluster.group] = nil
+        endDepartures(from: cluster.group)
         forget(id)
         return true
     }
@@ -97,6 +98,7 @@ extension ManagementState {
             cluster.members[node] = ExecutionCluster.Member(role: role, isFounder: isFounder)
         }
         memberships[node, default: []].insert(id)
+        endDeparture(of: node, from: cluster.group)
         return true
     }
 
@@ -112,6 +114,7 @@ extension ManagementState {
         }
         _ = clusters.update(id) { $0.members[node] = nil }
         leave(node, id)
+        depart(node, from: cluster.group)
         return true
     }
 

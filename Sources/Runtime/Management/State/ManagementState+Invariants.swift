@@ -3,7 +3,9 @@ import FlotillaRaft
 
 extension ManagementState {
     /// What does not agree in the state; nil if everything does. Walks over all of it.
-    var violation: String? { nodeViolation ?? clusterViolation ?? locationViolation ?? slotViolation }
+    var violation: String? {
+        nodeViolation ?? clusterViolation ?? locationViolation ?? slotViolation ?? departureViolation
+    }
 
     private var nodeViolation: String? {
         if !nodes.isEmpty, voters.count.isMultiple(of: 2) { return "\(voters.count) nodes vote, an even number" }

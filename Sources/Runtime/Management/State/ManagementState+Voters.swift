@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaRaft
 
 // Who votes in the management group: an odd number of nodes, whatever comes and goes.
@@ -5,6 +6,11 @@ import FlotillaRaft
 extension ManagementState {
     /// Ascending.
     var voters: [NodeID] { nodes.values.filter { $0.role == .voter }.map(\.node).sorted() }
+
+    /// Whom the management group should consist of.
+    var desiredMembers: DesiredMembers {
+        DesiredMembers(Array(nodes.keys), eligible: voters, votersMax: ExecutionClusterPolicy.votersMax)
+    }
 
     /// Those that the policy lets vote.
     var mayVote: Set<NodeID> {

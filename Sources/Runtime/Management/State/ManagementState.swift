@@ -15,6 +15,12 @@ struct ManagementState: Sendable {
     /// knows by it that the cluster did exist.
     var nextGroup = ManagementState.firstClusterGroup
 
+    /// Of nodes whose membership in a group has ended, by group: the number of that end, until the group's leader has
+    /// confirmed that its own configuration holds no replica there.
+    var departing: [NodeID: [GroupID: UInt64]] = [:]
+    /// What the next departure is called.
+    var nextDeparture: UInt64 = 1
+
     // MARK: Computed: they follow from the clusters, and are rebuilt on restore
 
     /// Which cluster has which group.
@@ -45,6 +51,7 @@ struct ManagementState: Sendable {
         case .registerNode(let node): return try register(node, time: time)
         case .removeNode(let node, let instance): return try remove(node, instance: instance)
         case .changeNodeRole(let node, let role): return try changeNode(node) { $0.role = role }
+        case .confirmDeparture(let departure): return confirm(departure)
         case .drainNode(let node, let isDraining): return try changeNode(node) { $0.isDraining = isDraining }
         case .raiseFeatureLevel(let level): return try raiseFeatureLevel(to: level)
         case .createCommonCluster: return try createCommonCluster(time: time)
@@ -119,6 +126,12 @@ struct ManagementState: Sendable {
             throw ManagementRefused(
                 .duplicateNode, "\(node.node) is a member with another data directory; remove it, or choose another id")
         }
+        if known == nil, let groups = departing[node.node], !mutated(.forgetsDepartures) {
+            throw ManagementRefused(
+                .nodeDeparting,
+                "\(groups.keys.sorted().map(\.description).joined(separator: ", ")) may still count on what the "
+                    + "\(node.node) that was removed had acknowledged; try again, and see that they have a majority")
+        }
         guard node.featureLevel >= featureLevel else {
             throw ManagementRefused(
                 .featureLevelUnsupported,
@@ -148,7 +161,11 @@ struct ManagementState: Sendable {
                 "\(node) is the only voter of \(id): add another one, or destroy the cluster by force, with all it holds"
             )
         }
-        for id in memberships[node] ?? [] { _ = clusters.update(id) { $0.members[node] = nil } }
+        for cluster in clusters(on: node) {
+            _ = clusters.update(cluster.id) { $0.members[node] = nil }
+            depart(node, from: cluster.group)
+        }
+        depart(node, from: Self.group)
         memberships[node] = nil
         nodes[node] = nil
         settleVoters()

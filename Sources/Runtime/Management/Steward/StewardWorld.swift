@@ -41,11 +41,14 @@ extension StewardWorld {
     }
 }
 
+extension ExecutionCluster {
+    /// It is to give something away, or to go.
+    var hasOrders: Bool { !isActive || !outgoing.isEmpty }
+}
+
 extension ManagementState {
     /// The group was there, and is no more: its log said that it was empty, or it was given up by force.
     func wasDestroyed(_ group: GroupID) -> Bool {
-        guard cluster(of: group) == nil else { return false }
-        if group == ExecutionCluster.commonGroup { return mode == .twoTier && slots.hasHomes }
-        return group >= Self.firstClusterGroup && group < nextGroup
+        hasIssued(group) && cluster(of: group) == nil
     }
 }

@@ -48,9 +48,12 @@ public final class WorkflowStateMachine: StateMachine {
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
         var arrived: TransferredRun?
         if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
-        let changesBefore = state.changes.runs.count
+        let (changesBefore, departuresBefore) = (state.changes.runs.count, state.changes.departures.count)
         defer {
             for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+            for move in state.changes.departures[departuresBefore...] {
+                activity.noteMove(of: move.run, to: move.group, at: index)
+            }
         }
         do throws(Refused) {
             return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded

@@ -29,9 +29,6 @@ struct HomeSlots: Hashable, Sendable {
 
     subscript(slot: Int) -> Slot? { slots[slot] }
 
-    /// No slot was ever given to the group.
-    var isUnknown: Bool { slots.isEmpty }
-
     /// - Returns: the epoch of an open slot; nil where ids are taken elsewhere.
     func openEpoch(of slot: Int) -> UInt64? {
         guard let known = slots[slot], known.phase == .open else { return nil }

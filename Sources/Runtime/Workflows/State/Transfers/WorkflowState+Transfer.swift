@@ -82,13 +82,13 @@ extension WorkflowState {
     }
 
     /// Where a run is, as far as this group knows.
-    func location(of key: RunKey) -> RunLocation {
+    func location(of key: RunKey, in group: GroupID) -> RunLocation {
         if runs[key] != nil { return .here }
         if let id = transfers.frozen[key] { return .elsewhere(id.target) }
         if let address = transfers.addresses[key] { return .elsewhere(address.group) }
-        // A group that no slot was ever given to is the only one there is, or only runs what others are home of.
-        let slots = transfers.slots
-        return .unknown(isHome: slots.isUnknown || slots.openEpoch(of: SlotMap.slot(of: key)) != nil)
+        // The first cluster of a fleet is the home of everything before it says so.
+        let isFirst = group == ExecutionCluster.commonGroup && transfers.slots.slots.isEmpty
+        return .unknown(isHome: isFirst || transfers.slots.openEpoch(of: SlotMap.slot(of: key)) != nil)
     }
 
     // MARK: At the source
@@ -141,6 +141,9 @@ extension WorkflowState {
             }
         }
         depart(run)
+        changes.runs.append(key)
+        changes.moved.append(key)
+        changes.departures.append((run.runID, id.target))
         if run.checkpoints.count > 0 {
             changes.checkpoints.append(.remove(CheckpointRun(group: context.group, run: key, runID: run.runID)))
         }
