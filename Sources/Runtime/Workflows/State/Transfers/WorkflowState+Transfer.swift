@@ -143,6 +143,9 @@ extension WorkflowState {
             }
         }
         depart(run)
+        changes.runs.append(key)
+        changes.moved.append(key)
+        changes.departures.append((run.runID, id.target))
         if run.checkpoints.count > 0 {
             changes.checkpoints.append(.remove(CheckpointRun(group: context.group, run: key, runID: run.runID)))
         }
