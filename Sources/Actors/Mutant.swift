@@ -99,6 +99,20 @@ package enum Mutant: String {
     case sealsWithRuns
     /// own: a transfer that comes again is taken again
     case importsTwice
+    /// own: a run is given away before the home of its id knows where it is
+    case completesBeforeHomeKnows
+    /// own: an id is taken by a group that is not its home
+    case startsAwayFromHome
+    /// own: a late start begins a run once more that has left
+    case startsDepartedRuns
+    /// own: an id is reserved once more although its run has begun
+    case replacesRunsThatBegan
+    /// own: a home takes older news of a run for newer ones
+    case believesOlderAddresses
+    /// own: a home listens to a former one that it has replaced
+    case believesFormerHomes
+    /// own: a late command opens slots again that have a new home
+    case opensSlotsAgain
     /// own: a node may come back without its data while a group still counts on what it held
     case forgetsDepartures
     /// own: the rebalancer removes a lost voter before another has caught up

@@ -59,7 +59,10 @@ enum ClientTables {
             table.add(names.map { cell(workflow, $0) })
         }
         let more = page["next"]?.text.map { "More: --after \($0)\n" } ?? ""
-        return table.text + more
+        let missing = (page["unavailable"]?.elements ?? []).map(\.cell)
+        let warning =
+            missing.isEmpty ? "" : "Without the clusters \(missing.joined(separator: ", ")), which do not answer.\n"
+        return table.text + warning + more
     }
 
     static func description(_ workflow: JSONValue) -> String {

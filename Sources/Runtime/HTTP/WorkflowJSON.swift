@@ -9,10 +9,12 @@ enum WorkflowJSON {
     static func value(_ info: WorkflowInfo) -> JSONValue { .object(members(info)) }
 
     static func value(_ page: WorkflowPage) -> JSONValue {
-        .object([
+        var object: [String: JSONValue] = [
             "workflows": .array(page.runs.map(value)),
             "next": page.next.map(JSONValue.string) ?? .null,
-        ])
+        ]
+        if page.isPartial { object["unavailable"] = .array(page.unavailable.map(JSONValue.string)) }
+        return .object(object)
     }
 
     static func value(_ description: WorkflowDescription) -> JSONValue {

@@ -113,23 +113,7 @@ extension Node {
 }
 
 extension NodeServices {
-    /// Lets management decide; together or not at all.
-    /// - Throws: `NodeError` with `refused` and the reason.
-    func manage(_ operations: [ManagementOperation]) async throws {
-        let answer: Answer
-        do {
-            answer = try await managementGroup.propose(operations.map(\.encoded), ownerEpoch: 0)
-        } catch let error as GroupError where error.code == .stopped {
-            throw NodeError(.stopped, error.message)
-        }
-        guard answer.code != 0 else { return }
-        let message = String(decoding: answer.body, as: UTF8.self)
-        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
-        case .unknownCluster: throw NodeError(.unknownCluster, message)
-        case .unknownNode: throw NodeError(.unknownNode, message)
-        default: throw NodeError(.refused, message)
-        }
-    }
+    func manage(_ operations: [ManagementOperation]) async throws { try await core.manage(operations) }
 
     func newClusterID() -> ClusterID {
         ClusterID(
@@ -175,5 +159,26 @@ extension NodeServices {
             silent.count * 2 >= status.members.count
             ? "no majority of its nodes answers (\(silent.map(String.init).joined(separator: ", ")) do not)"
             : "it has no leader now"
+    }
+}
+
+extension NodeCore {
+    /// Lets management decide; together or not at all.
+    /// - Throws: `NodeError` with `refused` and the reason.
+    func manage(_ operations: [ManagementOperation]) async throws {
+        let answer: Answer
+        do {
+            answer = try await hosted.group(NodeStart.managementGroup.group).propose(
+                operations.map(\.encoded), ownerEpoch: 0)
+        } catch let error as GroupError where error.code == .stopped {
+            throw NodeError(.stopped, error.message)
+        }
+        guard answer.code != 0 else { return }
+        let message = String(decoding: answer.body, as: UTF8.self)
+        switch ManagementStateMachine.Refusal(rawValue: answer.code) {
+        case .unknownCluster: throw NodeError(.unknownCluster, message)
+        case .unknownNode: throw NodeError(.unknownNode, message)
+        default: throw NodeError(.refused, message)
+        }
     }
 }

@@ -35,7 +35,11 @@ struct NodeStart {
                     : "the log is damaged where it is needed no more", ["damage": "\(damage)"])
         }
         let level = FeatureLevel()
-        let machines = NodeMachines(level: level, checkpoints: store.checkpoints)
+        let machines = NodeMachines(
+            level: level, checkpoints: store.checkpoints,
+            duties: LeaderDuties(
+                executorTimeout: configuration.executorFailureTimeout, retention: configuration.retention,
+                portion: configuration.limits.prunePortion))
         var parts = NodeCore.Parts(
             identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
             loop: environment.loop, network: environment.network, store: store.store,
@@ -187,6 +191,7 @@ final class NodeMachines: Sendable {
     let management = Lock(ManagementState())
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
+    let duties: LeaderDuties
     /// Where this node leads the management group: what others report.
     let reportCollector = ReportCollector()
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
@@ -197,8 +202,9 @@ final class NodeMachines: Sendable {
 
     let checkpoints: CheckpointJournal
 
-    init(level: FeatureLevel, checkpoints: CheckpointJournal) {
+    init(level: FeatureLevel, checkpoints: CheckpointJournal, duties: LeaderDuties) {
         self.level = level
+        self.duties = duties
         self.checkpoints = checkpoints
     }
 
@@ -209,15 +215,66 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { [checkpoints, reportAttention] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: reportAttention.mark)
+        let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
+            reportAttention.mark(group)
+            duties.note(group)
+        }
+        registry.register(.workflow) { [checkpoints] group in
+            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: attention)
         }
         return registry
     }
 
-    /// The group to ask first for a workflow id; nil while this node has not heard of any.
-    func home(of id: String) -> GroupID? {
-        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home }
+    /// The group that the slot map names for a workflow id. To be asked once it is known that there are any.
+    func home(of id: String) -> GroupID {
+        management.withLock { $0.slots.home(of: RunKey(defaultNamespace, id))?.home ?? ExecutionCluster.commonGroup }
+    }
+
+    /// The group that an id of the fleet's own names, unless that is no more.
+    func namedGroup(of id: String) -> GroupID? {
+        GeneratedID(id).map(\.group).flatMap { hasEnded($0) ? nil : $0 }
+    }
+
+    /// Whether a group's cluster was destroyed.
+    func hasEnded(_ group: GroupID) -> Bool {
+        management.withLock { $0.hasIssued(group) && $0.clustersByGroup[group] == nil }
+    }
+
+    /// The highest version that any node of the fleet has.
+    func newestVersion(of type: String) -> UInt32? {
+        let name = ByteText(type)
+        return management.withLock { view in
+            view.nodes.values.flatMap(\.types).filter { ByteText($0.name) == name }.map(\.version).max()
+        }
+    }
+
+    /// - Parameter version: nil for any.
+    func nodes(having type: String, version: UInt32?) -> Set<NodeID> {
+        let name = ByteText(type)
+        return management.withLock { view in
+            let having = view.nodes.values.filter { node in
+                node.types.contains { ByteText($0.name) == name && (version ?? $0.version) == $0.version }
+            }
+            return Set(having.map(\.node))
+        }
+    }
+
+    /// Waits until this node has heard where workflows run.
+    /// - Throws: `WorkflowError` with `unavailable` when `patience` is over.
+    func untilHeard(on loop: any Loop, patience: Duration) async throws {
+        let deadline = loop.now.advanced(by: patience)
+        while !management.withLock({ $0.slots.hasHomes }) {
+            guard loop.now < deadline else {
+                throw WorkflowError(
+                    .unavailable, "this node has not heard yet where workflows run; ask another one, or again")
+            }
+            try await loop.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// How operators call a group's cluster.
+    func name(of group: GroupID) -> String {
+        management.withLock { $0.clustersByGroup[group]?.text } ?? "\(group)"
     }
 
     /// Who may answer for a group, in a random order.
@@ -239,9 +296,10 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
+        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         managementChanges.ring()
-        if !view.departing.isEmpty { departures.ring() }
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
+        if !view.departing.isEmpty { departures.ring() }
     }
 }

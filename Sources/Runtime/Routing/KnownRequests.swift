@@ -13,6 +13,7 @@ struct KnownRequests: Sendable {
     static let all: KnownRequests = {
         var known = KnownRequests()
         known.add(StartRunRequest.self)
+        known.add(ReserveRun.self)
         known.add(DescribeRun.self)
         known.add(ReadCheckpoints.self)
         known.add(ReadHistory.self)
@@ -52,6 +53,8 @@ extension ReplyEnvelope {
         case .value(let reply): self = .value(try JSONCoding.encode(reply))
         case .failed(let error): self = .failed(RemoteFailure(error))
         case .elsewhere(let group): self = .elsewhere(group)
+        case .unknown(let reason): self = .unknown(reason)
+        case .refused(let code, let reason): self = .refused(code, reason)
         case .notHere(let reason), .unknownOutcome(let reason): self = .notHere(reason)
         }
     }

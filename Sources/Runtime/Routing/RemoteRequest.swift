@@ -76,8 +76,11 @@ enum ReplyEnvelope: Hashable {
     case failed(RemoteFailure)
     /// The run is in another group, or on its way there.
     case elsewhere(GroupID)
-    /// The group has no replica that could answer here, or knows nothing of the run and is not the one that must.
+    /// This node has no replica of the group that could answer.
     case notHere(String)
+    /// The group knows nothing of the run, and would not have to.
+    case unknown(String)
+    case refused(WorkflowRefusal, String)
 
     var encoded: [UInt8] {
         var writer = ProtobufWriter()
@@ -86,6 +89,12 @@ enum ReplyEnvelope: Hashable {
         case .failed(let failure): writer.message(2) { failure.write(to: &$0) }
         case .elsewhere(let group): writer.varintAlways(3, group.rawValue)
         case .notHere(let reason): writer.stringAlways(4, reason)
+        case .unknown(let reason): writer.stringAlways(5, reason)
+        case .refused(let code, let reason):
+            writer.message(6) { writer in
+                writer.varint(1, UInt64(code.rawValue))
+                writer.string(2, reason)
+            }
         }
         return writer.bytes
     }
@@ -107,10 +116,35 @@ enum ReplyEnvelope: Hashable {
             case 4:
                 self = .notHere(try reader.string())
                 return
+            case 5:
+                self = .unknown(try reader.string())
+                return
+            case 6:
+                var inner = try reader.message()
+                self = try Self.refusal(from: &inner)
+                return
             default: try reader.skip()
             }
         }
         throw WireError(.invalidValue, "a reply says nothing that this version knows; upgrade this node")
+    }
+}
+
+extension ReplyEnvelope {
+    private static func refusal(from reader: inout ProtobufReader) throws(WireError) -> ReplyEnvelope {
+        var (code, reason) = (UInt32(0), "")
+        while let field = try reader.next() {
+            switch field {
+            case 1: code = try reader.uint32()
+            case 2: reason = try reader.string()
+            default: try reader.skip()
+            }
+        }
+        guard let code = WorkflowRefusal(rawValue: code) else {
+            return .failed(
+                RemoteFailure(WorkflowError(.unexpectedAnswer, "refused for a reason of a newer version: \(reason)")))
+        }
+        return .refused(code, reason)
     }
 }
 

@@ -8,7 +8,11 @@ enum RunAttempt<Reply: Sendable>: Sendable {
     case failed(any Error)
     /// The run is in another group, or on its way there.
     case elsewhere(GroupID)
-    /// Nobody answered who could, or the group knows nothing of the run and is not its id's home.
+    /// The group knows nothing of the run, and would not have to.
+    case unknown(String)
+    /// The group does not take it, for a reason that another one may not have.
+    case refused(WorkflowRefusal, String)
+    /// Nobody answered who could.
     case notHere(String)
     /// Nobody answered in time, and it may have been done.
     case unknownOutcome(String)
@@ -27,22 +31,20 @@ extension RunRequest {
     func attempt(on engine: WorkflowEngine) async throws -> RunAttempt<Reply> {
         do {
             return .value(try await perform(on: engine))
-        } catch let error as WorkflowError where error.code == .notFound {
-            guard let workflowID = subject else { return .failed(error) }
-            switch try await engine.location(of: workflowID) {
+        } catch let error as WorkflowError where error.code == .notFound && subject != nil {
+            switch try await engine.location(of: subject ?? "") {
             // It came, or came back, in between.
             case .here: return .notHere(error.message)
             case .elsewhere(let group): return .elsewhere(group)
-            case .unknown(let isHome): return isHome ? .failed(error) : .notHere(error.message)
+            case .unknown(let isHome): return isHome ? .failed(error) : .unknown(error.message)
             }
         } catch let error as WorkflowError where error.code == .stopped {
             return .notHere(error.message)
         } catch let refused as Refused {
-            guard let workflowID = subject, case .elsewhere(let group) = try await engine.location(of: workflowID)
-            else {
-                return .notHere(refused.message)
+            if let subject, case .elsewhere(let group) = try await engine.location(of: subject) {
+                return .elsewhere(group)
             }
-            return .elsewhere(group)
+            return .refused(refused.code, refused.message)
         } catch is CancellationError {
             throw CancellationError()
         } catch {

@@ -13,11 +13,61 @@ struct StartRunRequest: RunRequest {
     /// The run that it becomes unless there is one. So a start that is sent again finds its own run.
     var runID: RunID
     @Base64 var input: [UInt8]
+    /// Of the type, where the group has heard of none.
+    var newest: UInt32?
+    var placement = Placement.alone
+    /// Refused where so many runs have not ended; 0 for no limit.
+    var admitBelow: UInt64 = 0
+
+    /// How it is known that no other run has the id; see `WorkflowOperation.StartRun.Placement`.
+    enum Placement: Codable, Hashable, Sendable {
+        case alone
+        case atHome
+        case reserved(epoch: UInt64)
+        case generated
+
+        var operation: WorkflowOperation.StartRun.Placement {
+            switch self {
+            case .alone: .alone
+            case .atHome: .atHome
+            case .reserved(let epoch): .reserved(epoch: epoch)
+            case .generated: .generated
+            }
+        }
+    }
 
     var subject: String? { id }
-    func perform(on engine: WorkflowEngine) async throws -> StartedRun {
-        try await engine.start(type: type, version: version, id: id, runID: runID, input: input)
+    func perform(on engine: WorkflowEngine) async throws -> StartedRun { try await engine.start(self) }
+}
+
+/// Takes an id at its home for a run that is to begin in another group.
+struct ReserveRun: RunRequest {
+    static let name = "reserve"
+    var id: String
+    var runID: RunID
+    var group: GroupID
+    var replacing: Replaced?
+
+    struct Replaced: Codable, Sendable {
+        var runID: RunID
+        var group: GroupID
+        var isLost: Bool
+
+        init(_ replaced: TransferOperation.Reservation.Replaced) {
+            (runID, group, isLost) = (replaced.runID, replaced.group, replaced.isLost)
+        }
     }
+
+    struct Reply: Codable, Sendable {
+        /// Whose the id is: the run that was asked for, or another one that was there before.
+        var runID: RunID
+        var group: GroupID
+        var slotEpoch: UInt64
+    }
+
+    // It is asked of the id's home alone, which answers for itself.
+    var subject: String? { nil }
+    func perform(on engine: WorkflowEngine) async throws -> Reply { try await engine.reserve(self) }
 }
 
 struct DescribeRun: RunRequest {
@@ -119,15 +169,22 @@ struct PruneFinishedRuns: RunRequest {
 }
 
 struct ListRuns: RunRequest {
-    typealias Reply = WorkflowPage
     static let name = "list"
     var filter: WorkflowFilter
-    var after: String?
+    var after: UInt64
     var limit: Int
 
+    struct Reply: Codable, Sendable {
+        var runs: [ListedRun]
+        /// Nil at the end.
+        var next: UInt64?
+    }
+
     var subject: String? { nil }
-    func perform(on engine: WorkflowEngine) async throws -> WorkflowPage {
-        try await engine.list(filter, after: after, limit: limit)
+    var patience: Duration { .seconds(3) }
+    func perform(on engine: WorkflowEngine) async throws -> Reply {
+        let (runs, next) = try await engine.list(filter, after: after, limit: limit)
+        return Reply(runs: runs, next: next)
     }
 }
 

@@ -10,6 +10,7 @@ struct WorkflowRouter: Sendable {
     let core: NodeCore
     let clusters: ExecutionClusters
     let machines: NodeMachines
+    let placements: PlacementView
     let random: @Sendable () -> UInt64
 
     /// For how long a run is looked for, and members of its group are asked, before a request fails as `unavailable`.
@@ -24,62 +25,67 @@ struct WorkflowRouter: Sendable {
     /// Asks the group that has the run `id`, wherever it is.
     func perform<Request: RunRequest>(_ request: Request, on id: String) async throws -> Request.Reply {
         var search = Search(deadline: core.loop.now.advanced(by: Self.patience + request.patience))
-        var group = try await home(of: id, &search)
+        try await machines.untilHeard(on: core.loop, patience: Self.patience)
+        // An id that names its group needs no home: until it is known to have left that group.
+        var named = machines.namedGroup(of: id)
         while true {
-            switch try await attempt(request, in: group) {
-            case .value(let reply): return reply
-            case .failed(let error): throw error
-            case .unknownOutcome(let reason):
-                guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
-                try await pause(&search, because: reason)
-            case .elsewhere(let other):
-                search.cameByAddress = true
-                search.hops += 1
-                // Two that send to each other: it is on its way.
-                if search.hops > 2 { try await pause(&search, because: "workflow '\(id)' is on its way to \(other)") }
-                group = other
-                continue
-            case .notHere(let reason):
-                if search.cameByAddress {
-                    search.losses += 1
-                    guard search.losses < Self.lostLimit else {
-                        throw WorkflowError(.notFound, "there is no workflow '\(id)'")
+            let home = machines.home(of: id)
+            var group = named ?? home
+            var cameByAddress = false
+            var hops = 0
+            visit: while true {
+                switch try await attempt(request, in: group) {
+                case .value(let reply): return reply
+                case .failed(let error): throw error
+                case .unknownOutcome(let reason):
+                    guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
+                    try await pause(&search, because: reason)
+                    break visit
+                case .elsewhere(let other):
+                    (group, cameByAddress) = (other, true)
+                    hops += 1
+                    // Two that send to each other: it is on its way.
+                    guard hops < 3 else {
+                        try await pause(&search, because: "workflow '\(id)' is on its way to \(other)")
+                        break visit
                     }
+                case .unknown(let reason):
+                    if group == named {
+                        named = nil
+                        break visit
+                    }
+                    if cameByAddress {
+                        search.losses += 1
+                        guard search.losses < Self.lostLimit else {
+                            throw WorkflowError(.notFound, "there is no workflow '\(id)'")
+                        }
+                    }
+                    try await pause(&search, because: reason)
+                    break visit
+                case .refused(_, let reason), .notHere(let reason):
+                    if group == named, machines.hasEnded(group) { named = nil }
+                    try await pause(&search, because: reason)
+                    break visit
                 }
-                try await pause(&search, because: reason)
             }
-            search.cameByAddress = false
-            search.hops = 0
-            group = try await home(of: id, &search)
         }
     }
 
     /// How far the search for a run has come.
-    private struct Search {
+    struct Search {
         var deadline: MonotonicTime
         var backoff = Backoff()
-        /// The group that is asked was named by another one.
-        var cameByAddress = false
-        var hops = 0
         var losses = 0
     }
 
-    private func pause(_ search: inout Search, because reason: String) async throws {
+    func pause(_ search: inout Search, because reason: String) async throws {
+        try checkRunning()
         guard core.loop.now < search.deadline else { throw WorkflowError(.unavailable, reason) }
         var generator = ClosureGenerator(draw: random)
         try await core.loop.sleep(for: search.backoff.next(using: &generator))
     }
 
-    /// Where to ask first. Waits while this node has not heard yet what the fleet consists of.
-    private func home(of id: String, _ search: inout Search) async throws -> GroupID {
-        while true {
-            try checkRunning()
-            if let home = machines.home(of: id) { return home }
-            try await pause(&search, because: "this node does not know yet where workflows run; ask another one")
-        }
-    }
-
-    private func checkRunning() throws(WorkflowError) {
+    func checkRunning() throws(WorkflowError) {
         if let failure = clusters.failure { throw WorkflowError(.stopped, failure.message) }
     }
 
@@ -92,8 +98,9 @@ struct WorkflowRouter: Sendable {
             switch try await attempt(request, in: group) {
             case .value(let reply): return reply
             case .failed(let error): throw error
-            case .elsewhere:
-                throw WorkflowError(.unexpectedAnswer, "\(group) sends a request elsewhere that is about it")
+            case .elsewhere, .unknown:
+                throw WorkflowError(.unexpectedAnswer, "\(group) speaks of a run, and was asked about all")
+            case .refused(_, let reason): throw WorkflowError(.unavailable, reason)
             case .unknownOutcome(let reason):
                 guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
                 try await pause(&search, because: reason)
@@ -102,7 +109,8 @@ struct WorkflowRouter: Sendable {
         }
     }
 
-    private func attempt<Request: RunRequest>(
+    /// Asks this node's replica of a group, or its members one after the other until one answers.
+    func attempt<Request: RunRequest>(
         _ request: Request, in group: GroupID
     ) async throws -> RunAttempt<Request.Reply> {
         if core.hosted[group] != nil {
@@ -129,7 +137,8 @@ struct WorkflowRouter: Sendable {
         switch try await ask(request, node, group: nil) {
         case .value(let reply): return reply
         case .failed(let error): throw error
-        case .elsewhere(let group): throw WorkflowError(.unexpectedAnswer, "\(node) sends a request to \(group)")
+        case .elsewhere, .unknown, .refused:
+            throw WorkflowError(.unexpectedAnswer, "\(node) speaks of a run, and was asked about itself")
         case .notHere(let reason), .unknownOutcome(let reason): throw WorkflowError(.unavailable, reason)
         }
     }
@@ -157,6 +166,8 @@ struct WorkflowRouter: Sendable {
                 return .failed(error)
             case .elsewhere(let group): return .elsewhere(group)
             case .notHere(let reason): return .notHere(reason)
+            case .unknown(let reason): return .unknown(reason)
+            case .refused(let code, let reason): return .refused(code, reason)
             }
         } catch {
             return .failed(WorkflowError(.unexpectedAnswer, "the answer of \(node) makes no sense here: \(error)"))

@@ -194,7 +194,8 @@ final class TestNode: GroupClient, @unchecked Sendable {
         checkpoints = .inMemory(loop: loop)
         machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
         let engine = try WorkflowEngine(
-            client: self, group: .underTest, checkpoints: checkpoints, boot: boot, workflows: workflows, loop: loop,
+            client: self, group: .underTest, checkpoints: checkpoints, boot: boot,
+            definitions: try WorkflowEngine.definitions(of: workflows), loop: loop,
             limits: limits,
             logger: logger)
         lateEngine.withLock { $0 = engine }

@@ -6,19 +6,17 @@ import FlotillaIO
 extension WorkflowEngine {
     /// A page of the values that a run has recorded under a key, in their order.
     /// - Parameters:
-    ///   - start: the number of the first; they are counted from 0.
+    ///   - start: the number of the first; they are counted from 0. Those that did not come along when the run moved to
+    ///     another group are left out.
     ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
     /// - Throws: as `describe`; `unavailable` also where this node's store cannot be read.
     public func checkpoints(
         _ name: String, of id: String, from start: UInt64 = 0, limit: Int = 100
     ) async throws -> CheckpointPage {
         let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
-        let count = run.checkpoints[ByteText(name)]?.count ?? 0
+        let run = try await recordedRun(key)
+        let checkpoint = run.checkpoints[ByteText(name)]
+        let (start, count) = (max(start, checkpoint?.first ?? 0), checkpoint?.count ?? 0)
         let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
         let records = try await readingHistory(of: owner) { journal in
             try await journal.page(
@@ -51,11 +49,7 @@ extension WorkflowEngine {
             }
         }
         let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
+        let run = try await recordedRun(key)
         let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
         let reader = HistoryReader(
             run: run, owner: owner, after: position, limit: max(1, min(limit, WorkflowLimits.listLimitMax)))

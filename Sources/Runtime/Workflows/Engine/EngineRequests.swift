@@ -99,11 +99,13 @@ extension WorkflowEngine {
     /// - Parameter version: nil takes the version of the run that the id has, else the highest that a live node has,
     ///   else the highest that one ever had.
     public func start(type: String, version: UInt32?, id: String, input: [UInt8]) async throws -> StartedRun {
-        try await start(type: type, version: version, id: id, runID: newRunID(), input: input)
+        var request = StartRunRequest(type: type, version: version, id: id, runID: newRunID(), input: input)
+        request.placement = .alone
+        return try await start(request)
     }
 
-    /// - Parameter runID: of the run that it becomes unless the id has one.
-    func start(type: String, version: UInt32?, id: String, runID: RunID, input: [UInt8]) async throws -> StartedRun {
+    func start(_ request: StartRunRequest) async throws -> StartedRun {
+        let id = request.id
         guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
             throw WorkflowError(
                 .invalidName,
@@ -111,24 +113,30 @@ extension WorkflowEngine {
             )
         }
         let limit = environment.limits.inputBytesMax
-        guard input.count <= limit else {
+        guard request.input.count <= limit else {
             throw WorkflowError(
-                .inputTooLarge, "the input takes \(input.count) bytes, the limit is \(limit)")
+                .inputTooLarge, "the input takes \(request.input.count) bytes, the limit is \(limit)")
         }
         let canonical: [UInt8]
         do {
-            canonical = try JSONCoding.canonical(input)
+            canonical = try JSONCoding.canonical(request.input)
         } catch {
             throw WorkflowError(.invalidInput, "the input is not JSON: \(error.message)")
         }
-        let type = try await resolve(type, version: version, id: id)
-        let start = WorkflowOperation.StartRun(
-            workflowID: id, runID: runID, type: type, input: canonical,
-            contentType: "application/json")
-        let result = try await namingErrors { [environment] in
-            try environment.result(
+        let type = try await resolve(request.type, version: request.version, newest: request.newest, id: id)
+        if request.newest != nil { try await untilKnown(type) }
+        var start = WorkflowOperation.StartRun(
+            workflowID: id, runID: request.runID, type: type, input: canonical, contentType: "application/json")
+        start.placement = request.placement.operation
+        start.admitBelow = request.admitBelow
+        let result = try await namingErrors { [environment, start] in
+            let result = try environment.result(
                 of: try await environment.client.propose(
                     [WorkflowOperation.startRun(start).encoded], ownerEpoch: 0))
+            if let refusal = result.turnedDown {
+                throw Refused(refusal, "the group did not take workflow '\(id)': \(refusal)")
+            }
+            return result
         }
         let runID = result.runID ?? start.runID
         // A start whose first try was applied unseen finds its own run: that is not an earlier one.
@@ -137,13 +145,43 @@ extension WorkflowEngine {
             existed: result.wasDone && runID != start.runID)
     }
 
+    /// A cluster that has just been made hears of its members' types in a moment.
+    private func untilKnown(_ type: WorkflowType) async throws {
+        let deadline = environment.loop.now.advanced(by: Self.registrationPatience)
+        while try await environment.withMachine({ !$0.state.knownTypes.contains(type) }) {
+            guard environment.loop.now < deadline else {
+                throw Refused(.unknownWorkflow, "no node of \(environment.group) has registered \(type)")
+            }
+            try await environment.loop.sleep(for: .milliseconds(20))
+        }
+    }
+
+    private static var registrationPatience: Duration { .seconds(3) }
+
+    func reserve(_ request: ReserveRun) async throws -> ReserveRun.Reply {
+        var reservation = TransferOperation.Reservation(
+            workflowID: request.id, runID: request.runID, group: request.group)
+        reservation.replacing = request.replacing.map {
+            TransferOperation.Reservation.Replaced(runID: $0.runID, group: $0.group, isLost: $0.isLost)
+        }
+        let result = try await namingErrors { [environment, reservation] in
+            try environment.result(
+                of: try await environment.client.propose(
+                    [WorkflowOperation.transfer(.reserveRun(reservation)).encoded], ownerEpoch: 0))
+        }
+        return ReserveRun.Reply(
+            runID: result.runID ?? request.runID, group: result.group ?? request.group, slotEpoch: result.slotEpoch)
+    }
+
     private func newRunID() -> RunID {
         RunID(
             milliseconds: environment.loop.wallNow.nanoseconds / 1_000_000,
             random: (environment.random(), environment.random()))
     }
 
-    private func resolve(_ name: String, version: UInt32?, id: String) async throws -> WorkflowType {
+    private func resolve(
+        _ name: String, version: UInt32?, newest: UInt32?, id: String
+    ) async throws -> WorkflowType {
         if let version { return WorkflowType(name, version: version) }
         let found = try await namingErrors { [environment] in
             try await environment.client.barrier()
@@ -152,6 +190,7 @@ extension WorkflowEngine {
                 if let run = state.runs[RunKey(defaultNamespace, id)], run.type.name == name {
                     return run.type
                 }
+                if let newest { return WorkflowType(name, version: newest) }
                 let live = state.executors.values.filter(\.isAlive).flatMap(\.capabilities)
                 return live.filter { $0.name == name }.max()
                     ?? state.knownTypes.filter { $0.name == name }.max()
@@ -190,14 +229,14 @@ extension WorkflowEngine {
             waiter.fulfill(.stopped)
             state.withLock { $0.remove(waiter, for: key) }
         }
-        let isKnown = try await namingErrors { [environment] in
+        try await namingErrors { [environment] in
             try await environment.client.barrier()
             // On the loop, where ends are told too: none can come between the look and the entry.
-            return try await environment.withMachine { machine in
-                self.enter(waiter, for: key, machine)
+            let absence = try await environment.withMachine { machine in
+                self.enter(waiter, for: key, machine) ? nil : machine.state.absence(of: key)
             }
+            if let absence { throw absence }
         }
-        guard isKnown else { throw notFound(id) }
         let cancelTimer = deadline.map {
             environment.loop.promise(waiter, fulfilledAt: $0, with: .timedOut).cancel
         }
@@ -207,6 +246,7 @@ extension WorkflowEngine {
         case .timedOut: return nil
         case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
         case .removed: throw notFound(id)
+        case .moved: throw Refused(.moved, "workflow '\(id)' is moving to another group; ask there")
         }
     }
 
@@ -232,11 +272,7 @@ extension WorkflowEngine {
     /// - Throws: `WorkflowError` with `notFound`, `unavailable` or `stopped`; `CancellationError`.
     public func describe(_ id: String) async throws -> WorkflowDescription {
         let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
+        let run = try await recordedRun(key)
         return WorkflowDescription(run, key: key)
     }
 
@@ -245,12 +281,7 @@ extension WorkflowEngine {
     public func checkpoint<Value: Decodable & Sendable>(
         _ name: String, of id: String, as type: Value.Type
     ) async throws -> Value? {
-        let key = RunKey(defaultNamespace, id)
-        let run = try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            return try await environment.withMachine { $0.state.runs[key] }
-        }
-        guard let run else { throw notFound(id) }
+        let run = try await recordedRun(RunKey(defaultNamespace, id))
         guard let checkpoint = run.checkpoints[ByteText(name)] else { return nil }
         do {
             return try JSONCoding.decode(type, from: checkpoint.value)
@@ -268,15 +299,24 @@ extension WorkflowEngine {
     public func list(
         _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
     ) async throws -> WorkflowPage {
-        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
         // A sequence number, which outlives its run.
-        guard var position = after.map({ UInt64($0) }) ?? 0 else {
+        guard let position = after.map({ UInt64($0) }) ?? 0 else {
             throw WorkflowError(
                 .invalidPage, "'\(after ?? "")' is not where a page begins; take 'next' of the page before it")
         }
+        let (runs, next) = try await list(filter, after: position, limit: limit)
+        return WorkflowPage(runs: runs.map(\.info), next: next.map { "\($0)" })
+    }
+
+    /// - Returns: with where to go on; nil at the end.
+    func list(
+        _ filter: WorkflowFilter, after position: UInt64, limit: Int
+    ) async throws -> (runs: [ListedRun], next: UInt64?) {
+        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
         return try await namingErrors { [environment] in
             try await environment.client.barrier()
-            var runs: [WorkflowInfo] = []
+            var runs: [ListedRun] = []
+            var position = position
             while true {
                 let (start, rest) = (position, limit - runs.count)
                 let look = try await environment.withMachine { machine in
@@ -286,9 +326,9 @@ extension WorkflowEngine {
                 }
                 runs += look.runs
                 position = look.position
-                if look.isAtEnd { return WorkflowPage(runs: runs, next: nil) }
+                if look.isAtEnd { return (runs, nil) }
                 if runs.count == limit {
-                    return WorkflowPage(runs: runs, next: "\(position)")
+                    return (runs, position)
                 }
             }
         }
@@ -300,9 +340,19 @@ extension WorkflowEngine {
     func location(of id: String) async throws -> RunLocation {
         let key = RunKey(defaultNamespace, id)
         return try await namingErrors { [environment] in
-            try await environment.withMachine { machine in
-                machine.state.location(of: key)
+            try await environment.withMachine { $0.state.location(of: key, in: environment.group) }
+        }
+    }
+
+    /// A run as of a moment after the call.
+    /// - Throws: as `describe`.
+    func recordedRun(_ key: RunKey) async throws -> Run {
+        try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            let found = try await environment.withMachine { machine -> Result<Run, Refused> in
+                machine.state.runs[key].map { .success($0) } ?? .failure(machine.state.absence(of: key))
             }
+            return try found.get()
         }
     }
 
@@ -321,7 +371,7 @@ extension WorkflowEngine {
             case .noSuchRun: throw WorkflowError(.notFound, refused.message)
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
             // Whoever sent the request knows where to go instead.
-            case .sealed, .moved: throw refused
+            case .sealed, .moved, .notHome, .notReserved, .full: throw refused
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
                 throw WorkflowError(.unexpectedAnswer, refused.message)

@@ -13,6 +13,7 @@ extension WorkflowEngine: WorkflowObserver {
         var stops: [(Promise<RunExecution.Stop>, RunExecution.Stop)] = []
         var cancels: [CancelRequest] = []
         var endings: [(Promise<Ending>, Ending)] = []
+        let moved = Set(changes.moved)
         let hasWork = state.withLock { state in
             let keys =
                 changes.everything ? Array(state.running.keys) + state.awaitedKeys : changes.runs
@@ -23,10 +24,11 @@ extension WorkflowEngine: WorkflowObserver {
                     state.receive(Assignment(key: key, epoch: run.epoch))
                     if run.cancellation != nil, let here = state.running[key] { cancels.append(here.cancel) }
                 } else if let here = state.running[key] {
-                    let wasEnded = run.map { $0.status == .terminated } ?? true
+                    let wasEnded = run.map { $0.status == .terminated } ?? !moved.contains(key)
                     stops.append((here.stop, wasEnded ? .terminated : .lost))
                 }
-                guard let ending = run.map({ WorkflowOutcome($0).map(Ending.outcome) }) ?? .removed else { continue }
+                let absence: Ending = moved.contains(key) ? .moved : .removed
+                guard let ending = run.map({ WorkflowOutcome($0).map(Ending.outcome) }) ?? absence else { continue }
                 for waiter in state.takeWaiters(for: key) { endings.append((waiter, ending)) }
             }
             return state.mustReadAll || !state.inbox.isEmpty
@@ -34,9 +36,14 @@ extension WorkflowEngine: WorkflowObserver {
         for (stop, reason) in stops { stop.fulfill(reason) }
         for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
-        if hasWork { wake.ring() }
-        if (changes.executors || changes.everything) && !isRegistered { registrationLost.ring() }
+        if hasWork { ring() }
+        if (changes.executors || changes.everything) && !isRegistered {
+            state.withLock { $0.registration.want() }
+            ring()
+        }
     }
+
+    func groupDidStop() { finishBell() }
 
     /// What the supervisor has to begin. In the order of the keys, so that a simulated history can be repeated.
     func takeAssignments() async -> [Assignment] {

@@ -72,7 +72,7 @@ struct HistoryReader: Sendable {
     private func collectCheckpoints(_ store: any CheckpointStore, _ page: inout SortedPage) throws(LogError) {
         for (name, latest) in run.checkpoints.sorted() {
             let key = CheckpointKey(run: owner, name: name)
-            var next = try firstCheckpoint(of: key, count: latest.count, store)
+            var next = try firstCheckpoint(of: key, latest, store)
             while next < latest.count {
                 let records = try records(of: key, from: next, count: latest.count, store)
                 for record in records {
@@ -97,13 +97,13 @@ struct HistoryReader: Sendable {
 
     /// The number of the first record behind `after`: binary search, since a key's records are in the order of time.
     private func firstCheckpoint(
-        of key: CheckpointKey, count: UInt64, _ store: any CheckpointStore
+        of key: CheckpointKey, _ latest: Run.Checkpoint, _ store: any CheckpointStore
     ) throws(LogError) -> UInt64 {
-        guard let after else { return 0 }
-        var (low, high) = (UInt64(0), count)
+        guard let after else { return latest.first }
+        var (low, high) = (latest.first, latest.count)
         while low < high {
             let middle = low + (high - low) / 2
-            let record = try records(of: key, from: middle, count: count, store, limit: 1)[0]
+            let record = try records(of: key, from: middle, count: latest.count, store, limit: 1)[0]
             if Self.position(of: record, key.name) <= after { low = middle + 1 } else { high = middle }
         }
         return low

@@ -25,6 +25,13 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case notEmpty = 34
     /// A transfer whose predecessor has not come.
     case transferOutOfOrder = 35
+    /// Another group decides about the workflow id, or this one does not yet. Nothing is said about a run.
+    case notHome = 36
+    /// The run is not here and will never begin here. Where the home of its id has only reserved the id for it, the id
+    /// can be reserved for another run instead.
+    case notReserved = 37
+    /// As many runs as were allowed have not ended.
+    case full = 38
 }
 
 /// A refusal with its words. A refused command changed nothing.

@@ -94,6 +94,8 @@ struct Run: Sendable {
         var count: UInt64
         var value: [UInt8]
         var recordedAt: Int64
+        /// The first value that the store has; those before it did not come along when the run moved.
+        var first: UInt64 = 0
     }
 
     /// What somebody outside wants of the run.
@@ -129,6 +131,8 @@ struct Run: Sendable {
     var cancellation: Request?
     /// What terminated a terminated run, or paused a paused one.
     var intervention: Request?
+    /// The home of the workflow id, if it is another group, may know where the run is: it hears of the run's removal.
+    var isListed = false
 
     /// What an operator is told of a run that nobody can run.
     var parkedReason: String? {

@@ -40,6 +40,7 @@ extension Run {
                 writer.varint(2, checkpoint.count)
                 writer.bytes(3, checkpoint.value)
                 writer.signed(5, checkpoint.recordedAt)
+                writer.varint(40, checkpoint.first)
             }
         }
         if let finishedAt { writer.varintAlways(14, UInt64(bitPattern: finishedAt)) }
@@ -49,6 +50,7 @@ extension Run {
         for (key, attempts) in attempts.sorted() { writer.message(20) { attempts.write(key, to: &$0) } }
         if let cancellation { writer.message(18) { cancellation.write(to: &$0) } }
         if let intervention { writer.message(19) { intervention.write(to: &$0) } }
+        writer.bool(40, isListed)
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -81,7 +83,9 @@ extension Run {
                     Timer(deadline: member.deadline, startedAt: member.recordedAt, firedAt: member.firedAt), for: key)
             default:
                 run.checkpoints.insert(
-                    Checkpoint(count: member.occurrence, value: member.value, recordedAt: member.recordedAt),
+                    Checkpoint(
+                        count: member.occurrence, value: member.value, recordedAt: member.recordedAt,
+                        first: member.first),
                     for: key.name)
             }
         }
@@ -125,6 +129,7 @@ private struct RunHeader {
     var sequence: UInt64 = 0
     var cancellation: Run.Request?
     var intervention: Run.Request?
+    var isListed = false
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -152,6 +157,7 @@ private struct RunHeader {
         case 19:
             var inner = try reader.message()
             intervention = try Run.Request(from: &inner)
+        case 40: isListed = try reader.bool()
         default: throw reader.unknownField(in: "a run")
         }
     }
@@ -176,12 +182,13 @@ private struct RunHeader {
         run.failure = failure
         run.cancellation = cancellation
         run.intervention = intervention
+        run.isListed = isListed
         return run
     }
 }
 
 /// The fields of a step (3 value, 4 epoch, 5 time, 7 owner, 8 attempt, 9 duration), a timer (5 start, 6 deadline,
-/// 10 firing) or a checkpoint (2 count, 3 value, 5 time).
+/// 10 firing) or a checkpoint (2 count, 3 value, 5 time, 40 first).
 private struct RunMember {
     var name = ""
     var occurrence: UInt64 = 0
@@ -192,6 +199,7 @@ private struct RunMember {
     var owner = NodeID(0)
     var effort = StepEffort(attempt: 0, duration: 0)
     var firedAt: Int64?
+    var first: UInt64 = 0
 
     init(from reader: inout ProtobufReader) throws(WireError) {
         while let field = try reader.next() {
@@ -206,6 +214,7 @@ private struct RunMember {
             case 8: effort.attempt = try reader.uint32()
             case 9: effort.duration = try reader.signed()
             case 10: firedAt = Int64(bitPattern: try reader.varint())
+            case 40: first = try reader.varint()
             default: throw reader.unknownField(in: "a step, timer or checkpoint")
             }
         }

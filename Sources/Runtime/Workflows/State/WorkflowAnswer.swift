@@ -1,5 +1,6 @@
 import FlotillaActors
 import FlotillaIO
+import FlotillaRaft
 
 /// What came of a command: one result for each operation, or one refusal for all of them.
 enum WorkflowAnswer: Hashable, Sendable {
@@ -58,6 +59,10 @@ struct OperationResult: Hashable, Sendable {
     var sequence: UInt64 = 0
     /// Why the run of a transfer was not taken in, which stays so however often that is asked for.
     var turnedDown: WorkflowRefusal?
+    /// Where the run of a workflow id is or is to begin, as its home knows it.
+    var group: GroupID?
+    /// The epoch in which that group is the id's home.
+    var slotEpoch: UInt64 = 0
 
     func write(to writer: inout ProtobufWriter) {
         writer.bool(1, wasDone)
@@ -69,13 +74,15 @@ struct OperationResult: Hashable, Sendable {
         writer.bool(7, hasMore)
         writer.varint(32, sequence)
         writer.varint(33, UInt64(turnedDown?.rawValue ?? 0))
+        if let group { writer.varintAlways(34, group.rawValue) }
+        writer.varint(35, slotEpoch)
     }
 
     init(
         wasDone: Bool = false, recordedValue: [UInt8]? = nil, deadline: Int64 = 0,
         runID: RunID? = nil,
         registration: UInt64 = 0, prunedCount: UInt64 = 0, hasMore: Bool = false, sequence: UInt64 = 0,
-        turnedDown: WorkflowRefusal? = nil
+        turnedDown: WorkflowRefusal? = nil, group: GroupID? = nil, slotEpoch: UInt64 = 0
     ) {
         self.wasDone = wasDone
         self.recordedValue = recordedValue
@@ -86,6 +93,8 @@ struct OperationResult: Hashable, Sendable {
         self.hasMore = hasMore
         self.sequence = sequence
         self.turnedDown = turnedDown
+        self.group = group
+        self.slotEpoch = slotEpoch
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -101,6 +110,8 @@ struct OperationResult: Hashable, Sendable {
             case 7: hasMore = try reader.bool()
             case 32: sequence = try reader.varint()
             case 33: turnedDown = WorkflowRefusal(rawValue: try reader.uint32())
+            case 34: group = GroupID(try reader.varint())
+            case 35: slotEpoch = try reader.varint()
             default: try reader.skip()
             }
         }

@@ -158,6 +158,16 @@ public struct WorkflowPage: Hashable, Codable, Sendable {
     public var runs: [WorkflowInfo]
     /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
     public var next: String?
+    /// The execution clusters that did not answer: what they have is missing here.
+    public var unavailable: [String] = []
+    /// Whether something is missing.
+    public var isPartial: Bool { !unavailable.isEmpty }
+}
+
+/// A run and its place in its group's order of starts.
+struct ListedRun: Hashable, Codable, Sendable {
+    var info: WorkflowInfo
+    var position: UInt64
 }
 
 extension WorkflowState {
@@ -166,8 +176,8 @@ extension WorkflowState {
     func list(
         namespace: String, _ filter: WorkflowFilter, after position: UInt64, limit: Int,
         examine: Int
-    ) -> (runs: [WorkflowInfo], position: UInt64, isAtEnd: Bool) {
-        var found: [WorkflowInfo] = []
+    ) -> (runs: [ListedRun], position: UInt64, isAtEnd: Bool) {
+        var found: [ListedRun] = []
         var position = position
         let examined = startOrder.elements(after: position, limit: examine)
         for (sequence, key) in examined {
@@ -175,7 +185,7 @@ extension WorkflowState {
             position = sequence
             guard key.namespace == ByteText(namespace), let run = runs[key], filter.includes(run)
             else { continue }
-            found.append(WorkflowInfo(run, key: key))
+            found.append(ListedRun(info: WorkflowInfo(run, key: key), position: sequence))
         }
         return (found, position, startOrder.elements(after: position, limit: 1).isEmpty)
     }

@@ -28,6 +28,22 @@ enum WorkflowOperation: Hashable, Sendable {
         var type: WorkflowType
         var input: [UInt8]
         var contentType: String
+        var placement = Placement.alone
+        /// Refused as `full` where so many runs or more have not ended; 0: however many.
+        var admitBelow: UInt64 = 0
+
+        /// How it is known that no other run has the id.
+        enum Placement: Hashable, Sendable {
+            /// There are no other groups.
+            case alone
+            /// The id is taken with this command, by its home.
+            case atHome
+            /// Its home knows of it.
+            /// - epoch: of the slot, as the home said.
+            case reserved(epoch: UInt64)
+            /// Flotilla made the id, for this group.
+            case generated
+        }
     }
 
     enum TimerSetting: Hashable, Sendable {
@@ -323,6 +339,15 @@ extension WorkflowOperation.StartRun {
         writer.message(3) { type.write(to: &$0) }
         writer.bytes(4, input)
         writer.string(5, contentType)
+        switch placement {
+        case .alone: break
+        case .atHome: writer.varint(40, 1)
+        case .reserved(let epoch):
+            writer.varint(40, 2)
+            writer.varint(41, epoch)
+        case .generated: writer.varint(40, 3)
+        }
+        writer.varint(42, admitBelow)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -331,10 +356,14 @@ extension WorkflowOperation.StartRun {
         var type: WorkflowType?
         var input: [UInt8] = []
         var contentType = ""
+        var (placement, epoch, admitBelow) = (UInt64(0), UInt64(0), UInt64(0))
         while let field = try reader.next() {
             switch field {
             case 1: workflowID = try reader.string()
             case 2: runID = RunID(bytes: try reader.bytes())
+            case 40: placement = try reader.varint()
+            case 41: epoch = try reader.varint()
+            case 42: admitBelow = try reader.varint()
             case 3:
                 var inner = try reader.message()
                 type = try WorkflowType(from: &inner)
@@ -347,7 +376,19 @@ extension WorkflowOperation.StartRun {
             throw WireError(.invalidValue, "a start without run id or type")
         }
         self.init(
-            workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType
-        )
+            workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType,
+            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow)
+    }
+}
+
+extension WorkflowOperation.StartRun.Placement {
+    fileprivate init(_ number: UInt64, epoch: UInt64) throws(WireError) {
+        switch number {
+        case 0: self = .alone
+        case 1: self = .atHome
+        case 2: self = .reserved(epoch: epoch)
+        case 3: self = .generated
+        default: throw WireError(.unknownField, "placement \(number) of a start is unknown")
+        }
     }
 }

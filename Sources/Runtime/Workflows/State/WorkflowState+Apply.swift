@@ -14,7 +14,7 @@ struct ApplyContext {
 
 extension WorkflowState {
     mutating func apply(
-        _ operation: WorkflowOperation, _ context: ApplyContext
+        _ operation: WorkflowOperation, _ context: ApplyContext, arrived: TransferredRun? = nil
     ) throws(Refused) -> OperationResult {
         switch operation {
         case .startRun(let start):
@@ -40,7 +40,7 @@ extension WorkflowState {
             return pruneFinished(keeping: retention, limit: Int(limit), context)
         case .controlRun(let workflowID, let action, let reason):
             return try control(workflowID, action, reason: reason, context)
-        case .transfer(let operation): return try apply(operation, context)
+        case .transfer(let operation): return try apply(operation, context, arrived: arrived)
         }
     }
 
@@ -62,13 +62,7 @@ extension WorkflowState {
             }
             return OperationResult(wasDone: true, runID: run.runID)
         }
-        try checkHome(key)
-        guard knownTypes.contains(start.type) else {
-            throw Refused(
-                .unknownWorkflow,
-                "no node ever registered \(start.type); check the name, or start a node that has it"
-            )
-        }
+        if let problem = try admit(start, key, context) { return OperationResult(turnedDown: problem) }
         addRun(start, key: key, time: context.time)
         return OperationResult(runID: start.runID)
     }

@@ -7,7 +7,7 @@ extension WorkflowState {
         _ workflowID: String, _ action: WorkflowAction, reason: String, _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
         let key = RunKey(context.namespace, workflowID)
-        guard let run = runs[key] else { throw Refused(.noSuchRun, "there is no workflow '\(workflowID)'") }
+        guard let run = runs[key] else { throw absence(of: key) }
         let request = Run.Request(reason: reason, requestedAt: context.time)
         switch (action, run.status) {
         case (.cancel, .running), (.cancel, .parked), (.cancel, .paused):

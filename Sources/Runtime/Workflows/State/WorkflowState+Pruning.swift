@@ -9,10 +9,11 @@ extension WorkflowState {
 
     mutating func pruneRun(_ workflowID: String, _ context: ApplyContext) throws(Refused) -> OperationResult {
         let key = RunKey(context.namespace, workflowID)
-        guard let run = runs[key] else { throw Refused(.noSuchRun, "there is no workflow '\(workflowID)'") }
+        guard let run = runs[key] else { throw absence(of: key) }
         guard run.status.isFinished else {
             throw Refused(.wrongState, "workflow '\(workflowID)' is \(run.status); only what has ended is removed")
         }
+        transfers.departed.forget(at: context.time)
         remove(key, group: context.group)
         return OperationResult(prunedCount: 1)
     }
@@ -20,6 +21,7 @@ extension WorkflowState {
     mutating func pruneFinished(
         keeping retention: WorkflowRetention, limit: Int, _ context: ApplyContext
     ) -> OperationResult {
+        transfers.departed.forget(at: context.time)
         var (pruned, records) = (0, 0)
         while pruned < limit, records < Self.prunedRecordsMax,
             let key = firstExpired(by: retention, at: context.time)

@@ -24,6 +24,9 @@ struct WorkflowState: Sendable {
     private(set) var parked: Set<UInt64> = []
     private(set) var counts: [WorkflowStatus: Int] = [:]
 
+    /// Runs that have not ended and are not in `runs`; of an excerpt alone.
+    private var unfinishedBesides = 0
+
     /// What happened since the observer was told last. Not part of the state.
     var changes = WorkflowChanges()
 
@@ -67,6 +70,10 @@ struct WorkflowChanges: Sendable {
     var executors = false
     /// The state was replaced.
     var everything = false
+    /// Of `runs`, those that have left for another group.
+    var moved: [RunKey] = []
+    /// The group has something to tell other groups, or less than before.
+    var deliveries = false
     /// What the history of checkpoints is to hold besides, in order.
     var checkpoints: [CheckpointChange] = []
 
@@ -77,12 +84,18 @@ struct WorkflowChanges: Sendable {
 // MARK: Runs
 
 extension WorkflowState {
+    /// How many runs have not ended.
+    var unfinishedCount: Int {
+        [WorkflowStatus.running, .parked, .paused].reduce(unfinishedBesides) { $0 + (counts[$1] ?? 0) }
+    }
+
     /// Adds a new run, parked; `assign` finds its owner.
     mutating func addRun(_ start: WorkflowOperation.StartRun, key: RunKey, time: Int64) {
         startCount += 1
-        let run = Run(
+        var run = Run(
             sequence: startCount, runID: start.runID, type: start.type,
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
+        if case .reserved = start.placement { run.isListed = true }
         restore(run, for: key)
         assign(run.sequence)
     }
@@ -147,6 +160,7 @@ extension WorkflowState {
         for key in keys {
             if let run = runs[key] { excerpt.restore(run, for: key) }
         }
+        excerpt.unfinishedBesides = unfinishedCount - excerpt.unfinishedCount
         return excerpt
     }
 
@@ -178,6 +192,7 @@ extension WorkflowState {
             changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
         }
         changes.runs.append(key)
+        leaveRelease(run, key)
         return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
     }
 

@@ -10,6 +10,10 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
+    /// The group has ended on this node.
+    private(set) var hasStopped = false
+    /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
+    var didChangeDeliveries: (@Sendable () -> Void)?
 
     /// What changed at which entry.
     var activity = RunActivity(isWhole: true)
@@ -23,7 +27,7 @@ public final class WorkflowStateMachine: StateMachine {
     private let checkpointCompanion: CheckpointCompanion
 
     /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
-    init(
+    package init(
         group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
@@ -46,12 +50,14 @@ public final class WorkflowStateMachine: StateMachine {
         for operation in command.operations { operations.append(try WorkflowOperation(operation)) }
         let context = ApplyContext(
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
+        var arrived: TransferredRun?
+        if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
         let changesBefore = state.changes.runs.count
         defer {
             for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
         }
         do throws(Refused) {
-            return WorkflowAnswer.applied(try applyAll(operations, context)).encoded
+            return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded
         } catch {
             return WorkflowAnswer.refused(error.code, error.message).encoded
         }
@@ -61,6 +67,7 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
+        if changes.deliveries { didChangeDeliveries?() }
         guard !changes.isEmpty else { return }
         if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
@@ -69,6 +76,11 @@ public final class WorkflowStateMachine: StateMachine {
     public func roleDidChange(isLeader: Bool) {
         self.isLeader = isLeader
         if isLeader { attention(group) }
+    }
+
+    public func didStop() {
+        hasStopped = true
+        observer?.groupDidStop()
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -108,9 +120,12 @@ public final class WorkflowStateMachine: StateMachine {
     /// The operations together or none of them. A single one checks before it changes; a list is tried on an excerpt
     /// first, because a later one is checked against what the earlier ones made.
     private func applyAll(
-        _ operations: [WorkflowOperation], _ context: ApplyContext
+        _ operations: [WorkflowOperation], _ context: ApplyContext, _ arrived: TransferredRun?
     ) throws(Refused) -> [OperationResult] {
-        if operations.count == 1 { return [try state.apply(operations[0], context)] }
+        if operations.count == 1 { return [try state.apply(operations[0], context, arrived: arrived)] }
+        for case .transfer(let operation) in operations where operation.standsAlone {
+            throw Refused(.wrongState, "an operation that stands alone in its command came with others")
+        }
         let ids = operations.compactMap(\.workflowID)
         var excerpt = state.excerpt(Set(ids.map { RunKey(context.namespace, $0) }))
         for operation in operations { _ = try excerpt.apply(operation, context) }
@@ -129,6 +144,8 @@ public final class WorkflowStateMachine: StateMachine {
 /// Whoever waits for runs to change. Called on the group's loop: it must be short.
 protocol WorkflowObserver: AnyObject, Sendable {
     func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine)
+    /// The last call.
+    func groupDidStop()
 }
 
 // MARK: What the node asks

@@ -1,66 +1,94 @@
 import FlotillaActors
+import FlotillaIO
 import FlotillaRaft
 
-// Moving runs between groups, the homes of workflow ids, and the seal. Each function checks everything before it changes
-// anything.
+// Moving runs between groups, and the seal. Each function checks everything before it changes anything.
 
 extension WorkflowState {
+    /// - Parameter arrived: the run whose last part the operation brings.
     mutating func apply(
-        _ operation: TransferOperation, _ context: ApplyContext
+        _ operation: TransferOperation, _ context: ApplyContext, arrived: TransferredRun? = nil
     ) throws(Refused) -> OperationResult {
         switch operation {
         case .seal(let epoch): return try seal(epoch)
         case .exportRun(let address, let target): return try export(address, to: target, context)
-        case .importRun(let transfer): return try take(transfer, context)
-        case .completeExport(let completion): return complete(completion, context)
-        case .setAddress(let workflowID, let address):
-            return try setAddress(RunKey(context.namespace, workflowID), address)
+        case .importRun(let part): return try take(part, arrived, context)
+        case .completeExport(let completion): return try complete(completion, context)
+        case .listExport(let id):
+            guard let known = transfers.outgoing[id], !known.run.isListed else { return OperationResult(wasDone: true) }
+            transfers.markListed(id)
+            return OperationResult()
+        case .setAddress(let workflowID, let address, let isFirst):
+            return try setAddress(RunKey(context.namespace, workflowID), address, isFirst: isFirst)
         case .clearAddress(let workflowID, let runID):
-            let key = RunKey(context.namespace, workflowID)
-            guard transfers.addresses[key]?.runID == runID else { return OperationResult(wasDone: true) }
-            transfers.addresses.remove(key)
+            return try clearAddress(RunKey(context.namespace, workflowID), runID)
+        case .reserveRun(let reservation): return try reserve(reservation, context)
+        case .openSlots(let slots, let epoch): return try open(slots, epoch)
+        case .closeSlots(let slots, let epoch, let home, let instead):
+            return try close(slots, epoch, for: home, instead: instead, context)
+        case .handOver(let epoch, let entries): return try takeOver(entries, epoch)
+        case .releaseSlots(let slots, let epoch): return release(slots, epoch)
+        case .confirmRelease(let workflowID, let runID):
+            guard transfers.releases[runID] == RunKey(context.namespace, workflowID) else {
+                return OperationResult(wasDone: true)
+            }
+            transfers.releases.remove(runID)
             return OperationResult()
         }
     }
 
     // MARK: The seal
 
-    /// Refused while the group holds anything that somebody may ask for. It cannot be taken back.
+    /// What keeps the group from being sealed; nil where nothing is left that somebody may ask for.
+    var holdings: String? {
+        let (frozen, addresses) = (transfers.outgoing.count, transfers.addresses.count)
+        let (releases, slots) = (transfers.releases.count, transfers.slots.heldCount)
+        guard runs.count + frozen + addresses + releases + slots > 0 else { return nil }
+        return "\(runs.count) runs, \(frozen) on their way elsewhere, \(addresses) addresses, \(releases) removed runs "
+            + "whose homes have not heard, and \(slots) slots"
+    }
+
+    /// Refused while the group holds anything. It cannot be taken back.
     private mutating func seal(_ epoch: UInt64) throws(Refused) -> OperationResult {
         if let known = transfers.sealEpoch {
             transfers.sealEpoch = max(known, epoch)
             return OperationResult(wasDone: true)
         }
-        let (frozen, addresses) = (transfers.outgoing.count, transfers.addresses.count)
-        guard mutated(.sealsWithRuns) || runs.count + frozen + addresses == 0 else {
-            throw Refused(
-                .notEmpty,
-                "the group holds \(runs.count) runs, \(frozen) on their way elsewhere and \(addresses) addresses; "
-                    + "move or remove them first")
+        if let holdings, !mutated(.sealsWithRuns) {
+            throw Refused(.notEmpty, "the group holds \(holdings); move or remove them first")
         }
         transfers.sealEpoch = epoch
+        for source in transfers.inboxes.keys { transfers.inboxes[source]?.staged = [] }
+        changes.deliveries = true
         return OperationResult()
     }
 
-    /// For whatever would bring something new here under a workflow id.
-    func checkHome(_ key: RunKey) throws(Refused) {
+    /// For whatever would bring something new here.
+    func checkSeal() throws(Refused) {
         if transfers.sealEpoch != nil {
-            throw Refused(.sealed, "this group is to go and takes no new workflows; ask another one")
-        }
-        if let id = transfers.frozen[key] {
-            throw Refused(.moved, "workflow '\(key.workflowID)' is on its way to \(id.target); ask there")
-        }
-        if let address = transfers.addresses[key] {
-            throw Refused(.moved, "workflow '\(key.workflowID)' is in \(address.group); ask there")
+            throw Refused(.sealed, "this group is to go and takes nothing new; ask another one")
         }
     }
 
+    /// - Returns: why nothing is known of a run that somebody asks for.
+    func absence(of key: RunKey) -> Refused {
+        if let id = transfers.frozen[key] {
+            return Refused(.moved, "workflow '\(key.workflowID)' is on its way to \(id.target); ask again in a moment")
+        }
+        if let address = transfers.addresses[key] {
+            return Refused(.moved, "workflow '\(key.workflowID)' is in \(address.group); ask there")
+        }
+        return Refused(.noSuchRun, "there is no workflow '\(key.workflowID)'")
+    }
+
     /// Where a run is, as far as this group knows.
-    func location(of key: RunKey) -> RunLocation {
+    func location(of key: RunKey, in group: GroupID) -> RunLocation {
         if runs[key] != nil { return .here }
         if let id = transfers.frozen[key] { return .elsewhere(id.target) }
         if let address = transfers.addresses[key] { return .elsewhere(address.group) }
-        return .unknown(isHome: true)
+        // The first cluster of a fleet is the home of everything before it says so.
+        let isFirst = group == ExecutionCluster.commonGroup && transfers.slots.slots.isEmpty
+        return .unknown(isHome: isFirst || transfers.slots.openEpoch(of: SlotMap.slot(of: key)) != nil)
     }
 
     // MARK: At the source
@@ -77,28 +105,42 @@ extension WorkflowState {
         }
         guard target != context.group else { throw Refused(.conflict, "a run moves to another group than its own") }
         var run = takeOut(key)
-        // Its owner is a stale one from now on.
-        if !run.status.isFinished { run.epoch += 1 }
+        // Its owner is a stale one from now on, and whoever hears of two places knows the later one.
+        run.epoch += 1
+        // A home that has handed its slot over has told where its runs are.
+        if transfers.slots[SlotMap.slot(of: key)].map({ $0.phase != .open }) ?? false { run.isListed = true }
         let number = (transfers.outgoingCounts[target] ?? 0) + 1
         transfers.outgoingCounts[target] = number
         transfers.freeze(run, key, as: Transfers.ID(target: target, number: number))
+        changes.moved.append(key)
+        changes.deliveries = true
         return OperationResult(sequence: number)
     }
 
     /// The target has answered. A run that it took is gone from here; one that it turned down goes on.
     private mutating func complete(
         _ completion: TransferOperation.Completion, _ context: ApplyContext
-    ) -> OperationResult {
+    ) throws(Refused) -> OperationResult {
         let id = Transfers.ID(target: completion.target, number: completion.number)
-        guard let (key, run) = transfers.thaw(id) else { return OperationResult(wasDone: true) }
+        guard let known = transfers.outgoing[id] else { return OperationResult(wasDone: true) }
+        let (key, run) = (known.key, known.run)
+        let isHome = transfers.slots.openEpoch(of: SlotMap.slot(of: key)) != nil
+        guard isHome || completion.isKnownAtHome || !completion.isAccepted || mutated(.completesBeforeHomeKnows) else {
+            throw Refused(.notHome, "tell the home of '\(key.workflowID)' first where its run is")
+        }
+        _ = transfers.thaw(id)
+        changes.deliveries = true
         guard completion.isAccepted else {
             settle(run, key)
             return OperationResult()
         }
-        if completion.leavesAddress {
-            let address = Transfers.Address(runID: run.runID, group: id.target, epoch: run.epoch)
-            transfers.addresses.insert(address, for: key)
+        if isHome {
+            let address = run.addressAfterMove(id.target)
+            if transfers.addresses[key].map({ $0.runID == run.runID && $0.epoch < address.epoch }) ?? true {
+                transfers.addresses.insert(address, for: key)
+            }
         }
+        depart(run)
         if run.checkpoints.count > 0 {
             changes.checkpoints.append(.remove(CheckpointRun(group: context.group, run: key, runID: run.runID)))
         }
@@ -107,55 +149,102 @@ extension WorkflowState {
 
     // MARK: At the target
 
-    private mutating func take(
-        _ transfer: TransferOperation.Import, _ context: ApplyContext
-    ) throws(Refused) -> OperationResult {
-        var inbox = transfers.inboxes[transfer.source] ?? Transfers.Inbox()
-        if transfer.number < inbox.next, !mutated(.importsTwice) {
-            return OperationResult(wasDone: true, turnedDown: inbox.turnedDown[transfer.number])
+    /// Reads the run whose last part an operation brings.
+    /// - Returns: nil where it does not, or is not the one that is expected.
+    /// - Throws: what stops the group on this node, as an operation with an unknown field does.
+    func arrival(of part: TransferOperation.ImportPart) throws(ApplyError) -> TransferredRun? {
+        let inbox = transfers.inboxes[part.source] ?? Transfers.Inbox()
+        guard part.isLast, part.number == inbox.next || mutated(.importsTwice), let bytes = inbox.bytes(with: part),
+            CRC32C.checksum(bytes) == part.checksum
+        else { return nil }
+        do throws(WireError) {
+            return try TransferredRun(decoding: bytes)
+        } catch {
+            throw ApplyError(
+                error.code == .unknownField ? .unknownField : .damagedCommand,
+                "transfer \(part.number) of \(part.source): \(error.message)")
         }
-        guard transfer.number <= inbox.next else {
+    }
+
+    private mutating func take(
+        _ part: TransferOperation.ImportPart, _ arrived: TransferredRun?, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        var inbox = transfers.inboxes[part.source] ?? Transfers.Inbox()
+        if part.number < inbox.next, arrived == nil || !mutated(.importsTwice) {
+            return OperationResult(wasDone: true, turnedDown: inbox.turnedDown[part.number])
+        }
+        guard part.number <= inbox.next else {
             throw Refused(
                 .transferOutOfOrder,
-                "transfer \(transfer.number) of \(transfer.source) comes before its transfer \(inbox.next)")
+                "transfer \(part.number) of \(part.source) comes before its transfer \(inbox.next)")
         }
-        inbox.next = transfer.number + 1
-        inbox.turnedDown = inbox.turnedDown.filter { $0.key >= transfer.acknowledgedBelow }
-        let problem = objection(to: transfer)
-        if let problem { inbox.turnedDown[transfer.number] = problem }
-        transfers.inboxes[transfer.source] = inbox
+        guard let arrived else { return try stage(part, inbox) }
+        inbox.next = max(inbox.next, part.number + 1)
+        inbox.staged = []
+        inbox.turnedDown = inbox.turnedDown.filter { $0.key >= part.acknowledgedBelow }
+        let problem = objection(to: arrived)
+        if let problem { inbox.turnedDown[part.number] = problem }
+        transfers.inboxes[part.source] = inbox
         guard problem == nil else { return OperationResult(turnedDown: problem) }
-        transfers.addresses.remove(transfer.key)
-        var run = transfer.run
+        transfers.addresses.remove(arrived.key)
+        var run = arrived.run
         startCount += 1
         run.sequence = startCount
-        recordHistory(of: run, transfer, context)
-        settle(run, transfer.key)
+        run.isListed = true
+        recordHistory(of: &run, arrived, context)
+        settle(run, arrived.key)
         return OperationResult(runID: run.runID)
     }
 
+    private mutating func stage(
+        _ part: TransferOperation.ImportPart, _ inbox: Transfers.Inbox
+    ) throws(Refused) -> OperationResult {
+        if transfers.sealEpoch != nil {
+            var inbox = inbox
+            (inbox.next, inbox.staged) = (part.number + 1, [])
+            inbox.turnedDown[part.number] = .sealed
+            transfers.inboxes[part.source] = inbox
+            return OperationResult(turnedDown: .sealed)
+        }
+        if part.checksum == inbox.checksum, part.offset + UInt64(part.bytes.count) <= inbox.staged.count,
+            part.offset > 0
+        {
+            return OperationResult(wasDone: true)
+        }
+        guard let bytes = inbox.bytes(with: part), !part.isLast else {
+            throw Refused(
+                .transferOutOfOrder,
+                "a part of transfer \(part.number) of \(part.source) does not fit what has come; begin with the first")
+        }
+        transfers.inboxes[part.source, default: inbox].staged = bytes
+        transfers.inboxes[part.source]?.checksum = part.checksum
+        return OperationResult()
+    }
+
     /// Why a run cannot be taken in; it stays where it is then.
-    private func objection(to transfer: TransferOperation.Import) -> WorkflowRefusal? {
+    private func objection(to arrived: TransferredRun) -> WorkflowRefusal? {
         if transfers.sealEpoch != nil { return .sealed }
-        if runs[transfer.key] != nil || transfers.frozen[transfer.key] != nil { return .conflict }
-        if let address = transfers.addresses[transfer.key], address.runID != transfer.run.runID { return .conflict }
+        if runs[arrived.key] != nil || transfers.frozen[arrived.key] != nil { return .conflict }
+        if let address = transfers.addresses[arrived.key], address.runID != arrived.run.runID { return .conflict }
         return nil
     }
 
     /// The values that came with the run, and the last of each key, which always does.
     private mutating func recordHistory(
-        of run: Run, _ transfer: TransferOperation.Import, _ context: ApplyContext
+        of run: inout Run, _ arrived: TransferredRun, _ context: ApplyContext
     ) {
-        let owner = CheckpointRun(group: context.group, run: transfer.key, runID: run.runID)
+        guard run.checkpoints.count > 0 else { return }
+        let owner = CheckpointRun(group: context.group, run: arrived.key, runID: run.runID)
+        let history = Dictionary(grouping: arrived.history, by: \.name)
         for (name, checkpoint) in run.checkpoints.sorted() {
             let key = CheckpointKey(run: owner, name: name)
             let last = checkpoint.count - 1
-            let earlier = transfer.history.filter { $0.name == name && $0.record.sequence < last }.map(\.record)
-            for record in earlier.sorted(by: { $0.sequence < $1.sequence }) {
-                changes.checkpoints.append(.append(key, record))
-            }
-            let record = CheckpointRecord(sequence: last, value: checkpoint.value, recordedAt: checkpoint.recordedAt)
-            changes.checkpoints.append(.append(key, record))
+            var records = (history[name] ?? []).map(\.record).filter { $0.sequence < last }
+            records.sort { $0.sequence < $1.sequence }
+            records.append(
+                CheckpointRecord(sequence: last, value: checkpoint.value, recordedAt: checkpoint.recordedAt))
+            for record in records { changes.checkpoints.append(.append(key, record)) }
+            _ = run.checkpoints.update(name) { $0.first = records[0].sequence }
         }
     }
 
@@ -167,26 +256,14 @@ extension WorkflowState {
         restore(run, for: key)
         if wasRunning { assign(run.sequence) } else { changes.runs.append(key) }
     }
+}
 
-    // MARK: At the home
-
-    /// Reserves an id for a run that is elsewhere, or says where it is now.
-    private mutating func setAddress(
-        _ key: RunKey, _ address: Transfers.Address
-    ) throws(Refused) -> OperationResult {
-        if transfers.sealEpoch != nil {
-            throw Refused(.sealed, "this group is to go and is nobody's home; ask another one")
-        }
-        let here = runs[key] ?? transfers.frozen[key].flatMap { transfers.outgoing[$0]?.run }
-        let known = here.map(\.runID) ?? transfers.addresses[key]?.runID
-        guard known == nil || known == address.runID else {
-            throw Refused(.conflict, "workflow id '\(key.workflowID)' belongs to another run; choose another id")
-        }
-        // It is here itself, or what is known is newer.
-        if here != nil || transfers.addresses[key].map({ $0.epoch >= address.epoch }) == true {
-            return OperationResult(wasDone: true)
-        }
-        transfers.addresses.insert(address, for: key)
-        return OperationResult()
+extension Transfers.Inbox {
+    /// What has come, with one more part.
+    /// - Returns: nil where the part is not the next one.
+    fileprivate func bytes(with part: TransferOperation.ImportPart) -> [UInt8]? {
+        if part.offset == 0 { return part.bytes }
+        guard part.offset == staged.count, part.checksum == checksum else { return nil }
+        return staged + part.bytes
     }
 }
