@@ -22,6 +22,7 @@ enum FlotillaBench {
         Subcommand(description: AllocationBenchmark.command, run: AllocationBenchmark.run),
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),
         Subcommand(description: SnapshotsBenchmark.command, run: SnapshotsBenchmark.run),
+        Subcommand(description: TwoTierBenchmark.command, run: TwoTierBenchmark.run),
     ]
 
     static func main() async {

@@ -321,6 +321,9 @@ public actor Transport {
 public struct TransportMetrics: Sendable {
     public var framesIn: UInt64 = 0
     public var framesOut: UInt64 = 0
+    /// Of the frames that were sent: heartbeats, and questions between nodes with their answers.
+    public var heartbeatsOut: UInt64 = 0
+    public var requestsOut: UInt64 = 0
     public var bytesIn: UInt64 = 0
     public var bytesOut: UInt64 = 0
     /// In bytes.

@@ -25,6 +25,11 @@ extension Transport {
         guard link.connection.send(payload) else { return false }
         metrics.framesOut += 1
         metrics.bytesOut += UInt64(payload.count)
+        switch item {
+        case .heartbeat: metrics.heartbeatsOut += 1
+        case .request, .answer: metrics.requestsOut += 1
+        default: break
+        }
         return true
     }
 
