@@ -57,7 +57,8 @@ struct ClusterIsolationTests {
         try await withTiers([[1, 2, 3], [4, 5, 6], [7, 8, 9]], nodes: 9) { simulation, _ in
             let id = try await start("recording", 200, on: 1, simulation)
             let group = try #require(GeneratedID(id)).group
-            let members = try await simulation.node(1).clusters().first { $0.group == group.rawValue }?.members.map(\.node)
+            let members = try await simulation.node(1).clusters().first { $0.group == group.rawValue }?.members.map(
+                \.node)
             let inside = try #require(members)
             // Its start has been reported by then.
             await simulation.advance(by: .seconds(1))
