@@ -160,7 +160,7 @@ final class FleetPlay: @unchecked Sendable {
                 }
             }
             removed.insert(number)
-            if cluster.runningNodes.contains(number) { cluster.crash(number) }
+            clients.nodes.retire(NodeID(UInt64(number)))
         }
     }
 
