@@ -84,7 +84,7 @@ let package = Package(
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
             name: "FlotillaBenchmarks",
-            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "CAllocations"],
+            dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "CAllocations"],
             path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt"],
             swiftSettings: settings),
 

@@ -16,10 +16,13 @@ enum FlotillaBench {
         Subcommand(description: StepsBenchmark.command, run: StepsBenchmark.run),
         Subcommand(description: StartBenchmark.command, run: StartBenchmark.run),
         Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
+        Subcommand(description: GroupsBenchmark.command, run: GroupsBenchmark.run),
+        Subcommand(description: GroupsNode.command, run: GroupsNode.run),
         Subcommand(description: CoreBenchmark.command, run: CoreBenchmark.run),
         Subcommand(description: AllocationBenchmark.command, run: AllocationBenchmark.run),
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),
         Subcommand(description: SnapshotsBenchmark.command, run: SnapshotsBenchmark.run),
+        Subcommand(description: TwoTierBenchmark.command, run: TwoTierBenchmark.run),
     ]
 
     static func main() async {

@@ -1,5 +1,6 @@
 #include "CAllocations.h"
 
+#include <malloc.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -7,6 +8,11 @@
 static _Thread_local uint64_t count;
 
 uint64_t callocations_count(void) { return count; }
+
+uint64_t callocations_bytes(void) {
+  struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
 
 static _Atomic uint64_t syncs;
 

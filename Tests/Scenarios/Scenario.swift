@@ -12,7 +12,7 @@ package struct Scenario: Sendable {
     var limits: SimulationLimits
     var body: @Sendable (ScenarioRun) async throws -> Void
 
-    package static let all: [Scenario] = [workflows, registers]
+    package static let all: [Scenario] = [workflows, registers, growth, shrinkage, rebalancing, tiers]
 
     package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
 

@@ -7,6 +7,8 @@
 /// Always 0 under a sanitizer, which has an allocator of its own.
 uint64_t callocations_count(void);
 
+/// Bytes that this process has allocated and not freed, of all threads, by the C library's count (mallinfo2).
+uint64_t callocations_bytes(void);
 
 /// Calls of fsync and fdatasync by this process so far, libraries that were opened later included.
 uint64_t callocations_syncs(void);

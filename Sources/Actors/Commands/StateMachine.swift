@@ -22,6 +22,9 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// Called on the loop when this replica becomes its group's leader, or is it no more.
     func roleDidChange(isLeader: Bool)
 
+    /// Called once on the loop when the group ends on this node: nothing is applied any more.
+    func didStop()
+
     /// The state as of now, to be serialised off the loop while commands go on. Must not copy in proportion to the
     /// state.
     func snapshotView() -> any SnapshotView
@@ -41,6 +44,7 @@ public protocol StateMachine: AnyObject, SendableMetatype {
 }
 
 extension StateMachine {
+    public func didStop() {}
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
     public func roleDidChange(isLeader: Bool) {}

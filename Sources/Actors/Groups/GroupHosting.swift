@@ -54,6 +54,7 @@ extension GroupScheduler {
     func remove(_ group: RaftGroup, because reason: GroupError, then completion: @escaping WriteCompletion) {
         let identity = group.identity
         groups[identity.group] = nil
+        groupsByNode.remove(identity.group)
         active[identity.group] = nil
         dirty.removeAll { $0 === group }
         backoffs = backoffs.filter { $0.key.group != identity.group }
@@ -69,6 +70,7 @@ extension GroupScheduler {
 
     /// Writes what belongs to no group that steps.
     private func record(_ write: LogBatch.Write, then completion: @escaping WriteCompletion) {
+        if let stopReason { return completion(stopReason) }
         guard !isFenced else {
             return completion(GroupError(.stopped, "the log could not be written; restart the node to verify it"))
         }
@@ -110,8 +112,8 @@ struct PendingRecords {
 extension NodeCore {
     /// Brings this node's replica of a new group to life. Returns when the beginning of its log is on this disk. Does
     /// nothing where that replica lives here, or has lived here and was removed.
-    /// - Throws: `GroupError` with `stopped` where the node stops first, `unknownGroup` where this binary does not know
-    ///   the group's kind.
+    /// - Throws: `GroupError` with `stopped` where the node has stopped or stops first, `unknownGroup` where this binary
+    ///   does not know the group's kind.
     public func found(_ foundation: GroupFoundation) async throws {
         guard let identity = foundation.replica(on: node) else {
             preconditionFailure("\(node) is no founder of \(foundation.group)")
@@ -139,6 +141,7 @@ extension NodeCore {
 
     /// Ends this node's replica of a group for good, and removes what it kept. Returns when that is durable. Whoever
     /// waits for the group gets `reason`. Does nothing where no replica of it lives here.
+    /// - Throws: `GroupError` with `stopped` where the node has stopped or stops first.
     public func remove(_ id: GroupID, because reason: GroupError) async throws {
         guard let group = hosted[id] else { return }
         let identity = group.identity
@@ -152,13 +155,16 @@ extension NodeCore {
         logger.info("\(id) has no replica here any more", ["reason": reason.message])
     }
 
-    /// Runs `body` on the loop and waits until what it writes is durable. Not cancelled with the task: what was begun
-    /// is finished.
+    /// Runs `body` on the loop and waits until what it writes is durable, or the node stops. Not cancelled with the
+    /// task: what was begun is finished.
     private func written(_ body: @escaping @Sendable (_ completion: @escaping WriteCompletion) -> Void) async throws {
-        let failure: GroupError? = await withCheckedContinuation { continuation in
-            loop.execute { body { continuation.resume(returning: $0) } }
+        try await changes.wait { number in
+            loop.execute { [self] in
+                let completion: WriteCompletion = { [self] in changes.finish(number, $0) }
+                if let reason = scheduler.assumeIsolated({ $0.stopReason }) { return completion(reason) }
+                body(completion)
+            }
         }
-        if let failure { throw failure }
     }
 
     /// A leader speaks to a replica that is to live here.
@@ -173,7 +179,7 @@ extension NodeCore {
             group: routed.group, incarnation: routed.incarnation, kind: routed.kind, replica: routed.message.to)
         guard !hasRemoved(identity), let machine = registry.make(routed.kind, for: routed.group) else { return nil }
         logger.info("\(routed.group) has a replica here", ["kind": routed.kind.description])
-        let group = makeGroup(identity, recovered: nil, machine)
+        let group = RaftGroup(identity, in: context, recovered: nil, machine)
         hosted.add(group)
         return group
     }

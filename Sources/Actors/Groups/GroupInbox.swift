@@ -28,12 +28,9 @@ struct GroupInbox: Sendable {
     }
 
     private let state = Lock(State())
-    private let wake: @Sendable () -> Void
 
-    /// - Parameter wake: makes the loop call `drain()` soon; called when the inbox stops being empty.
-    init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
-
-    func submit(_ request: Request) throws(GroupError) {
+    /// - Returns: whether it was empty, so that the loop has to be made to call `drain()`.
+    func submit(_ request: Request) throws(GroupError) -> Bool {
         let outcome: Result<Bool, GroupError> = state.withLock { state in
             if let refusal = state.refusal {
                 // A group that stopped can still be looked at, while its node runs.
@@ -46,7 +43,7 @@ struct GroupInbox: Sendable {
             state.requests.append(request)
             return .success(state.requests.count == 1)
         }
-        if try outcome.get() { wake() }
+        return try outcome.get()
     }
 
     func drain() -> [Request] {

@@ -28,9 +28,12 @@ public actor GroupScheduler {
     /// Groups that a peer said it does not host, and until when nothing is sent to it for them.
     var backoffs: [UnknownGroupKey: UnknownGroupBackoff] = [:]
     var isFenced = false
+    /// Set when the node ends: nothing is taken any more.
+    private(set) var stopReason: GroupError?
     /// Why no proposals are taken: the log's disk is full.
     private var diskFull: GroupError?
-    private var desired: [GroupID: DesiredMembers] = [:]
+    var desired: [GroupID: DesiredMembers] = [:]
+    var groupsByNode = GroupsByNode()
     /// New groups whose beginning is on its way to the disk, and who waits for them.
     var founding: [GroupID: [WriteCompletion]] = [:]
     var records = PendingRecords()
@@ -79,6 +82,7 @@ public actor GroupScheduler {
             group.desiredMembers = desired
             group.core.setLivenessEpoch(epoch)
         }
+        membersDidChange(of: group)
         markDirty(group)
     }
 
@@ -88,6 +92,7 @@ public actor GroupScheduler {
 
     /// Ends every group and all timers. What the disk has taken is finished by its worker.
     func stop(_ reason: GroupError) {
+        stopReason = stopReason ?? reason
         if let tickTimer { loop.cancel(tickTimer) }
         tickTimer = nil
         stopServing()
@@ -99,11 +104,6 @@ public actor GroupScheduler {
         makeReplica = nil
         onTick = nil
         transport = nil
-    }
-
-    /// Whether a group that is hosted here has a member on that node.
-    func hasReplica(on node: NodeID) -> Bool {
-        groups.values.contains { $0.assumeIsolated { $0.core.configuration.replica(on: node) != nil } }
     }
 
     // MARK: Input
@@ -139,40 +139,6 @@ public actor GroupScheduler {
             }
         }
         markDirty(group)
-    }
-
-    /// The failure detector's news of a node; see `Transport`.
-    func peerDidChange(_ peer: NodeID, _ change: PeerChange) {
-        for group in groupsInOrder {
-            let isAffected = group.assumeIsolated { $0.peerDidChange(peer, change) }
-            if isAffected { markDirty(group) }
-        }
-    }
-
-    /// Whom management wants in each group, of those that it has spoken of.
-    func setDesired(_ next: [GroupID: DesiredMembers]) {
-        for group in groupsInOrder {
-            let id = group.identity.group
-            guard desired[id] != next[id] else { continue }
-            let members = next[id]
-            group.assumeIsolated { group in
-                group.desiredMembers = members
-                group.core.wake()
-            }
-            markDirty(group)
-        }
-        desired = next
-    }
-
-    /// This node may have been silent without knowing it.
-    func livenessEpochDidChange(_ epoch: UInt64) {
-        for group in groupsInOrder {
-            group.assumeIsolated { group in
-                group.core.setLivenessEpoch(epoch)
-                group.core.wake()
-            }
-            markDirty(group)
-        }
     }
 
     // MARK: Ticks
@@ -220,11 +186,12 @@ public actor GroupScheduler {
             swap(&stepping, &dirty)
             var applying: [RaftGroup] = []
             for group in stepping {
-                let output = group.assumeIsolated { group in
+                let (output, hasNewMembers) = group.assumeIsolated { group in
                     group.isDirty = false
                     group.drainInbox()
-                    return group.collect()
+                    return (group.collect(), group.hasNewMembers)
                 }
+                if hasNewMembers { membersDidChange(of: group) }
                 for send in output.messages { post(send, of: group) }
                 for (node, item) in output.bulkItems { _ = sendBulk(item, to: node) }
                 logWriter.add(output.writes)
@@ -244,10 +211,11 @@ public actor GroupScheduler {
     }
 
     private func apply(_ group: RaftGroup) {
-        let hasMore = group.assumeIsolated { group in
+        let (hasMore, hasNewMembers) = group.assumeIsolated { group in
             group.applyCommitted()
-            return group.core.hasEffects
+            return (group.core.hasEffects, group.hasNewMembers)
         }
+        if hasNewMembers { membersDidChange(of: group) }
         if hasMore { markDirty(group) }
     }
 
@@ -380,14 +348,4 @@ public actor GroupScheduler {
         metrics.logEntries = logWriter.entries
         return metrics
     }
-}
-
-/// What the failure detector says of a node.
-enum PeerChange: Sendable {
-    /// Nothing was heard of it for the failure timeout, while this loop was running.
-    case died
-    /// It is heard of again, or restarted, or may have been silent without knowing it.
-    case newEpoch
-    /// The connection broke: what was in flight is lost.
-    case disconnected
 }

@@ -6,7 +6,9 @@ public import FlotillaRaft
 public final class HostedGroups: Sendable {
     private struct State {
         var groups: [GroupID: RaftGroup] = [:]
-        var waiters: [(GroupID, Completion<RaftGroup>)] = []
+        var waiters: [GroupID: [Completion<RaftGroup>]] = [:]
+        /// Groups that came or went since the reader of `changes` looked.
+        var changed: Set<GroupID> = []
         var failure: GroupError?
     }
 
@@ -21,6 +23,16 @@ public final class HostedGroups: Sendable {
         changed.yield()
     }
 
+    /// The groups that came or went since the last call, ascending: for the reader of `changes`, who pays for those and
+    /// no others.
+    public func takeChanged() -> [GroupID] {
+        state.withLock { state in
+            defer { state.changed = [] }
+            return state.changed.sorted()
+        }
+    }
+
+    /// In ascending order. Takes time in proportion to the groups: not for what happens often.
     public var all: [RaftGroup] { state.withLock { $0.groups.sorted { $0.key < $1.key }.map(\.value) } }
 
     public subscript(id: GroupID) -> RaftGroup? { state.withLock { $0.groups[id] } }
@@ -31,8 +43,9 @@ public final class HostedGroups: Sendable {
         let known: Result<RaftGroup, any Error>? = state.withLock { state in
             if let group = state.groups[id] { return .success(group) }
             if let failure = state.failure { return .failure(failure) }
-            state.waiters.removeAll { $0.1.isFinished }
-            state.waiters.append((id, completion))
+            var waiting = state.waiters[id] ?? []
+            waiting.removeAll { $0.isFinished }
+            state.waiters[id] = waiting + [completion]
             return nil
         }
         if let known { return try known.get() }
@@ -42,16 +55,18 @@ public final class HostedGroups: Sendable {
     func add(_ group: RaftGroup) {
         let ready = state.withLock { state in
             state.groups[group.identity.group] = group
-            let ready = state.waiters.filter { $0.0 == group.identity.group }
-            state.waiters.removeAll { $0.0 == group.identity.group }
-            return ready
+            state.changed.insert(group.identity.group)
+            return state.waiters.removeValue(forKey: group.identity.group) ?? []
         }
-        for (_, completion) in ready { completion.finish(.success(group)) }
+        for completion in ready { completion.finish(.success(group)) }
         changed.yield()
     }
 
     func remove(_ id: GroupID) {
-        state.withLock { $0.groups[id] = nil }
+        state.withLock { state in
+            state.groups[id] = nil
+            state.changed.insert(id)
+        }
         changed.yield()
     }
 
@@ -59,10 +74,12 @@ public final class HostedGroups: Sendable {
     public func close(_ failure: GroupError) {
         let waiters = state.withLock { state in
             state.failure = failure
-            defer { state.waiters = [] }
+            defer { state.waiters = [:] }
             return state.waiters
         }
-        for (_, completion) in waiters { completion.finish(.failure(failure)) }
+        for completion in waiters.sorted(by: { $0.key < $1.key }).flatMap(\.value) {
+            completion.finish(.failure(failure))
+        }
         changed.finish()
     }
 }

@@ -61,10 +61,4 @@ extension RaftGroup {
             return changes
         }
     }
-
-    /// Returns when the group has stopped on this node, or the task is cancelled.
-    public nonisolated func untilStopped() async {
-        guard let changes = try? await leaderChanges() else { return }
-        for await _ in changes {}
-    }
 }

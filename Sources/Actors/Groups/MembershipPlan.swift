@@ -1,4 +1,4 @@
-public import FlotillaRaft
+import FlotillaRaft
 
 /// What a group's leader changes next so that its members become the ones that management wants.
 ///
@@ -105,15 +105,6 @@ extension RaftGroup {
             _ = core.proposeChange(change, encoded: change.encodedPayload())
         case .handOver(let heirs): transferLeadership(among: heirs)
         case nil: break
-        }
-    }
-
-    /// Where this replica leads: nodes whose member's log is close to its own.
-    /// - Returns: nil where it does not lead.
-    public nonisolated func caughtUpNodes() async throws -> Set<NodeID>? {
-        try await perform { group in
-            guard group.stopReason == nil, group.core.status.role == .leader else { return nil }
-            return Set(group.caughtUpMembers.compactMap { group.core.configuration.node(of: $0) })
         }
     }
 

@@ -10,15 +10,13 @@ public final class NodeCore: Sendable {
     public let featureLevel: FeatureLevel
     let scheduler: GroupScheduler
     let transport: Transport
-    private let boot: UInt64
-    private let settings: GroupSettings
+    let context: GroupContext
+    let changes = PendingChanges()
     let snapshotStore: SnapshotStore
     let registry: StateMachineRegistry
     /// Replicas that once lived here.
     let removed = Lock<[ReplicaIdentity]>([])
-    private let seed: UInt64
     let logger: FlotillaLogger
-    private let observer: (any GroupObserver)?
 
     /// What a core is made of.
     public struct Parts: Sendable {
@@ -68,14 +66,14 @@ public final class NodeCore: Sendable {
     public init(_ parts: Parts) {
         node = parts.identity.node
         loop = parts.loop
-        boot = parts.boot
-        settings = parts.settings
         snapshotStore = parts.snapshots
         registry = parts.registry
         featureLevel = parts.featureLevel
-        seed = parts.seed
         logger = parts.logger
-        observer = parts.observer
+        context = GroupContext(
+            node: parts.identity.node, boot: parts.boot, loop: parts.loop, settings: parts.settings,
+            snapshotStore: parts.snapshots, featureLevel: parts.featureLevel, seed: parts.seed, logger: parts.logger,
+            observer: parts.observer)
         scheduler = GroupScheduler(
             node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
             logWorker: parts.logWorker, readWorker: parts.readWorker, snapshots: parts.snapshots, logger: parts.logger)
@@ -87,6 +85,7 @@ public final class NodeCore: Sendable {
                 purpose: .consensus, capabilities: parts.capabilities),
             lastWrite: { [store = parts.store] in store.lastWrite },
             settings: parts.settings, seed: parts.seed, logger: parts.logger)
+        context.attach(scheduler)
     }
 
     /// Runs `body` on the loop and waits for it. It is not cancelled with the task: clean-up needs it as well.
@@ -133,6 +132,8 @@ public final class NodeCore: Sendable {
             scheduler.assumeIsolated { $0.stop(reason) }
             transport.assumeIsolated { $0.stop() }
         }
+        changes.close(reason)
+        context.setMembersHandler(nil)
     }
 
     // MARK: Groups
@@ -143,32 +144,13 @@ public final class NodeCore: Sendable {
                 .unknownGroup,
                 "the log holds \(identity.group) of \(identity.kind), which this binary does not know: upgrade it")
         }
-        let group = makeGroup(identity, recovered: recovered, machine)
+        let group = RaftGroup(identity, in: context, recovered: recovered, machine)
         if recovered?.snapshot != nil {
             let bytes = snapshot ?? []
             try group.assumeIsolated { try $0.restoreAtStart(bytes) }
         }
         scheduler.assumeIsolated { $0.add(group) }
         hosted.add(group)
-    }
-
-    func makeGroup(
-        _ identity: ReplicaIdentity, recovered: RecoveredLog.Group?, _ machine: sending any StateMachine
-    ) -> RaftGroup {
-        let box = WeakBox<RaftGroup>()
-        // The scheduler holds its groups, so they do not hold it.
-        let wake: @Sendable () -> Void = { [weak scheduler] in
-            guard let group = box.value, let scheduler else { return }
-            scheduler.assumeIsolated { $0.markDirty(group) }
-        }
-        let group = RaftGroup(
-            identity: identity, node: node, boot: boot, loop: loop, settings: settings, snapshotStore: snapshotStore,
-            recovered: recovered,
-            stateMachine: machine, featureLevel: featureLevel,
-            randomSeed: seed ^ (identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15) ^ boot, logger: logger,
-            wake: wake, wakeFromOutside: { [loop] in loop.execute(wake) }, observer: observer)
-        box.set(group)
-        return group
     }
 
     // MARK: Cluster
@@ -194,6 +176,12 @@ public final class NodeCore: Sendable {
                 }
             }
         }
+    }
+
+    /// With whom this node exchanges heartbeats all the time, because either must notice the other's end at once; nil for
+    /// all peers. Others exchange one a second.
+    public func setNeighbours(_ nodes: Set<NodeID>?) {
+        loop.execute { [transport] in transport.assumeIsolated { $0.setNeighbours(nodes) } }
     }
 
     /// Whom management wants in each group, of those that it has spoken of.
@@ -299,6 +287,14 @@ public final class NodeCore: Sendable {
     public func setTickHandler(_ body: @escaping @Sendable () -> Void) async {
         await onLoop { [scheduler] in scheduler.assumeIsolated { $0.onTick = body } }
     }
+
+    /// - Parameter handler: called on the loop when a group has other members. It must not block.
+    public func setMembersHandler(_ handler: @escaping @Sendable (GroupID) -> Void) {
+        context.setMembersHandler(handler)
+    }
+
+    /// The groups that have a member on a node, ascending. Loop only.
+    public func groups(on node: NodeID) -> [GroupID] { scheduler.assumeIsolated { $0.groupsByNode.all(on: node) } }
 
     // MARK: Handing over
 

@@ -7,13 +7,8 @@ public import FlotillaRaft
 /// tasks reach it through the `GroupClient` methods, which suspend in the caller's own context.
 public actor RaftGroup {
     public nonisolated let identity: ReplicaIdentity
-    public nonisolated let node: NodeID
-    nonisolated let loop: any Loop
-    public nonisolated let unownedExecutor: UnownedSerialExecutor
-    nonisolated let inbox: GroupInbox
-    nonisolated let settings: GroupSettings
-    nonisolated let logger: FlotillaLogger
-    nonisolated let snapshotStore: SnapshotStore
+    nonisolated let context: GroupContext
+    nonisolated let inbox = GroupInbox()
 
     var core: Raft
     let stateMachine: any StateMachine
@@ -37,8 +32,6 @@ public actor RaftGroup {
     var recordsToWrite: [LogBatch.Write] = []
     /// What goes over the bulk connections.
     var bulkItems: [(NodeID, PeerFrameItem)] = []
-    /// Puts the group into the scheduler's dirty list, from the loop.
-    nonisolated let wake: @Sendable () -> Void
     /// Set once: the group takes no further part on this node.
     private(set) var stopReason: GroupError?
     /// Set by the scheduler while this node cannot write proposals down.
@@ -46,45 +39,49 @@ public actor RaftGroup {
     var snapshots: SnapshotState
     var largeMessages: LargeMessages
     var leaderWatchers = LeaderWatchers()
-    /// The level that the cluster agreed on; commands are proposed at it.
-    nonisolated let featureLevel: FeatureLevel
     /// Whether this replica's identity is part of a write already.
     var isRecorded: Bool
     /// Kept by the scheduler: whether the group stands in its dirty list.
     var isDirty = false
-    let metrics = GroupMetrics()
-    private nonisolated let observer: (any GroupObserver)?
+    /// The configuration in force has other members than the scheduler knows.
+    var hasNewMembers = false
+    var metrics = GroupMetrics()
 
     init(
-        identity: ReplicaIdentity, node: NodeID, boot: UInt64, loop: any Loop, settings: GroupSettings,
-        snapshotStore: SnapshotStore, recovered: RecoveredLog.Group?, stateMachine: sending any StateMachine,
-        featureLevel: FeatureLevel,
-        randomSeed: UInt64, logger: FlotillaLogger, wake: @escaping @Sendable () -> Void,
-        wakeFromOutside: @escaping @Sendable () -> Void, observer: (any GroupObserver)?
+        _ identity: ReplicaIdentity, in context: GroupContext, recovered: RecoveredLog.Group?,
+        _ stateMachine: sending any StateMachine
     ) {
         self.identity = identity
-        self.node = node
-        self.loop = loop
-        unownedExecutor = loop.asUnownedSerialExecutor()
-        self.settings = settings
-        self.snapshotStore = snapshotStore
+        self.context = context
         self.stateMachine = stateMachine
-        self.featureLevel = featureLevel
-        self.logger = logger
-        self.observer = observer
-        client = RequestID.Client(replica: identity.replica, boot: boot)
-        inbox = GroupInbox(wake: wakeFromOutside)
-        self.wake = wake
-        reads = PendingReads(contextBase: randomSeed & 0xFFFF_FFFF << 32)
+        let seed = context.seed(of: identity.group)
+        client = RequestID.Client(replica: identity.replica, boot: context.boot)
+        reads = PendingReads(contextBase: seed & 0xFFFF_FFFF << 32)
         isRecorded = recovered != nil
         snapshots = SnapshotState(newest: recovered?.snapshot)
-        largeMessages = LargeMessages(limit: settings.consensusMessageLimit)
+        largeMessages = LargeMessages(limit: context.settings.consensusMessageLimit)
         core = Raft(
-            settings.options(replica: identity.replica, seed: randomSeed),
+            context.settings.options(replica: identity.replica, seed: seed),
             restored: RestoredReplica(
                 hardState: recovered?.hardState ?? HardState(), snapshot: recovered?.snapshot,
                 outline: recovered?.outline ?? LogOutline(), recoveringUntil: recovered?.recoveringUntil))
         for member in core.configuration.members { routes[member.replica] = member.node }
+    }
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { context.executor }
+    public nonisolated var node: NodeID { context.node }
+    nonisolated var loop: any Loop { context.loop }
+    nonisolated var settings: GroupSettings { context.settings }
+    nonisolated var logger: FlotillaLogger { context.logger }
+    nonisolated var snapshotStore: SnapshotStore { context.snapshotStore }
+
+    /// Puts the group into the scheduler's next pass.
+    func wake() { context.scheduler?.assumeIsolated { $0.markDirty(self) } }
+
+    /// Hands a request to the loop, and wakes it if need be. Any thread.
+    nonisolated func submit(_ request: GroupInbox.Request) throws(GroupError) {
+        guard try inbox.submit(request) else { return }
+        loop.execute { self.assumeIsolated { $0.wake() } }
     }
 
     // MARK: Called by the scheduler, on the loop
@@ -139,7 +136,7 @@ public actor RaftGroup {
     func collect() -> GroupOutput {
         guard stopReason == nil else { return GroupOutput() }
         var effects = core.takeEffects()
-        observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
+        context.observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
         var output = GroupOutput()
         output.messages = route(effects.messages)
         output.messages += snapshots.announcements
@@ -201,6 +198,7 @@ public actor RaftGroup {
         for completion in pending.removeAll() { completion.finish(.failure(reason)) }
         for completion in reads.removeAll() { completion.finish(.failure(reason)) }
         stateMachine.didApplyBatch()
+        stateMachine.didStop()
         leaderWatchers.finish()
     }
 

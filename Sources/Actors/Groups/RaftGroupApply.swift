@@ -55,10 +55,10 @@ extension RaftGroup {
         guard command.kind == identity.kind else {
             throw ApplyError(.unknownCommand, "a command for a \(command.kind) group in a \(identity.kind) group")
         }
-        guard command.featureLevel <= featureLevel.supported else {
+        guard command.featureLevel <= context.featureLevel.supported else {
             throw ApplyError(
                 .featureLevelTooHigh,
-                "feature level \(command.featureLevel); this binary supports \(featureLevel.supported): upgrade it")
+                "feature level \(command.featureLevel); this binary supports \(context.featureLevel.supported): upgrade it")
         }
         let answer: Answer
         switch sessions.lookUp(command.request, in: core.configuration) {
@@ -83,6 +83,7 @@ extension RaftGroup {
         }
         let configuration = core.applyConfiguration(change)
         for member in configuration.members { routes[member.replica] = member.node }
+        hasNewMembers = true
         sessions.retain(membersOf: configuration)
         logger.info(
             "\(identity.group) has a new configuration",
@@ -119,8 +120,8 @@ public final class FeatureLevel: Sendable {
     }
 }
 
-/// Counters of one group on one node. Confined to the group's loop.
-final class GroupMetrics {
+/// Counters of one group on one node.
+struct GroupMetrics {
     var applied: UInt64 = 0
     var snapshotsTaken: UInt64 = 0
     var snapshotsInstalled: UInt64 = 0

@@ -1,18 +1,18 @@
 import FlotillaIO
-import FlotillaRaft
+public import FlotillaRaft
 
 // MARK: What tasks may ask, from anywhere
 
 extension RaftGroup: GroupClient {
     public nonisolated func propose(_ operations: [Operation], ownerEpoch: UInt64) async throws -> Answer {
         let completion = Completion<Answer>()
-        try inbox.submit(.propose(.init(operations: operations, ownerEpoch: ownerEpoch, completion: completion)))
+        try submit(.propose(.init(operations: operations, ownerEpoch: ownerEpoch, completion: completion)))
         return try await completion.wait()
     }
 
     public nonisolated func barrier() async throws {
         let completion = Completion<Void>()
-        try inbox.submit(.barrier(completion))
+        try submit(.barrier(completion))
         try await completion.wait()
     }
 
@@ -27,7 +27,7 @@ extension RaftGroup: GroupClient {
         _ body: @escaping @Sendable (isolated RaftGroup) -> Result
     ) async throws -> Result {
         let completion = Completion<Result>()
-        try inbox.submit(.perform { group in completion.finish(.success(body(group))) })
+        try submit(.perform { group in completion.finish(.success(body(group))) })
         return try await completion.wait()
     }
 }
@@ -56,7 +56,7 @@ extension RaftGroup {
         }
         let (sequence, acknowledgedBelow) = pending.issue()
         let command = Command(
-            kind: identity.kind, featureLevel: featureLevel.agreed,
+            kind: identity.kind, featureLevel: context.featureLevel.agreed,
             request: RequestID(client: client, sequence: sequence, acknowledgedBelow: acknowledgedBelow),
             timestamp: loop.wallNow.nanoseconds, ownerEpoch: proposal.ownerEpoch, operations: proposal.operations)
         let payload = command.encoded()
@@ -169,11 +169,17 @@ extension RaftGroup {
 
 extension RaftGroup {
     /// On the loop: where this replica leads, looks at the state and proposes what `body` returns, one command each.
-    /// Nobody waits for the outcome; `body` is asked again with the next tick.
-    public nonisolated func assumeIsolatedOnLeader(_ body: @Sendable (any StateMachine) -> [Operation]) {
+    /// Nobody waits for the outcome.
+    /// - Parameter body: gets the members in force as well.
+    /// - Returns: whether something was proposed, and what else `body` had to say; nil where this replica does not lead.
+    public nonisolated func assumeIsolatedOnLeader<Result: Sendable>(
+        _ body: @Sendable (any StateMachine, Configuration) -> (operations: [Operation], result: Result)
+    ) -> (hasProposed: Bool, result: Result)? {
         assumeIsolated { group in
-            guard group.core.status.role == .leader else { return }
-            group.proposeUnobserved(body(group.stateMachine))
+            guard group.core.status.role == .leader else { return nil }
+            let (operations, result) = body(group.stateMachine, group.core.configuration)
+            group.proposeUnobserved(operations)
+            return (!operations.isEmpty, result)
         }
     }
 

@@ -170,6 +170,7 @@ extension RaftGroup {
         appliedTerm = metadata.term
         metrics.snapshotsInstalled += 1
         for member in metadata.configuration.members { routes[member.replica] = member.node }
+        hasNewMembers = true
         core.applied(through: metadata.index)
         stateMachine.didApplyBatch()
     }

@@ -17,6 +17,10 @@ struct Peer {
     var refusedUntil: MonotonicTime?
     var lastHeard: MonotonicTime
     var isAlive = false
+    /// Its heartbeats are rare, as it says itself.
+    var isDistant = false
+    /// When the last heartbeat went to it.
+    var lastBeat: MonotonicTime?
     /// From the newest hello or heartbeat.
     var boot: UInt64 = 0
     var livenessEpoch: UInt64 = 0

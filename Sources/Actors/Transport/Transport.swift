@@ -41,6 +41,7 @@ public actor Transport {
     private(set) var strangersCall: String?
     /// The last reason why a peer did not want this node.
     var lastRefusal = ""
+    private var neighbours: Set<NodeID>?
     var metrics = TransportMetrics()
 
     /// A connection that has not said hello for this long is closed.
@@ -50,6 +51,9 @@ public actor Transport {
     /// A connection with a peer on which no whole frame arrived for this long is closed. Peers send a heartbeat per
     /// interval, so it is dead, or it waits for the rest of a frame whose stated length was damaged.
     static let silenceLimit: Duration = .seconds(3)
+    /// How often nodes hear of each other that share no group whose members watch each other: often enough to keep the
+    /// connection.
+    static let distantInterval: Duration = .seconds(1)
     /// The same for a bulk connection, which is idle between transfers. As long as a transfer waits for its next part.
     static let bulkSilenceLimit = SnapshotState.transferTimeout
     /// A peer that refused this node, for a reason that an operator has to see to, is asked again after this long.
@@ -125,6 +129,9 @@ public actor Transport {
         }
         dialIfNeeded(node)
     }
+
+    /// With whom this node shares a group whose members watch each other; nil for all. The others hear of it rarely.
+    func setNeighbours(_ nodes: Set<NodeID>?) { neighbours = nodes }
 
     /// The management group's truth about members.
     func setMembers(_ members: [NodeID: UInt64]) { registeredInstances = members }
@@ -231,7 +238,10 @@ public actor Transport {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))
             watch(node, now)
             if let link = peers[node]?.link {
-                transmit(heartbeat, over: link)
+                if isDue(node, now) {
+                    peers[node]!.lastBeat = now
+                    transmit(heartbeat(to: node), over: link)
+                }
             } else {
                 dialIfNeeded(node)
             }
@@ -242,14 +252,25 @@ public actor Transport {
     }
 
     /// What this node says of itself at this moment.
-    var heartbeat: PeerFrameItem {
-        .heartbeat(NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite()))
+    func heartbeat(to node: NodeID) -> PeerFrameItem {
+        var beat = NodeHeartbeat(boot: me.boot, livenessEpoch: livenessEpoch, lastWrite: lastWrite())
+        beat.isDistant = isDistant(node)
+        return .heartbeat(beat)
     }
 
+    private func isDue(_ node: NodeID, _ now: MonotonicTime) -> Bool {
+        guard isDistant(node), let last = peers[node]?.lastBeat else { return true }
+        return last.advanced(by: Self.distantInterval) <= now
+    }
+
+    /// Whether the two need not hear of each other's end at once.
+    private func isDistant(_ node: NodeID) -> Bool { neighbours.map { !$0.contains(node) } ?? false }
+
     private func watch(_ node: NodeID, _ now: MonotonicTime) {
-        guard peers[node]!.isAlive, peers[node]!.lastHeard.advanced(by: failureTimeout) < now else { return }
+        let limit = peers[node]!.isDistant ? Self.silenceLimit : failureTimeout
+        guard peers[node]!.isAlive, peers[node]!.lastHeard.advanced(by: limit) < now else { return }
         peers[node]!.isAlive = false
-        logger.warning("\(node) is silent", ["for": "\(failureTimeout)"])
+        logger.warning("\(node) is silent", ["for": "\(limit)"])
         scheduler?.assumeIsolated { $0.peerDidChange(node, .died) }
     }
 
@@ -271,11 +292,12 @@ public actor Transport {
     }
 
     /// Something arrived from a node.
-    func heard(_ node: NodeID, boot: UInt64, epoch: UInt64, lastWrite: UInt64 = 0) {
+    func heard(_ node: NodeID, boot: UInt64, epoch: UInt64, lastWrite: UInt64 = 0, isDistant: Bool = false) {
         guard var peer = peers[node] else { return }
         let isNews = !peer.isAlive || peer.boot != boot || peer.livenessEpoch != epoch
         peer.lastHeard = loop.now
         peer.isAlive = true
+        peer.isDistant = isDistant
         peer.boot = boot
         peer.livenessEpoch = epoch
         peer.lastWrite = max(peer.lastWrite, lastWrite)
@@ -299,6 +321,9 @@ public actor Transport {
 public struct TransportMetrics: Sendable {
     public var framesIn: UInt64 = 0
     public var framesOut: UInt64 = 0
+    /// Of the frames that were sent: heartbeats, and questions between nodes with their answers.
+    public var heartbeatsOut: UInt64 = 0
+    public var requestsOut: UInt64 = 0
     public var bytesIn: UInt64 = 0
     public var bytesOut: UInt64 = 0
     /// In bytes.

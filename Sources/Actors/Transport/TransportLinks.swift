@@ -25,6 +25,11 @@ extension Transport {
         guard link.connection.send(payload) else { return false }
         metrics.framesOut += 1
         metrics.bytesOut += UInt64(payload.count)
+        switch item {
+        case .heartbeat: metrics.heartbeatsOut += 1
+        case .request, .answer: metrics.requestsOut += 1
+        default: break
+        }
         return true
     }
 
@@ -66,10 +71,12 @@ extension Transport {
             guard let scheduler else { return }
             switch item {
             case .heartbeat(let beat):
-                heard(node, boot: beat.boot, epoch: beat.livenessEpoch, lastWrite: beat.lastWrite)
+                heard(
+                    node, boot: beat.boot, epoch: beat.livenessEpoch, lastWrite: beat.lastWrite,
+                    isDistant: beat.isDistant)
             case .message(let message):
                 // A connection on which nothing ever comes back would be taken for dead.
-                if link.purpose == .bulk { transmit(heartbeat, over: id) }
+                if link.purpose == .bulk { transmit(heartbeat(to: node), over: id) }
                 scheduler.assumeIsolated { $0.receive(message, from: node) }
             case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
             case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
@@ -239,7 +246,7 @@ extension Transport {
         // The epoch comes with the first heartbeat.
         peers[hello.node] = peer
         if let previous { links[previous]?.connection.close() }
-        transmit(heartbeat, over: id)
+        transmit(heartbeat(to: hello.node), over: id)
         heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
         scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
         logger.debug("connected to \(hello.node)", ["address": peer.address])

@@ -86,6 +86,8 @@ struct NodeHeartbeat: Hashable, Sendable {
     var livenessEpoch: UInt64
     /// See `LogStore.lastWrite`.
     var lastWrite: UInt64 = 0
+    /// The next one comes late, since the two nodes share no group whose members watch each other.
+    var isDistant = false
 }
 
 /// A Raft message and the replica life that it is meant for.

@@ -90,6 +90,7 @@ enum PeerFrameReader {
             case 1: heartbeat.boot = try reader.varint()
             case 2: heartbeat.livenessEpoch = try reader.varint()
             case 3: heartbeat.lastWrite = try reader.varint()
+            case 4: heartbeat.isDistant = try reader.bool()
             default: try reader.skip()
             }
         }

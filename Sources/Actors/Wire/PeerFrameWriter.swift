@@ -26,6 +26,7 @@ struct PeerFrameWriter {
                 writer.varint(1, heartbeat.boot)
                 writer.varint(2, heartbeat.livenessEpoch)
                 writer.varint(3, heartbeat.lastWrite)
+                writer.bool(4, heartbeat.isDistant)
             }
         case .message(let message): add(message)
         case .unknownGroup(let unknown):

@@ -2,7 +2,9 @@ import FlotillaIO
 
 /// The commands that ask a node over HTTP.
 enum ClientCommands {
-    static let all = [status, removeNode, start, describe, result, list] + ControlCommands.all + HistoryCommands.all
+    static let all =
+        [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result, list]
+        + ControlCommands.all + HistoryCommands.all
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")
@@ -17,32 +19,19 @@ enum ClientCommands {
 
     private static let status = FlotillaCommand.Subcommand(
         description: CommandDescription(
-            "flotilla status", summary: "Shows a node, its cluster and its groups.",
+            "flotilla status",
+            summary: "Shows a node and its groups, all nodes and clusters, and what is stuck and why.",
             options: [
                 APIClient.option, json, .flag("hash", "with the hashes of the replicas' states"),
             ])
     ) { options in
-        let query = [("hash", options.has("hash") ? "1" : nil)]
+        let query = [("hash", options.has("hash") ? "1" : nil), ("fleet", "1")]
         let value = try APIClient(options).get("/v1/status", query: query)
         if options.has("json") {
             printJSON(value)
         } else {
             Terminal.write(ClientTables.status(value))
         }
-    }
-
-    private static let removeNode = FlotillaCommand.Subcommand(
-        description: CommandDescription(
-            "flotilla node remove",
-            summary:
-                "Takes a node out of the cluster for good; its id cannot come back with old data.",
-            arguments: ["ID"], options: [APIClient.option])
-    ) { options in
-        guard let id = UInt64(options.arguments[0]), id > 0 else {
-            throw options.fail("\(options.arguments[0]) is no node id; ids are numbers from 1 on")
-        }
-        _ = try APIClient(options).send("DELETE", "/v1/nodes/\(id)")
-        Terminal.writeLine("Node \(id) is removed.")
     }
 
     // MARK: Workflows

@@ -22,12 +22,13 @@ enum ClientTables {
                 separator: ", ")
                 + "; \(cell(counts, "owned")) run here",
         ])
-        var nodes = TextTable(["NODE", "PEERS", "HTTP"])
-        for node in status["nodes"]?.elements ?? [] {
-            nodes.add([cell(node, "id"), cell(node, "address"), cell(node, "http")])
-        }
-        let warnings = (status["warnings"]?.elements ?? []).map { "warning: \($0.cell)\n" }.joined()
-        return facts.text + warnings + "\n" + nodes.text + "\n"
+        let fleet = status["fleet"] ?? .null
+        for row in FleetTables.summary(fleet) { facts.add(row) }
+        let problem = fleet["problem"]?.text.map { ["stuck: \($0)"] } ?? []
+        let warnings = problem + (status["warnings"]?.elements ?? []).map { "warning: \($0.cell)" }
+        return facts.text + warnings.map { $0 + "\n" }.joined() + "\n"
+            + FleetTables.nodes(fleet["nodes"]?.elements ?? []) + "\n"
+            + FleetTables.clusters(fleet["clusters"]?.elements ?? []) + "\nThis node's groups:\n"
             + groups(status["groups"]?.elements ?? [])
     }
 

@@ -1,4 +1,5 @@
 import FlotillaIO
+import FlotillaRaft
 
 extension HTTPRequest {
     /// A parameter's value; nil where it is missing or empty.
@@ -54,6 +55,11 @@ extension HTTPRequest {
         throw .badRequest("unknown query parameter \(unknown); \(known)")
     }
 
+    /// The same where the body may be left out.
+    func optionalObject(allowing names: Set<String>) throws(Problem) -> JSONObject {
+        body.isEmpty ? JSONObject(members: [:]) : try object(allowing: names)
+    }
+
     /// The body as a JSON object with none but the members named.
     /// - Throws: 400, naming what is wrong.
     func object(allowing names: Set<String>) throws(Problem) -> JSONObject {
@@ -84,6 +90,22 @@ struct JSONObject: Sendable {
         case .string(let text)?: return text
         case _?: throw .badRequest("\(name) is not a string")
         }
+    }
+
+    /// Nodes by their numbers; nil where the member is missing.
+    func nodes(_ name: String) throws(Problem) -> [NodeID]? {
+        guard let value = members[name], value != .null else { return nil }
+        guard case .array(let elements) = value else {
+            throw .badRequest("\(name) is not a list of node ids, such as [1, 2, 3]")
+        }
+        var nodes: [NodeID] = []
+        for element in elements {
+            guard case .integer(let number) = element, number > 0 else {
+                throw .badRequest("\(name) holds \(element.cell), which is no node id; ids are numbers from 1 on")
+            }
+            nodes.append(NodeID(UInt64(number)))
+        }
+        return nodes
     }
 
     /// - Throws: 400 also for what is not a number from 1 to the type's largest.

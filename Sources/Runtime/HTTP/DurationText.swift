@@ -22,4 +22,13 @@ enum DurationText {
         let duration = Duration.milliseconds(milliseconds)
         return duration <= limit ? duration : nil
     }
+
+    /// In the largest unit that says it exactly; below a millisecond nothing is said.
+    static func text(_ duration: Duration) -> String {
+        let milliseconds = duration.components.seconds * 1_000 + duration.components.attoseconds / 1_000_000_000_000_000
+        guard milliseconds > 0, let unit = units.last(where: { milliseconds % $0.milliseconds == 0 }) else {
+            return "0s"
+        }
+        return "\(milliseconds / unit.milliseconds)\(unit.suffix)"
+    }
 }

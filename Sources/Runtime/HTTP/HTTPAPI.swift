@@ -12,7 +12,7 @@ struct HTTPAPI: Sendable {
     /// How many workflows one request removes; whoever wants more gone asks again.
     static let pruneLimit = 10_000
 
-    private typealias Handler = @Sendable (HTTPRequest) async throws -> HTTPResponse
+    typealias Handler = @Sendable (HTTPRequest) async throws -> HTTPResponse
 
     let node: any NodeOperations
 
@@ -44,16 +44,15 @@ struct HTTPAPI: Sendable {
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
             return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
-        case 3 where path.starts(with: ["v1", "nodes"]):
-            return [("DELETE", { try await removeNode(path[2], $0) })]
         case 1 where path == ["health"]: return [("GET", health)]
         case 2 where path == ["health", "live"]: return [("GET", live)]
         case 2 where path == ["health", "ready"]: return [("GET", ready)]
         case 1 where path == ["metrics"]: return [("GET", metrics)]
         default:
+            if let routes = fleetRoutes(for: path) { return routes }
             throw .notFound(
                 "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, the node's state "
-                    + "at /v1/status")
+                    + "at /v1/status, the fleet at /v1/nodes, /v1/clusters and /v1/policy")
         }
     }
 
@@ -107,7 +106,7 @@ struct HTTPAPI: Sendable {
     private func control(_ id: String, _ action: String, _ request: HTTPRequest) async throws -> HTTPResponse {
         try request.allowQuery()
         let names: Set<String> = ["reason", "namespace"]
-        let body = request.body.isEmpty ? JSONObject(members: [:]) : try request.object(allowing: names)
+        let body = try request.optionalObject(allowing: names)
         guard let action = WorkflowAction(name: action) else { throw Problem.badRequest("\(action) is no action") }
         let info = try await node.controlWorkflow(
             id, namespace: try body.string("namespace") ?? Self.namespaceDefault, action,
@@ -170,18 +169,12 @@ struct HTTPAPI: Sendable {
     // MARK: Nodes
 
     private func status(_ request: HTTPRequest) async throws -> HTTPResponse {
-        try request.allowQuery("hash")
-        let status = try await node.status(withHashes: try request.flag("hash"))
-        return .json(try JSONCoding.encode(status))
-    }
-
-    private func removeNode(_ text: String, _ request: HTTPRequest) async throws -> HTTPResponse {
-        try request.allowQuery()
-        guard let number = UInt64(text), number > 0 else {
-            throw Problem.badRequest("\(text) is no node id; ids are numbers from 1 on")
-        }
-        try await node.removeNode(NodeID(number))
-        return HTTPResponse(status: 204)
+        try request.allowQuery("hash", "fleet")
+        let status = try JSONValue(
+            parsing: try JSONCoding.encode(try await node.status(withHashes: try request.flag("hash"))))
+        guard try request.flag("fleet"), case .object(var members) = status else { return .json(status) }
+        members["fleet"] = try FleetJSON.value(try await node.fleet())
+        return .json(.object(members))
     }
 
     // MARK: Health

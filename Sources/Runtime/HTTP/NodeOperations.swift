@@ -37,6 +37,20 @@ protocol NodeOperations: Sendable {
     /// What the node has counted since it started, in the order in which it is shown.
     func counters() async throws -> [NodeCounter]
     func removeNode(_ id: NodeID) async throws
+
+    // What they are is said at `Node`.
+    func fleet() async throws -> FleetStatus
+    func cluster(_ id: String) async throws -> ClusterStatus
+    func createCluster(on nodes: [NodeID]?, pinnedType type: String?) async throws -> String
+    func destroyCluster(_ id: String, isForced: Bool) async throws
+    func addMember(_ node: NodeID, toCluster id: String, asLearner: Bool) async throws
+    func removeMember(_ node: NodeID, fromCluster id: String) async throws
+    func drainCluster(_ id: String, into successor: String?) async throws
+    func resumeCluster(_ id: String) async throws
+    func drainNode(_ node: NodeID, isDraining: Bool) async throws
+    func setRoles(_ roles: [NodeID: NodeRole]) async throws
+    func policy() async throws -> ExecutionClusterPolicy
+    func setPolicy(_ policy: ExecutionClusterPolicy) async throws
 }
 
 /// Something that a node counts; it only rises, and starts at zero with the process.

@@ -40,6 +40,9 @@ struct Problem: Error, Hashable, Sendable {
     static func wrongState(_ detail: String) -> Problem {
         Problem("wrong-state", "The workflow's state does not allow it", status: 409, detail)
     }
+    static func refused(_ detail: String) -> Problem {
+        Problem("refused", "The state of the fleet does not allow it", status: 409, detail)
+    }
     static func tooLarge(_ detail: String) -> Problem {
         Problem("too-large", "Too large", status: 413, detail)
     }

@@ -56,7 +56,7 @@ extension Problem {
     private init(_ error: NodeError) {
         switch error.code {
         case .unknownNode, .unknownGroup, .unknownCluster: self = .notFound(error.message)
-        case .refused: self = .conflict(error.message)
+        case .refused: self = .refused(error.message)
         case .invalidConfiguration, .joinRefused: self = .unprocessable(error.message)
         case .dataUnusable, .listenFailed, .alreadyRunning, .stopped:
             self = .unavailable("\(error.message); ask another node")

@@ -1,16 +1,21 @@
-import FlotillaActors
+package import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
 /// The execution clusters that have a replica on this node. Each is one child task of the node's run, which owns a task
 /// group of its own: when the replica leaves, all that is in it is cancelled, and the child ends when nothing is left.
-final class ExecutionClusters: Sendable {
+/// One that has nothing to do is that one task, which waits.
+package final class ExecutionClusters: Sendable {
+    private struct Cluster {
+        let replica: ReplicaIdentity
+        /// Also of a replica that has stopped: it says so.
+        var engine: WorkflowEngine?
+    }
+
     private struct State {
         /// Replicas that were taken up, and have not left.
-        var known: Set<ReplicaIdentity> = []
-        /// Also of replicas that have stopped: they say so.
-        var engines: [ReplicaIdentity: WorkflowEngine] = [:]
-        var waiters: [(group: GroupID, completion: Completion<WorkflowEngine>)] = []
+        var clusters: [GroupID: Cluster] = [:]
+        var waiters: [GroupID: [Completion<WorkflowEngine>]] = [:]
         var failure: NodeError?
     }
 
@@ -18,62 +23,71 @@ final class ExecutionClusters: Sendable {
     private let hosted: HostedGroups
     private let makeEngine: @Sendable (RaftGroup) throws -> WorkflowEngine
     private let logger: FlotillaLogger
-    /// Rings when replicas have come or gone.
     private let didChange: Signal
 
-    init(
-        _ hosted: HostedGroups, logger: FlotillaLogger, didChange: Signal,
-        makeEngine: @escaping @Sendable (RaftGroup) throws -> WorkflowEngine
+    /// - Parameters:
+    ///   - boot: of the node.
+    ///   - random: the source for run ids; any thread.
+    ///   - didChange: rings when replicas have come or gone.
+    package init(
+        _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
+        limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64, didChange: Signal
     ) {
-        self.hosted = hosted
-        self.logger = logger
+        hosted = core.hosted
         self.didChange = didChange
-        self.makeEngine = makeEngine
+        self.logger = logger
+        let definitions = Result { () throws(WorkflowError) in try WorkflowEngine.definitions(of: workflows) }
+        makeEngine = { group in
+            WorkflowEngine(
+                client: group, group: group.identity.group, checkpoints: checkpoints, boot: boot,
+                definitions: try definitions.get(), loop: core.loop, limits: limits, logger: logger, random: random)
+        }
     }
 
     /// Runs what there is and what comes, until the task is cancelled or the node ends.
-    func run() async {
+    package func run() async {
         await withDiscardingTaskGroup { clusters in
             for await _ in hosted.changes {
-                let groups = hosted.all.filter { $0.identity.kind == .workflow }
-                for group in takeUp(groups) { clusters.addTask { await self.run(group) } }
+                for group in takeUp(hosted.takeChanged()) { clusters.addTask { await self.run(group) } }
                 didChange.ring()
             }
         }
     }
 
+    /// - Parameter changed: groups that have come or gone.
     /// - Returns: those that are new.
-    private func takeUp(_ groups: [RaftGroup]) -> [RaftGroup] {
+    private func takeUp(_ changed: [GroupID]) -> [RaftGroup] {
         state.withLock { state in
-            let present = Set(groups.map(\.identity))
-            state.engines = state.engines.filter { present.contains($0.key) }
-            defer { state.known = present }
-            return groups.filter { !state.known.contains($0.identity) }
+            changed.compactMap { id in
+                guard let group = hosted[id], group.identity.kind == .workflow else {
+                    state.clusters[id] = nil
+                    return nil
+                }
+                guard state.clusters[id]?.replica != group.identity else { return nil }
+                state.clusters[id] = Cluster(replica: group.identity)
+                return group
+            }
         }
     }
 
+    /// Ends with the group, or with the task.
     private func run(_ group: RaftGroup) async {
-        let identity = group.identity
         do {
             let engine = try makeEngine(group)
-            offer(engine, identity)
-            await withDiscardingTaskGroup { tasks in
-                tasks.addTask { await engine.run() }
-                await group.untilStopped()
-                tasks.cancelAll()
-            }
+            offer(engine, group.identity)
+            await engine.run()
         } catch {
-            logger.error("the workflows of \(identity.group) do not run here", ["error": "\(error)"])
+            logger.error("the workflows of \(group.identity.group) do not run here", ["error": "\(error)"])
         }
     }
 
-    private func offer(_ engine: WorkflowEngine, _ identity: ReplicaIdentity) {
+    private func offer(_ engine: WorkflowEngine, _ replica: ReplicaIdentity) {
         let waiting = state.withLock { state in
-            if state.known.contains(identity) { state.engines[identity] = engine }
-            defer { state.waiters.removeAll { $0.group == identity.group } }
-            return state.waiters.filter { $0.group == identity.group }
+            guard state.clusters[replica.group]?.replica == replica else { return [Completion<WorkflowEngine>]() }
+            state.clusters[replica.group]?.engine = engine
+            return state.waiters.removeValue(forKey: replica.group) ?? []
         }
-        for waiter in waiting { waiter.completion.finish(.success(engine)) }
+        for waiter in waiting { waiter.finish(.success(engine)) }
     }
 
     /// Waits until the cluster runs here.
@@ -81,9 +95,10 @@ final class ExecutionClusters: Sendable {
         let completion = Completion<WorkflowEngine>()
         let known: Result<WorkflowEngine, any Error>? = state.withLock { state in
             if let failure = state.failure { return .failure(failure) }
-            if let engine = state.engines.first(where: { $0.key.group == group })?.value { return .success(engine) }
-            state.waiters.removeAll { $0.completion.isFinished }
-            state.waiters.append((group, completion))
+            if let engine = state.clusters[group]?.engine { return .success(engine) }
+            var waiting = state.waiters[group] ?? []
+            waiting.removeAll { $0.isFinished }
+            state.waiters[group] = waiting + [completion]
             return nil
         }
         if let known { return try known.get() }
@@ -94,7 +109,7 @@ final class ExecutionClusters: Sendable {
     func runningEngine(of group: GroupID) throws -> WorkflowEngine? {
         try state.withLock { state in
             if let failure = state.failure { throw failure }
-            return state.engines.first { $0.key.group == group }?.value
+            return state.clusters[group]?.engine
         }
     }
 
@@ -105,9 +120,9 @@ final class ExecutionClusters: Sendable {
     func close(_ failure: NodeError) {
         let waiting = state.withLock { state in
             state.failure = failure
-            defer { state.waiters = [] }
+            defer { state.waiters = [:] }
             return state.waiters
         }
-        for waiter in waiting { waiter.completion.finish(.failure(failure)) }
+        for waiter in waiting.sorted(by: { $0.key < $1.key }).flatMap(\.value) { waiter.finish(.failure(failure)) }
     }
 }

@@ -7,22 +7,29 @@ public import FlotillaRaft
 
 extension Node {
     /// The execution clusters, in the order of their making.
-    /// - Parameter withLeaders: asks a member of each who leads it, and why it may be stuck.
+    /// - Parameter withLeaders: asks their members who leads them, and why one may be stuck.
     public func clusters(withLeaders: Bool = false) async throws -> [ClusterStatus] {
         let services = try await running()
-        var clusters = services.clusterStatuses()
-        if withLeaders {
-            for index in clusters.indices { await services.complete(&clusters[index]) }
-        }
-        return clusters
+        let view = services.machines.management.withLock { $0 }
+        guard withLeaders else { return view.clusters.sorted().map { ClusterStatus($0.value, view) } }
+        return await services.view(view, asking: view.clusters.sorted().map(\.value)).fleet.clusters
     }
 
+    /// What a cluster and its members say of it.
+    /// - Parameter id: or as much of its beginning as no other cluster's has.
     /// - Throws: `NodeError` with `unknownCluster`.
     public func cluster(_ id: String) async throws -> ClusterStatus {
         let services = try await running()
-        var status = ClusterStatus(try services.cluster(named: id), services.machines.management.withLock { $0 })
-        await services.complete(&status)
-        return status
+        let cluster = try services.cluster(named: id)
+        let view = services.machines.management.withLock { $0 }
+        return await services.view(view, asking: [cluster]).status(of: cluster)
+    }
+
+    /// Nodes and clusters, with what their members say: who is silent, what is stuck and why.
+    public func fleet() async throws -> FleetStatus {
+        let services = try await running()
+        let view = services.machines.management.withLock { $0 }
+        return await services.view(view, asking: view.clusters.sorted().map(\.value)).fleet
     }
 
     /// Makes a cluster.
@@ -101,6 +108,17 @@ extension Node {
         try await running().manage(changes)
     }
 
+    /// What each node of the fleet is in the management group.
+    public func roles() async throws -> [NodeID: NodeRole] {
+        try await running().machines.management.withLock { $0.nodes.mapValues(\.role) }
+    }
+
+    /// By what share the busiest node carries more than the mean, by the runs that it has or is to have.
+    public func imbalance() async throws -> Double {
+        let view = try await running().machines.management.withLock { $0 }
+        return FleetLoad(view, FleetObservation(now: 0)).imbalance
+    }
+
     /// How clusters are made, filled and moved.
     public func policy() async throws -> ExecutionClusterPolicy {
         try await running().machines.management.withLock { $0.policy }
@@ -135,33 +153,30 @@ extension NodeServices {
         return cluster
     }
 
-    func clusterStatuses() -> [ClusterStatus] {
-        let view = machines.management.withLock { $0 }
-        return view.clusters.sorted().map { ClusterStatus($0.value, view) }
-    }
-
-    /// Asks a member what management does not know.
-    func complete(_ status: inout ClusterStatus) async {
-        var silent: [UInt64] = []
-        for member in status.members {
-            let request = InspectGroup(group: GroupID(status.group))
-            let node = NodeID(member.node)
-            let known =
-                node == core.node ? try? await request.perform(on: self) : try? await router.perform(request, on: node)
-            guard let known else {
-                silent.append(member.node)
-                continue
+    /// Asks the members of clusters, each node once.
+    func view(_ state: ManagementState, asking clusters: [ExecutionCluster]) async -> FleetView {
+        var view = FleetView(state: state, observation: await observe(state))
+        view.management = try? await managementGroup.membership()
+        var questions: [NodeID: [GroupID]] = [:]
+        for cluster in clusters {
+            for node in cluster.members.keys { questions[node, default: []].append(cluster.group) }
+        }
+        await withTaskGroup(of: (NodeID, [GroupInspection]?).self) { group in
+            for (node, groups) in questions {
+                group.addTask { (node, await self.inspect(groups, on: node)) }
             }
-            status.voters = known.voters.map(\.rawValue)
-            if let leader = known.leader {
-                status.leader = leader.rawValue
-                return
+            for await (node, inspections) in group {
+                guard let inspections else { continue }
+                view.answering.insert(node)
+                for inspection in inspections { view.inspections[inspection.group, default: [:]][node] = inspection }
             }
         }
-        status.problem =
-            silent.count * 2 >= status.members.count
-            ? "no majority of its nodes answers (\(silent.map(String.init).joined(separator: ", ")) do not)"
-            : "it has no leader now"
+        return view
+    }
+
+    private func inspect(_ groups: [GroupID], on node: NodeID) async -> [GroupInspection]? {
+        let request = InspectGroups(groups: groups.sorted())
+        return node == core.node ? try? await request.perform(on: self) : try? await router.perform(request, on: node)
     }
 }
 

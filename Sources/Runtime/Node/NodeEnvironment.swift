@@ -17,6 +17,8 @@ public struct NodeEnvironment: Sendable {
     public var seed: UInt64
     /// Random numbers for ids and workflows, from any thread.
     public var random: @Sendable () -> UInt64
+    /// The share of the machine's capacity that is in use, from 0 to 1; asked for once in a while, from any thread.
+    public var load: @Sendable () -> Double = { 0 }
     /// Ends loop and workers, as the last thing.
     public var shutdown: @Sendable () async -> Void
     /// Set by simulations, to compare replicas.
@@ -44,7 +46,7 @@ public struct NodeEnvironment: Sendable {
         try loop.start()
         let logWorker = try ThreadWorker(name: "flotilla-log")
         let bulkWorker = try ThreadWorker(name: "flotilla-bulk")
-        return NodeEnvironment(
+        var environment = NodeEnvironment(
             loop: loop, network: TCPNetwork(), fileSystem: PosixFileSystem(), logWorker: logWorker,
             bulkWorker: bulkWorker, seed: .random(in: .min ... .max),
             random: { .random(in: .min ... .max) },
@@ -53,6 +55,8 @@ public struct NodeEnvironment: Sendable {
                 await bulkWorker.shutdown()
                 await loop.shutdown()
             })
+        environment.load = { MachineLoad.share() }
+        return environment
     }
 }
 

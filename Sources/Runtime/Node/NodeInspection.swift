@@ -20,4 +20,22 @@ extension Node {
         }
         return hashes
     }
+
+    /// What this node has sent since it started.
+    package struct Traffic: Sendable {
+        /// Messages of groups to other nodes.
+        package var groupMessages: UInt64
+        /// Questions to other nodes, and answers to theirs.
+        package var requests: UInt64
+        package var heartbeats: UInt64
+        /// All of it, and whatever else travels.
+        package var frames: UInt64
+    }
+
+    package func trafficCounters() async throws -> Traffic {
+        let (scheduler, transport) = try await running().core.counters()
+        return Traffic(
+            groupMessages: scheduler.messagesOut, requests: transport.requestsOut, heartbeats: transport.heartbeatsOut,
+            frames: transport.framesOut)
+    }
 }

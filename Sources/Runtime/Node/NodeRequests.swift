@@ -170,6 +170,10 @@ extension NodeServices {
             NodeCounter(name: "log_entries", help: "Entries written and fsynced.", value: scheduler.logEntries),
             NodeCounter(name: "frames_received", help: "Frames from peers.", value: transport.framesIn),
             NodeCounter(name: "frames_sent", help: "Frames to peers.", value: transport.framesOut),
+            NodeCounter(name: "heartbeats_sent", help: "Heartbeats to peers.", value: transport.heartbeatsOut),
+            NodeCounter(
+                name: "requests_sent", help: "Questions to other nodes, and answers to theirs.",
+                value: transport.requestsOut),
             NodeCounter(name: "frame_bytes_received", help: "Bytes of frames from peers.", value: transport.bytesIn),
             NodeCounter(name: "frame_bytes_sent", help: "Bytes of frames to peers.", value: transport.bytesOut),
             NodeCounter(

@@ -25,7 +25,6 @@ final class NodeServices: Sendable {
     private let http: HTTPServer?
     let logger: FlotillaLogger
 
-    private let retention: RetentionKeeper
     private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
     private let joinInbox: AsyncStream<NodeCore.JoinQuestion>.Continuation
 
@@ -50,16 +49,11 @@ final class NodeServices: Sendable {
         self.address = address
         self.machines = machines
         self.workflows = workflows
-        retention = RetentionKeeper(configuration.retention, portion: configuration.limits.prunePortion)
         logger = configuration.logger
         clusters = ExecutionClusters(
-            core.hosted, logger: configuration.logger, didChange: machines.managementChanges
-        ) { [boot = store.boot] group in
-            try WorkflowEngine(
-                client: group, group: group.identity.group, checkpoints: machines.checkpoints, boot: boot,
-                workflows: workflows, loop: core.loop, limits: configuration.limits, logger: configuration.logger,
-                random: environment.random)
-        }
+            core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
+            limits: configuration.limits, logger: configuration.logger, random: environment.random,
+            didChange: machines.managementChanges)
         router = WorkflowRouter(
             core: core, clusters: clusters, machines: machines,
             placements: PlacementView(core: core, machines: machines), random: environment.random)
@@ -71,10 +65,10 @@ final class NodeServices: Sendable {
     func run() async {
         let joinInbox = joinInbox
         await core.setJoinHandler { _ = joinInbox.yield($0) }
+        core.setMembersHandler { [duties = machines.duties] in duties.note($0) }
         await core.setTickHandler { [weak self] in
             guard let self else { return }
-            watchExecutors()
-            keepRetention()
+            machines.duties.tick(core, members: Set(machines.management.withLock { $0.nodes }.keys))
             machines.checkpoints.retry(now: core.loop.now)
         }
         await withDiscardingTaskGroup { group in
@@ -89,6 +83,10 @@ final class NodeServices: Sendable {
             }
             group.addTask { await self.server.run(self) }
             group.addTask { await self.keepVoters() }
+            group.addTask { await Rebalancer(self).run() }
+            group.addTask {
+                await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
+            }
             group.addTask {
                 await WorkflowReporter(
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
@@ -101,9 +99,6 @@ final class NodeServices: Sendable {
                 await ClusterSteward(world, attention: self.machines.stewardAttention).run()
             }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
-            group.addTask {
-                await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
-            }
             if let http { group.addTask { await http.run() } }
         }
     }
@@ -257,38 +252,6 @@ final class NodeServices: Sendable {
                     return WorkflowOperations.loseExecutor(me, registration: executor.registration)
                 }
             } == 0
-        }
-    }
-
-    /// With every tick, on the leader of each execution group: a node that has been silent for too long, or is no
-    /// member any more, loses its runs.
-    private func watchExecutors() {
-        let limit = configuration.executorFailureTimeout
-        let core = core
-        let members = machines.management.withLock { $0.nodes }
-        for group in core.hosted.all where group.identity.kind == .workflow {
-            group.assumeIsolatedOnLeader { machine in
-                guard let machine = machine as? WorkflowStateMachine else { return [] }
-                return machine.executors.filter { executor in
-                    guard executor.isAlive, executor.node != core.node else { return false }
-                    if !members.isEmpty, members[executor.node] == nil { return true }
-                    return core.silence(of: executor.node).map { $0 > limit } ?? false
-                }.map { WorkflowOperations.loseExecutor($0.node, registration: $0.registration) }
-            }
-        }
-    }
-
-    /// With every tick, on the leader of each execution group: runs that are kept no longer are removed.
-    private func keepRetention() {
-        let (retention, loop) = (retention, core.loop)
-        for group in core.hosted.all where group.identity.kind == .workflow {
-            let id = group.identity.group
-            group.assumeIsolatedOnLeader { machine in
-                guard let machine = machine as? WorkflowStateMachine,
-                    let operation = retention.operation(for: machine, of: id, now: loop.now, wallNow: loop.wallNow)
-                else { return [] }
-                return [operation]
-            }
         }
     }
 }

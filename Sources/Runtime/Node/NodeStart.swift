@@ -35,7 +35,11 @@ struct NodeStart {
                     : "the log is damaged where it is needed no more", ["damage": "\(damage)"])
         }
         let level = FeatureLevel()
-        let machines = NodeMachines(level: level, checkpoints: store.checkpoints)
+        let machines = NodeMachines(
+            level: level, checkpoints: store.checkpoints,
+            duties: LeaderDuties(
+                executorTimeout: configuration.executorFailureTimeout, retention: configuration.retention,
+                portion: configuration.limits.prunePortion))
         var parts = NodeCore.Parts(
             identity: identity, boot: store.boot, address: configuration.advertise ?? configuration.listen,
             loop: environment.loop, network: environment.network, store: store.store,
@@ -189,6 +193,7 @@ final class NodeMachines: Sendable {
     let stewardAttention = GroupAttention()
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
+    let duties: LeaderDuties
     /// Where this node leads the management group: what others report.
     let reportCollector = ReportCollector()
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
@@ -199,8 +204,9 @@ final class NodeMachines: Sendable {
 
     let checkpoints: CheckpointJournal
 
-    init(level: FeatureLevel, checkpoints: CheckpointJournal) {
+    init(level: FeatureLevel, checkpoints: CheckpointJournal, duties: LeaderDuties) {
         self.level = level
+        self.duties = duties
         self.checkpoints = checkpoints
     }
 
@@ -211,11 +217,13 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        registry.register(.workflow) { [checkpoints, reportAttention, stewardAttention] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints) { group in
-                reportAttention.mark(group)
-                stewardAttention.mark(group)
-            }
+        let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
+            reportAttention.mark(group)
+            duties.note(group)
+        }
+        registry.register(.workflow) { [checkpoints, stewardAttention] group in
+            WorkflowStateMachine(
+                group: group, checkpoints: checkpoints, attention: attention, deliveries: stewardAttention.mark)
         }
         return registry
     }
@@ -297,6 +305,7 @@ final class NodeMachines: Sendable {
         for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
             stewardAttention.mark(cluster.group)
         }
+        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }

@@ -23,6 +23,8 @@ struct KnownRequests: Sendable {
         known.add(PruneFinishedRuns.self)
         known.add(ListRuns.self)
         known.add(InspectGroup.self)
+        known.add(InspectGroups.self)
+        known.add(InspectNode.self)
         known.add(ReportRuns.self)
         known.add(ProposeToGroup.self)
         return known

@@ -92,6 +92,41 @@ import Testing
         }
     }
 
+    @Test("a node that has stopped takes no group and gives none up, and says so instead of waiting for its log")
+    func stopped() async throws {
+        for isCrash in [false, true] {
+            try await withEmptyFleets(nodes: 1, seeds: 3) { fleet in
+                let core = fleet.cores[NodeID(1)]!
+                try await Self.found(Self.foundation(on: [1]), fleet)
+                _ = try await fleet.group(NodeID(1)).propose([Journal.operation(1)], ownerEpoch: 0)
+                if isCrash { await fleet.crash(NodeID(1), .killed) } else { await core.stop() }
+                let other = GroupFoundation(
+                    group: GroupID(99), incarnation: 1, kind: .benchmark, voters: [NodeID(1)])
+                let founding = await #expect(throws: GroupError.self) { try await core.found(other) }
+                let removal = await #expect(throws: GroupError.self) {
+                    try await core.remove(Self.group, because: Self.removal)
+                }
+                #expect(founding?.code == .stopped && removal?.code == .stopped)
+                #expect(core.hosted[other.group] == nil && core.hosted[Self.group] != nil)
+            }
+        }
+    }
+
+    @Test("whoever follows which groups come and go is told of those, and of no others")
+    func changed() async throws {
+        try await withEmptyFleets(nodes: 1, seeds: 1) { fleet in
+            let core = fleet.cores[NodeID(1)]!
+            let ids = (30...32).map { GroupID($0) }
+            for id in ids {
+                try await core.found(.init(group: id, incarnation: 1, kind: .benchmark, voters: [NodeID(1)]))
+            }
+            #expect(core.hosted.takeChanged() == ids)
+            #expect(core.hosted.takeChanged() == [])
+            try await core.remove(ids[1], because: Self.removal)
+            #expect(core.hosted.takeChanged() == [ids[1]])
+        }
+    }
+
     @Test("a member is added as a learner, promoted, and another one removed, as management wants it")
     func desired() async throws {
         try await withEmptyFleets(nodes: 5, seeds: 5) { fleet in

@@ -11,6 +11,8 @@ final class FakeNode: NodeOperations {
         var isReady = true
         var removal: Result<Void, any Error> = .success(())
         var pruning: Result<Int, any Error> = .success(3)
+        /// What becomes of anything that is asked of the fleet.
+        var change: Result<Void, any Error> = .success(())
     }
     struct Calls: Sendable {
         var starts: [(type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue)] =
@@ -24,6 +26,8 @@ final class FakeNode: NodeOperations {
         var prunings: [(retention: WorkflowRetention, limit: Int)] = []
         var histories: [(after: String?, limit: Int, withValues: Bool)] = []
         var ids: [String] = []
+        /// What was asked of the fleet, one after the other.
+        var changes: [String] = []
     }
     let answers: Answers
     let calls = Lock(Calls())

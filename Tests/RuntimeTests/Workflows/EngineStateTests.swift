@@ -85,4 +85,45 @@ struct EngineStateTests {
             while !first.engine.state.withLock({ $0.running.isEmpty }) { await Task.yield() }
         }
     }
+
+    @Test("rings that nobody has heard are one ring, and nobody waits for a bell that is finished")
+    func bell() async {
+        var bell = EngineBell()
+        #expect(bell.ring() == nil && bell.ring() == nil)
+        let heard = await withCheckedContinuation { waiter in
+            if let known = bell.wait(waiter) { waiter.resume(returning: known) }
+        }
+        #expect(heard)
+        let woken = await withCheckedContinuation { waiter in
+            #expect(bell.wait(waiter) == nil)
+            bell.ring()?.resume(returning: true)
+        }
+        #expect(woken)
+        let ended = await withCheckedContinuation { waiter in
+            #expect(bell.wait(waiter) == nil)
+            bell.finish()?.resume(returning: false)
+        }
+        #expect(!ended)
+        let late = await withCheckedContinuation { waiter in
+            if let known = bell.wait(waiter) { waiter.resume(returning: known) }
+        }
+        #expect(!late && bell.ring() == nil)
+    }
+
+    @Test("a registration that is wanted while one is under way follows it, and none begins once the node leaves")
+    func registration() {
+        var registration = EngineRegistration()
+        var begun = [registration.begin()]
+        registration.want()
+        begun += [registration.begin(), registration.begin()]
+        registration.want()
+        begun.append(registration.begin())
+        registration.end()
+        begun.append(registration.begin())
+        registration.end()
+        registration.leave()
+        registration.want()
+        begun.append(registration.begin())
+        #expect(begun == [false, true, false, false, true, false])
+    }
 }

@@ -193,8 +193,9 @@ final class TestNode: GroupClient, @unchecked Sendable {
         loop = TestLoop(clock: cluster.clock)
         checkpoints = .inMemory(loop: loop)
         machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
-        let engine = try WorkflowEngine(
-            client: self, group: .underTest, checkpoints: checkpoints, boot: boot, workflows: workflows, loop: loop,
+        let engine = WorkflowEngine(
+            client: self, group: .underTest, checkpoints: checkpoints, boot: boot,
+            definitions: try WorkflowEngine.definitions(of: workflows), loop: loop,
             limits: limits,
             logger: logger)
         lateEngine.withLock { $0 = engine }

@@ -75,9 +75,7 @@ struct WorkflowRequestTests {
             }
             #expect(error?.code == .overloaded)
             #expect(throws: WorkflowError.self) {
-                try WorkflowEngine(
-                    client: node, group: .underTest, checkpoints: node.checkpoints, boot: 1,
-                    workflows: [Self.quick, Self.quick], loop: node.loop)
+                try WorkflowEngine.definitions(of: [Self.quick, Self.quick])
             }
         }
     }

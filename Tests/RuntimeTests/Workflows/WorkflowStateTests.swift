@@ -276,7 +276,7 @@ struct WorkflowStateTests {
 
     @Test("a bucketed map grows, changes in place, and leaves its copies alone")
     func bucketedMap() {
-        var map = BucketedMap<Int, Int>()
+        var map = BucketedMap<Int, Int>(minimumBuckets: 64)
         for number in 0..<5000 { map.insert(number, for: number) }
         let copy = map
         for number in 0..<5000 { _ = map.update(number) { $0 += 1 } }

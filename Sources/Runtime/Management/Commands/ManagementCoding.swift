@@ -217,6 +217,7 @@ extension ExecutionClusterPolicy {
         }
         writer.varint(14, UInt64(max(0, singleClusterBelow)))
         writer.signed(15, voterFailureTimeout.clampedNanoseconds)
+        writer.signed(16, rebalancePeriod.clampedNanoseconds)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -224,6 +225,7 @@ extension ExecutionClusterPolicy {
         (maximumWorkflowsPerCluster, targetClusterSize, readyClusters, singleClusterBelow) = (0, 0, 0, 0)
         (rebalanceThreshold, loadLimit, spreadLabel) = (0, 0, "")
         (idleTimeToLive, memberFailureTimeout, voterFailureTimeout) = (.zero, .zero, .zero)
+        rebalancePeriod = .zero
         while let field = try reader.next() {
             switch field {
             case 1: maximumWorkflowsPerCluster = Int(clamping: try reader.varint())
@@ -253,6 +255,7 @@ extension ExecutionClusterPolicy {
             case 13: voterSelection = .labelled(try NodeLabel(from: &reader))
             case 14: singleClusterBelow = Int(clamping: try reader.varint())
             case 15: voterFailureTimeout = .nanoseconds(try reader.signed())
+            case 16: rebalancePeriod = .nanoseconds(try reader.signed())
             default: throw reader.unknownField(in: "a policy")
             }
         }

@@ -38,6 +38,8 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     public var readyClusters = 0
     /// The share of its capacity above which the fleet is too busy to be rebalanced.
     public var loadLimit = 0.8
+    /// How often loads are looked at. What happens to nodes and clusters is acted on at once.
+    public var rebalancePeriod: Duration = .seconds(30)
     /// A fleet of fewer nodes runs everything in one cluster.
     public var singleClusterBelow = 10
     /// A node that was silent for longer is replaced in its clusters.
@@ -81,6 +83,9 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
         if !(loadLimit > 0 && loadLimit <= 1) { return "the load limit is above 0 and at most 1, not \(loadLimit)" }
         if singleClusterBelow < 0 { return "a fleet has no \(singleClusterBelow) nodes" }
         if min(idleTimeToLive, memberFailureTimeout, voterFailureTimeout) < .zero { return "no time is below zero" }
+        if rebalancePeriod < .seconds(1) {
+            return "loads are looked at once a second at most, not every \(rebalancePeriod)"
+        }
         if readyClusters < 0 || readyClusters > 1_000 {
             return "0 to 1,000 clusters are kept ready, not \(readyClusters)"
         }

@@ -32,6 +32,17 @@ extension ManagementState {
         (memberships[node] ?? []).sorted().compactMap { clusters[$0] }
     }
 
+    /// Who must notice a node's end at once, and whose end it must: members of its clusters, those who vote in the
+    /// management group, and everybody where it votes there itself.
+    /// - Parameter hosted: clusters that it has a replica of, whatever management wants by now.
+    func neighbours(of node: NodeID, besides hosted: [ExecutionCluster]) -> Set<NodeID>? {
+        guard let me = nodes[node], me.role == .learner else { return nil }
+        var found = Set(nodes.values.filter { $0.role == .voter }.map(\.node))
+        for cluster in clusters(on: node) + hosted { found.formUnion(cluster.members.keys) }
+        found.remove(node)
+        return found
+    }
+
     /// By the group that its messages go to.
     func cluster(of group: GroupID) -> ExecutionCluster? { clustersByGroup[group].flatMap { clusters[$0] } }
 

@@ -22,6 +22,10 @@ public final class SimulatedCluster: @unchecked Sendable {
     /// Sees every step of every group of the nodes that start from now on.
     package var observer: (any GroupObserver)?
 
+    /// How busy each node says that its machine is, from 0 to 1.
+    public var machineLoad = 0.0 { didSet { sharedLoad.withLock { [machineLoad] in $0 = machineLoad } } }
+    private let sharedLoad = Lock(0.0)
+
     /// What each node runs, at its next start.
     private var workflows: [Int: [any RegisterableWorkflow]] = [:]
     private var lives: [Int: Life] = [:]
@@ -190,6 +194,7 @@ public final class SimulatedCluster: @unchecked Sendable {
             logWorker: process.makeWorker(), bulkWorker: process.makeWorker(), seed: world.nextSeed(),
             random: { random.withLock { $0.next() } }, shutdown: {})
         environment.observer = observer
+        environment.load = { [sharedLoad] in sharedLoad.withLock { $0 } }
         environment.logSegmentSizeLimit = Self.logSegmentSizeLimit
         return environment
     }

@@ -1,12 +1,12 @@
 import FlotillaActors
-import FlotillaIO
+package import FlotillaIO
 
 /// The way to a node's checkpoint store. Commands are applied on a loop and the store blocks, so changes wait here until
 /// a worker writes them; whoever reads, or wants everything durable, writes what waits first. So a reader finds all that
 /// was applied before, and a snapshot counts only once all that its state refers to is durable.
 ///
 /// The store is opened by its first use: nodes whose workflows record no checkpoints have none.
-final class CheckpointJournal: Sendable {
+package final class CheckpointJournal: Sendable {
     private struct Backlog {
         var changes: [CheckpointChange] = []
         var bytes = 0
@@ -54,6 +54,11 @@ final class CheckpointJournal: Sendable {
         self.loop = loop
         self.logger = logger
         self.makeStore = makeStore
+    }
+
+    /// A journal that keeps its records in memory.
+    package convenience init(inMemoryOn worker: any Worker, loop: any Loop) {
+        self.init(worker: worker, loop: loop, logger: .silent) { MemoryCheckpointStore() }
     }
 
     // MARK: Writing

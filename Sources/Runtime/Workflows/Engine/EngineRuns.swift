@@ -36,9 +36,14 @@ extension WorkflowEngine: WorkflowObserver {
         for (stop, reason) in stops { stop.fulfill(reason) }
         for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
-        if hasWork { wake.ring() }
-        if (changes.executors || changes.everything) && !isRegistered { registrationLost.ring() }
+        if hasWork { ring() }
+        if (changes.executors || changes.everything) && !isRegistered {
+            state.withLock { $0.registration.want() }
+            ring()
+        }
     }
+
+    func groupDidStop() { finishBell() }
 
     /// What the supervisor has to begin. In the order of the keys, so that a simulated history can be repeated.
     func takeAssignments() async -> [Assignment] {

@@ -16,9 +16,8 @@ struct EngineState {
 
     var hasRun = false
     var hasStopped = false
-    /// No new registration: the node is about to stop.
-    var isLeaving = false
-    var registration: UInt64?
+    var registration = EngineRegistration()
+    var bell = EngineBell()
 
     /// What the supervisor has not seen yet; at most `WorkflowLimits.assignmentInboxMax`.
     private(set) var inbox: [RunKey: UInt64] = [:]

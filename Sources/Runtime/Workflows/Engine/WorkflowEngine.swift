@@ -13,29 +13,31 @@ public final class WorkflowEngine: Sendable {
     let boot: UInt64
     let definitions: [WorkflowType: WorkflowDefinition]
     let state = Lock(EngineState())
-    /// Rings when assignments wait for the supervisor. One ring stands for many.
-    let wake = Signal()
-    /// Rings when this node must register again.
-    let registrationLost = Signal()
 
     /// - Parameters:
     ///   - boot: must be higher in each life of the process, as in `RequestID.Client`.
     ///   - loop: the group's.
     ///   - checkpoints: the same that the group's state machine writes to.
+    ///   - definitions: what this node can run; all its engines share it.
     ///   - random: the source for run ids, `context.random` and `context.uuid`; any thread.
-    /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     init(
         client: any GroupClient, group: GroupID, checkpoints: CheckpointJournal, boot: UInt64,
-        workflows: [any RegisterableWorkflow],
-        loop: any Loop,
+        definitions: [WorkflowType: WorkflowDefinition], loop: any Loop,
         limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
         random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
-    ) throws(WorkflowError) {
+    ) {
         environment = EngineEnvironment(
             client: client, group: group, checkpoints: checkpoints, loop: loop, limits: limits, logger: logger,
             random: random)
         node = client.node
         self.boot = boot
+        self.definitions = definitions
+    }
+
+    /// - Throws: `WorkflowError` with `duplicateWorkflow`.
+    static func definitions(
+        of workflows: [any RegisterableWorkflow]
+    ) throws(WorkflowError) -> [WorkflowType: WorkflowDefinition] {
         var definitions: [WorkflowType: WorkflowDefinition] = [:]
         for workflow in workflows {
             let definition = workflow.definition
@@ -45,7 +47,7 @@ public final class WorkflowEngine: Sendable {
                     "\(definition.type) is registered twice; give one another version")
             }
         }
-        self.definitions = definitions
+        return definitions
     }
 
     /// Runs this node's workflows until the task is cancelled or the group stops on this node. Once only.
@@ -59,13 +61,14 @@ public final class WorkflowEngine: Sendable {
             precondition(!state.hasRun, "run() of the workflow engine of \(node) was called twice")
             state.hasRun = true
             state.mustReadAll = true
+            state.registration.want()
         }
         do {
             try await attach()
-            wake.ring()
+            ring()
             await withDiscardingTaskGroup { group in
-                group.addTask { await self.keepRegistered() }
-                for await _ in wake.rings {
+                while await nextRing() {
+                    if state.withLock({ $0.registration.begin() }) { group.addTask { await self.register() } }
                     for assignment in await takeAssignments() { launch(assignment, in: &group) }
                 }
                 group.cancelAll()
@@ -86,8 +89,8 @@ public final class WorkflowEngine: Sendable {
     /// - Throws: `CancellationError`, or what keeps the group from doing it.
     public func handOver() async throws {
         let registration = state.withLock { state in
-            state.isLeaving = true
-            return state.registration
+            state.registration.leave()
+            return state.registration.number
         }
         guard let registration else { return }
         _ = try await environment.proposeUntilAnswered(
@@ -106,36 +109,39 @@ public final class WorkflowEngine: Sendable {
     /// Ends `run()` from within.
     func stopRunning(because reason: String) {
         environment.logger.log(.error, "the workflow engine of \(node) stops: \(reason)")
-        wake.finish()
+        finishBell()
     }
 
     private func attach() async throws {
-        try await environment.withMachine { machine in machine.observer = self }
+        try await environment.withMachine { machine in
+            machine.observer = self
+            if machine.hasStopped { self.finishBell() }
+        }
     }
 
     // MARK: Registration
 
-    /// Registers this node as an executor, and again whenever the group has given it up.
-    private func keepRegistered() async {
+    /// Registers this node as an executor. A child of the supervisor, whenever the group does not know the node or has
+    /// given it up.
+    private func register() async {
         let operation = WorkflowOperation.registerExecutor(
             node: node, boot: boot, capabilities: definitions.keys.sorted())
-        registrationLost.ring()
-        for await _ in registrationLost.rings {
-            guard !state.withLock({ $0.isLeaving }) else { continue }
-            do {
-                let result = try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
-                state.withLock { $0.registration = result.registration }
-                environment.logger.log(
-                    .info, "\(node) is registered for \(definitions.count) workflows",
-                    ["registration": "\(result.registration)", "boot": "\(boot)"])
-            } catch is CancellationError {
-                return
-            } catch let refused as Refused {
-                return stopRunning(because: refused.message)
-            } catch {
-                return stopRunning(because: "\(error)")
-            }
+        do {
+            let result = try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
+            state.withLock { $0.registration.number = result.registration }
+            environment.logger.log(
+                .info, "\(node) is registered for \(definitions.count) workflows",
+                ["registration": "\(result.registration)", "boot": "\(boot)"])
+        } catch is CancellationError {
+            return
+        } catch let refused as Refused {
+            return stopRunning(because: refused.message)
+        } catch {
+            return stopRunning(because: "\(error)")
         }
+        state.withLock { $0.registration.end() }
+        // It may have been given up again meanwhile.
+        ring()
     }
 }
 
@@ -152,15 +158,4 @@ extension EngineEnvironment {
         }
         return result
     }
-}
-
-/// A bell for one task. Rings that come while one is unheard are the same ring.
-struct Signal: Sendable {
-    let rings: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() { (rings, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1)) }
-
-    func ring() { continuation.yield(()) }
-    func finish() { continuation.finish() }
 }

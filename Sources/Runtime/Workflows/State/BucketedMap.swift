@@ -7,15 +7,17 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
     private static var membersPerBucket: Int { 64 }
     private static var growth: Int { 4 }
 
-    private var buckets: [[Key: Value]]
+    /// One, until there are more members than one holds.
+    private var buckets: [[Key: Value]] = [[:]]
+    private let minimumBuckets: Int
     private(set) var count = 0
 
-    /// - Parameter minimumBuckets: a power of two.
+    /// - Parameter minimumBuckets: of a map that is not small; a power of two.
     init(minimumBuckets: Int = 1) {
         precondition(
             minimumBuckets > 0 && minimumBuckets & (minimumBuckets - 1) == 0,
             "\(minimumBuckets) buckets are not a power of two")
-        buckets = Array(repeating: [:], count: minimumBuckets)
+        self.minimumBuckets = minimumBuckets
     }
 
     subscript(key: Key) -> Value? { buckets[bucket(of: key)][key] }
@@ -69,7 +71,7 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
 
     private mutating func grow() {
         let old = buckets
-        buckets = Array(repeating: [:], count: old.count * Self.growth)
+        buckets = Array(repeating: [:], count: max(minimumBuckets, old.count * Self.growth))
         for bucket in old {
             for (key, value) in bucket { buckets[self.bucket(of: key)][key] = value }
         }

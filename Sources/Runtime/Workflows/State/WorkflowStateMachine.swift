@@ -10,6 +10,8 @@ public final class WorkflowStateMachine: StateMachine {
 
     /// Told on the loop of what changed. The engine of this node sets itself here.
     weak var observer: (any WorkflowObserver)?
+    /// The group has ended on this node.
+    private(set) var hasStopped = false
 
     /// What changed at which entry.
     var activity = RunActivity(isWhole: true)
@@ -17,17 +19,23 @@ public final class WorkflowStateMachine: StateMachine {
     private var isLeader = false
     /// Told, on the leader, that something happened which others may want to know.
     private let attention: @Sendable (GroupID) -> Void
+    /// Told, on the leader, that the group may owe something to other groups; see `ClusterSteward`.
+    private let deliveries: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
-    init(
-        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+    /// - Parameters:
+    ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
+    package init(
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in },
+        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
         self.attention = attention
+        self.deliveries = deliveries
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -66,14 +74,25 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
-        if isLeader, !changes.isEmpty || changes.deliveries { attention(group) }
+        if isLeader, changes.deliveries { deliveries(group) }
         guard !changes.isEmpty else { return }
+        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
     }
 
     public func roleDidChange(isLeader: Bool) {
         self.isLeader = isLeader
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
+    }
+
+    private func callAttention() {
+        attention(group)
+        deliveries(group)
+    }
+
+    public func didStop() {
+        hasStopped = true
+        observer?.groupDidStop()
     }
 
     /// A snapshot refers to the history of everything that was applied.
@@ -101,7 +120,7 @@ public final class WorkflowStateMachine: StateMachine {
         let before = state
         state = decoded.state
         activity = RunActivity(isWhole: false)
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map(\.run.runID))
         for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
@@ -137,6 +156,8 @@ public final class WorkflowStateMachine: StateMachine {
 /// Whoever waits for runs to change. Called on the group's loop: it must be short.
 protocol WorkflowObserver: AnyObject, Sendable {
     func workflowsDidChange(_ changes: WorkflowChanges, in machine: WorkflowStateMachine)
+    /// The last call.
+    func groupDidStop()
 }
 
 // MARK: What the node asks

@@ -33,10 +33,15 @@ public struct ClusterStatus: Codable, Hashable, Sendable {
     public var outgoing: Int
     /// The leader's node; nil where nobody was asked, or none is known.
     public var leader: UInt64?
-    /// Who votes now, as the cluster itself says; empty where nobody was asked.
+    /// Who votes now, and who follows, as the cluster itself says; empty where nobody was asked.
     public var voters: [UInt64] = []
+    public var learners: [UInt64] = []
+    /// How many runs have not ended, by the cluster's own word where it was asked.
+    public var workflows = 0
     /// Why it is stuck; nil if it is not, or nobody was asked.
     public var problem: String?
+    /// What is under way, and what it waits for.
+    public var waitsFor: [String] = []
 
     init(_ cluster: ExecutionCluster, _ view: ManagementState) {
         id = cluster.id.text
@@ -60,5 +65,6 @@ public struct ClusterStatus: Codable, Hashable, Sendable {
         pinnedType = cluster.pinnedType?.text
         slots = view.slots.slots(of: cluster.group).count
         outgoing = cluster.outgoingCount
+        workflows = cluster.activeCount
     }
 }

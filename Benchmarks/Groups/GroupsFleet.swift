@@ -1,0 +1,107 @@
+import FlotillaIO
+import FoundationEssentials
+import Glibc
+
+/// Three nodes of `flotilla-bench groups-node` as processes.
+final class GroupsFleet {
+    private struct Member {
+        var api: NodeAPI
+        var process: ChildProcess
+    }
+
+    private let members: [Member]
+    private static let timeLimit: Duration = .seconds(120)
+
+    /// - Parameter directory: for data and logs.
+    init(_ kind: GroupsBenchmark.Kind, directory: String) throws {
+        let count = GroupsBenchmark.nodeCount
+        let ports = try Ports.free(count * 2).map { "127.0.0.1:\($0)" }
+        let program = try Self.ownPath()
+        members = try (1...count).map { id in
+            let http = ports[count + id - 1]
+            return Member(
+                api: NodeAPI(address: http),
+                process: try ChildProcess(
+                    path: program,
+                    arguments: [
+                        "groups-node", "--id", "\(id)", "--peers", ports.prefix(count).joined(separator: ","),
+                        "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue,
+                    ], environment: [:], log: "\(directory)/\(id).log"))
+        }
+    }
+
+    private static func ownPath() throws(BenchError) -> String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+        guard count > 0 else { throw BenchError("/proc/self/exe cannot be read") }
+        return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// - Parameter node: from 1.
+    func report(_ node: Int) async throws -> GroupsReport { try await ask(node, "/report") }
+
+    func reports() async throws -> [GroupsReport] {
+        var reports: [GroupsReport] = []
+        for node in 1...members.count { reports.append(try await report(node)) }
+        return reports
+    }
+
+    /// Commits one command in each group of `node`.
+    func commit(_ node: Int, since: UInt64) async throws -> GroupsLatency {
+        try await ask(node, "/commit?since=\(since)")
+    }
+
+    /// Returns when all nodes have the groups on disk.
+    func found(_ count: Int, leader: Int?) async throws {
+        let path = "/found?count=\(count)" + (leader.map { "&leader=\($0)" } ?? "")
+        try await withThrowingTaskGroup(of: NodeAPI.Answer.self) { tasks in
+            for api in members.map(\.api) { tasks.addTask { try await api.get(path, limit: Self.timeLimit) } }
+            for try await answer in tasks where answer.status != 204 { throw BenchError(answer.problem) }
+        }
+    }
+
+    /// Waits until all nodes answer.
+    func waitUntilUp() async throws {
+        try await wait("answer of all nodes") { (try? await self.reports()) != nil }
+    }
+
+    /// Waits until all groups have a leader and are quiet.
+    func waitUntilQuiet(_ count: Int) async throws {
+        try await wait("quiet") {
+            let reports = try await self.reports()
+            return reports.allSatisfy { $0.groups == count && $0.quiet == count }
+                && reports.reduce(0) { $0 + $1.led } == count
+        }
+    }
+
+    private func wait(_ what: String, _ condition: () async throws -> Bool) async throws {
+        let deadline = ContinuousClock.now + Self.timeLimit
+        while try await !condition() {
+            for (index, member) in members.enumerated() {
+                if let end = member.process.poll() { throw BenchError("node \(index + 1) has ended: \(end)") }
+            }
+            guard ContinuousClock.now < deadline else { throw BenchError("no \(what) within \(Self.timeLimit)") }
+            try await Task.sleep(for: .milliseconds(200))
+        }
+    }
+
+    /// kill -9.
+    /// - Returns: when, by the machine's monotonic clock.
+    func kill(_ node: Int) async -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        members[node - 1].process.send(signal: SIGKILL)
+        await members[node - 1].process.wait(limit: .seconds(10))
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    func killAll() async {
+        for node in 1...members.count { _ = await kill(node) }
+    }
+
+    private func ask<Value: Decodable>(_ node: Int, _ path: String) async throws -> Value {
+        let answer = try await members[node - 1].api.get(path, limit: Self.timeLimit)
+        guard answer.status == 200 else { throw BenchError("node \(node): \(answer.problem)") }
+        return try answer.decode(Value.self)
+    }
+}

@@ -1,0 +1,198 @@
+import Flotilla
+import FlotillaIO
+import FlotillaRaft
+import FoundationEssentials
+import Glibc
+
+/// What was measured of one fleet.
+struct FleetFigures: Sendable {
+    enum Mode: String, CaseIterable, Sendable {
+        case single = "one cluster"
+        case twoTier = "two tiers"
+    }
+
+    var messagesPerCheckpoint = 0.0
+    var messagesPerWorkflow = 0.0
+    var requestsPerWorkflow = 0.0
+    var heartbeatsPerNode = 0.0
+    var framesPerWorkflow = 0.0
+    var checkpointsPerSecond = 0.0
+    var checkpointP50 = 0.0
+    var checkpointP99 = 0.0
+    var managementP50 = 0.0
+    var managementP99 = 0.0
+    var startP50 = 0.0
+    var mebibytesPerNode = 0.0
+
+    /// Checkpoints that are recorded one after the other, with nothing else going on.
+    private static let aloneCount = 200
+    private static let managementCount = 100
+    /// For how long a fleet may take to be what it should be.
+    private static let formingLimit: Duration = .seconds(180)
+
+    static func take(
+        _ count: Int, _ mode: Mode, _ load: FleetLoadPlan, progress: Progress
+    ) async throws -> FleetFigures {
+        let scratch = try Scratch("flotilla-two-tier")
+        defer { scratch.remove() }
+        let latencies = Lock<[Double]>([])
+        let recording = Workflow<Int, Int>("recording", version: 1) { count, context in
+            for number in 0..<count {
+                let start = ContinuousClock.now
+                try await context.checkpoint("progress", number)
+                let taken = (ContinuousClock.now - start).milliseconds
+                latencies.withLock { $0.append(taken) }
+            }
+            return count
+        }
+        let before = residentMebibytes()
+        let fleet = try InProcessFleet(directory: scratch.path, workflows: [recording]) { configuration in
+            configuration.handoverTimeLimit = .milliseconds(100)
+        }
+        defer { progress.clear() }
+        do {
+            let figures = try await fleet.run(count, progress: progress) { fleet in
+                try await settle(fleet, mode)
+                var figures = FleetFigures()
+                figures.mebibytesPerNode = (residentMebibytes() - before) / Double(count)
+                progress.update("\(count) nodes: one checkpoint after the other")
+                try await figures.measureAlone(fleet, recording, latencies)
+                progress.update("\(count) nodes: under load")
+                try await figures.measureLoad(fleet, recording, load, latencies)
+                progress.update("\(count) nodes: commits of the management group")
+                try await figures.measureManagement(fleet)
+                return figures
+            }
+            await fleet.shutdown()
+            return figures
+        } catch {
+            await fleet.shutdown()
+            throw error
+        }
+    }
+
+    /// Brings the fleet into its mode. In two tiers the clusters that the load needs are there before it begins.
+    private static func settle(_ fleet: InProcessFleet, _ mode: Mode) async throws {
+        let node = fleet.nodes[0]
+        var policy = try await node.policy()
+        policy.singleClusterBelow = mode == .single ? .max : 0
+        policy.idleTimeToLive = .seconds(3_600)
+        policy.readyClusters = mode == .single ? 0 : max(1, fleet.nodes.count / policy.targetClusterSize)
+        try await node.setPolicy(policy)
+        guard mode == .twoTier else { return }
+        let deadline = ContinuousClock.now + formingLimit
+        while true {
+            let clusters = try await node.clusters(withLeaders: true)
+            let isSettled = clusters.count >= policy.readyClusters
+                && clusters.allSatisfy { $0.phase == "active" && !$0.spansFleet && $0.leader != nil }
+            if isSettled { return }
+            guard ContinuousClock.now < deadline else {
+                throw BenchError("the fleet is not in two tiers after \(formingLimit): \(clusters)")
+            }
+            try await Task.sleep(for: .milliseconds(200))
+        }
+    }
+
+    // MARK: Measurements
+
+    private mutating func measureAlone(
+        _ fleet: InProcessFleet, _ workflow: Workflow<Int, Int>, _ latencies: Lock<[Double]>
+    ) async throws {
+        // The first one makes connections and files warm.
+        _ = try await fleet.nodes[0].start(workflow, id: "warm", input: 10).result()
+        let before = try await FleetCounters.sum(fleet)
+        let begun = ContinuousClock.now
+        _ = try await fleet.nodes[0].start(workflow, id: "alone", input: Self.aloneCount).result()
+        let duration = ContinuousClock.now - begun
+        let busy = try await FleetCounters.sum(fleet) - before
+        // What the fleet says without them in the same time.
+        try await Task.sleep(for: duration)
+        let idle = try await FleetCounters.sum(fleet) - before - busy
+        messagesPerCheckpoint = max(0, busy.messages - idle.messages) / Double(Self.aloneCount)
+    }
+
+    private mutating func measureLoad(
+        _ fleet: InProcessFleet, _ workflow: Workflow<Int, Int>, _ load: FleetLoadPlan,
+        _ latencies: Lock<[Double]>
+    ) async throws {
+        latencies.withLock { $0 = [] }
+        let before = try await FleetCounters.sum(fleet)
+        let begun = ContinuousClock.now
+        let starts = try await withThrowingTaskGroup(of: Double.self) { group in
+            for number in 0..<load.workflows {
+                let node = fleet.nodes[number % fleet.nodes.count]
+                group.addTask {
+                    let start = ContinuousClock.now
+                    let run = try await node.start(workflow, id: "load-\(number)", input: load.checkpoints)
+                    let taken = (ContinuousClock.now - start).milliseconds
+                    _ = try await run.result()
+                    return taken
+                }
+            }
+            var taken: [Double] = []
+            for try await one in group { taken.append(one) }
+            return taken
+        }
+        let seconds = (ContinuousClock.now - begun) / .seconds(1)
+        let counted = try await FleetCounters.sum(fleet) - before
+        let workflows = Double(load.workflows)
+        let taken = latencies.withLock { $0 }
+        messagesPerWorkflow = counted.messages / workflows
+        requestsPerWorkflow = counted.requests / workflows
+        framesPerWorkflow = counted.frames / workflows
+        heartbeatsPerNode = counted.heartbeats / seconds / Double(fleet.nodes.count)
+        checkpointsPerSecond = workflows * Double(load.checkpoints) / seconds
+        checkpointP50 = Statistics.percentile(50, of: taken) ?? 0
+        checkpointP99 = Statistics.percentile(99, of: taken) ?? 0
+        startP50 = Statistics.median(starts) ?? 0
+    }
+
+    private mutating func measureManagement(_ fleet: InProcessFleet) async throws {
+        var taken: [Double] = []
+        let policy = try await fleet.nodes[0].policy()
+        for number in 0..<Self.managementCount {
+            var changed = policy
+            changed.loadLimit = number.isMultiple(of: 2) ? 0.79 : 0.8
+            let start = ContinuousClock.now
+            try await fleet.nodes[0].setPolicy(changed)
+            taken.append((ContinuousClock.now - start).milliseconds)
+        }
+        managementP50 = Statistics.percentile(50, of: taken) ?? 0
+        managementP99 = Statistics.percentile(99, of: taken) ?? 0
+    }
+
+    /// Of this process.
+    private static func residentMebibytes() -> Double {
+        guard let text = try? readText("/proc/self/statm") else { return 0 }
+        let words = text.split(separator: " ")
+        guard words.count > 1, let pages = Double(words[1]) else { return 0 }
+        return pages * Double(sysconf(Int32(_SC_PAGESIZE))) / 1_048_576
+    }
+}
+
+/// What all nodes of a fleet have counted.
+struct FleetCounters: Sendable {
+    /// Of groups, to other nodes.
+    var messages = 0.0
+    var requests = 0.0
+    var heartbeats = 0.0
+    var frames = 0.0
+
+    static func sum(_ fleet: InProcessFleet) async throws -> FleetCounters {
+        var sum = FleetCounters()
+        for node in fleet.nodes {
+            let counters = try await node.trafficCounters()
+            sum.messages += Double(counters.groupMessages)
+            sum.requests += Double(counters.requests)
+            sum.heartbeats += Double(counters.heartbeats)
+            sum.frames += Double(counters.frames)
+        }
+        return sum
+    }
+
+    static func - (a: FleetCounters, b: FleetCounters) -> FleetCounters {
+        FleetCounters(
+            messages: a.messages - b.messages, requests: a.requests - b.requests,
+            heartbeats: a.heartbeats - b.heartbeats, frames: a.frames - b.frames)
+    }
+}

@@ -1,0 +1,89 @@
+import FlotillaIO
+import FlotillaRaft
+
+/// Which of a node's groups have a member on another one, so that what happens to a node costs those groups and no
+/// others. Follows each group's configuration in force.
+struct GroupsByNode {
+    private var groups: [NodeID: Set<GroupID>] = [:]
+
+    mutating func set(_ members: some Sequence<NodeID>, of group: GroupID) {
+        remove(group)
+        for node in members { groups[node, default: []].insert(group) }
+    }
+
+    /// Takes time in proportion to the nodes.
+    mutating func remove(_ group: GroupID) {
+        for node in Array(groups.keys) where groups[node]?.remove(group) != nil && groups[node]?.isEmpty == true {
+            groups[node] = nil
+        }
+    }
+
+    func hasAny(on node: NodeID) -> Bool { groups[node] != nil }
+
+    /// In ascending order.
+    func all(on node: NodeID) -> [GroupID] { groups[node]?.sorted() ?? [] }
+}
+
+/// What the failure detector says of a node.
+enum PeerChange: Sendable {
+    /// Nothing was heard of it for the failure timeout, while this loop was running.
+    case died
+    /// It is heard of again, or restarted, or may have been silent without knowing it.
+    case newEpoch
+    /// The connection broke: what was in flight is lost.
+    case disconnected
+}
+
+extension GroupScheduler {
+    /// Whether a group that is hosted here has a member on that node.
+    func hasReplica(on node: NodeID) -> Bool { groupsByNode.hasAny(on: node) }
+
+    /// A group has other members than before.
+    func membersDidChange(of group: RaftGroup) {
+        let members = group.assumeIsolated { group in
+            group.hasNewMembers = false
+            return group.core.configuration.members.map(\.node)
+        }
+        groupsByNode.set(members, of: group.identity.group)
+        group.context.membersDidChange(of: group.identity.group)
+    }
+
+    /// The failure detector's news of a node; see `Transport`.
+    func peerDidChange(_ peer: NodeID, _ change: PeerChange) {
+        let affected = mutated(.deadNodeWakesAll) ? groups.keys.sorted() : groupsByNode.all(on: peer)
+        for id in affected {
+            guard let group = groups[id] else { continue }
+            let isAffected = group.assumeIsolated { $0.peerDidChange(peer, change) }
+            if isAffected { markDirty(group) }
+        }
+    }
+
+    /// Whom management wants in each group, of those that it has spoken of.
+    func setDesired(_ next: [GroupID: DesiredMembers]) {
+        for (id, members) in next.sorted(by: { $0.key < $1.key }) where desired[id] != members {
+            wants(members, in: id)
+        }
+        for id in desired.keys.sorted() where next[id] == nil { wants(nil, in: id) }
+        desired = next
+    }
+
+    private func wants(_ members: DesiredMembers?, in id: GroupID) {
+        guard let group = groups[id] else { return }
+        group.assumeIsolated { group in
+            group.desiredMembers = members
+            group.core.wake()
+        }
+        markDirty(group)
+    }
+
+    /// This node may have been silent without knowing it.
+    func livenessEpochDidChange(_ epoch: UInt64) {
+        for group in groupsInOrder {
+            group.assumeIsolated { group in
+                group.core.setLivenessEpoch(epoch)
+                group.core.wake()
+            }
+            markDirty(group)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import FlotillaIO
+import FlotillaRaft
+import FlotillaScenarios
+import FlotillaSimulation
+import Testing
+
+@testable import FlotillaActors
+
+/// What groups that have nothing to do cost, counted.
+@Suite struct IdleGroupTests {
+    private static let count = 120
+
+    private struct Group: Hashable {
+        var id: GroupID
+        var nodes: [NodeID]
+    }
+
+    /// What one node has counted.
+    private struct Counts: Hashable {
+        var passes: UInt64
+        var messages: UInt64
+        var frames: UInt64
+        /// Groups that the ticks visit.
+        var active: Int
+    }
+
+    private static func counts(_ fleet: SimulatedFleet) async -> [NodeID: Counts] {
+        var counts: [NodeID: Counts] = [:]
+        for (node, core) in fleet.cores {
+            counts[node] = await core.onLoop {
+                core.scheduler.assumeIsolated { scheduler in
+                    let metrics = scheduler.counters()
+                    return Counts(
+                        passes: metrics.passes, messages: metrics.messagesOut,
+                        frames: core.transport.assumeIsolated { $0.metrics.framesOut }, active: scheduler.active.count)
+                }
+            }
+        }
+        return counts
+    }
+
+    private static func reports(_ fleet: SimulatedFleet) async throws -> [NodeID: [GroupID: GroupReport]] {
+        var reports: [NodeID: [GroupID: GroupReport]] = [:]
+        for (node, core) in fleet.cores.sorted(by: { $0.key < $1.key }) {
+            for group in core.hosted.all { reports[node, default: [:]][group.identity.group] = try await group.report() }
+        }
+        return reports
+    }
+
+    /// Waits until every replica knows a leader and is quiet, on every node.
+    private static func waitUntilQuiet(_ fleet: SimulatedFleet) async throws {
+        for _ in 0..<200 {
+            let all = try await reports(fleet).values.flatMap(\.values)
+            if all.allSatisfy({ $0.isQuiet && $0.leader != nil }) { return }
+            try await fleet.world.sleep(for: .milliseconds(100))
+        }
+        throw ScenarioFailure("the groups do not become quiet")
+    }
+
+    /// Groups of three members each, spread over the nodes so that each leads some.
+    private func withQuietGroups(
+        nodes: Int, count: Int = Self.count, seeds: Int,
+        _ body: @escaping @Sendable (SimulatedFleet, [Group]) async throws -> Void
+    ) async throws {
+        try await withFleets(nodes: nodes, seeds: seeds, groups: []) { fleet in
+            let groups = (0..<count).map { number in
+                Group(
+                    id: GroupID(UInt64(100 + number)),
+                    nodes: (0..<3).map { fleet.nodes[(number + $0) % fleet.nodes.count] })
+            }
+            for group in groups {
+                let foundation = GroupFoundation(
+                    group: group.id, incarnation: 1, kind: .benchmark, voters: group.nodes)
+                for node in group.nodes { try await fleet.cores[node]!.found(foundation) }
+            }
+            try await Self.waitUntilQuiet(fleet)
+            try await body(fleet, groups)
+        }
+    }
+
+    @Test("groups without work send nothing, see no ticks and are in no pass; nodes exchange as many frames as without")
+    func quiet() async throws {
+        var frames: Set<[UInt64]> = []
+        for count in [1, Self.count] {
+            let sent = Lock<[UInt64]>([])
+            try await withQuietGroups(nodes: 3, count: count, seeds: 1) { fleet, _ in
+                let before = await Self.counts(fleet)
+                try await fleet.world.sleep(for: .seconds(30))
+                let after = await Self.counts(fleet)
+                for node in fleet.nodes {
+                    #expect(after[node]?.passes == before[node]?.passes, "\(node)")
+                    #expect(after[node]?.messages == before[node]?.messages, "\(node)")
+                    #expect(after[node]?.active == 0)
+                }
+                sent.withLock { sent in sent = fleet.nodes.map { after[$0]!.frames - before[$0]!.frames } }
+            }
+            frames.insert(sent.withLock { $0.map { ($0 + 1) / 4 } })
+        }
+        #expect(frames.count == 1, "a heartbeat for each pair and interval, whatever the number of groups: \(frames)")
+    }
+
+    @Test("a node that dies makes the groups that it led elect, and no others; groups without a member on it stay quiet")
+    func death() async throws {
+        try await withQuietGroups(nodes: 5, seeds: 3) { fleet, groups in
+            let before = try await Self.reports(fleet)
+            let dead = NodeID(2)
+            await fleet.crash(dead, .killed)
+            let strangers = groups.filter { !$0.nodes.contains(dead) }
+            for _ in 0..<30 {
+                try await fleet.world.sleep(for: .milliseconds(100))
+                for group in strangers {
+                    for node in group.nodes {
+                        let isQuiet = try await fleet.cores[node]!.hosted.group(group.id).report().isQuiet
+                        #expect(isQuiet, "\(group.id) on \(node) has no member on \(dead)")
+                    }
+                }
+            }
+            let after = try await Self.reports(fleet)
+            for group in groups {
+                for node in group.nodes where node != dead {
+                    let (old, new) = (before[node]![group.id]!, after[node]![group.id]!)
+                    #expect(new.leader != nil && new.leader != dead, "\(group.id) has no leader after 3 s")
+                    #expect((new.status.term == old.status.term) == (old.leader != dead), "\(group.id) on \(node)")
+                }
+            }
+        }
+    }
+
+    @Test("a quiet group wakes by the one message that needs it, and no other group wakes with it")
+    func waking() async throws {
+        try await withQuietGroups(nodes: 3, seeds: 3) { fleet, groups in
+            let group = groups[7]
+            let leader = try await fleet.cores[group.nodes[0]]!.hosted.group(group.id).report().leader!
+            let follower = group.nodes.first { $0 != leader }!
+            let before = await Self.counts(fleet)
+            let replica = try await fleet.cores[follower]!.hosted.group(group.id)
+            // Until the leader has it, nothing but the command itself has left its node.
+            let woken = Lock<UInt64?>(nil)
+            let leading = try await fleet.cores[leader]!.hosted.group(group.id)
+            async let answer = replica.propose([Journal.operation(1)], ownerEpoch: 0)
+            while woken.withLock({ $0 == nil }) {
+                if try await !leading.report().isQuiet {
+                    let sent = await Self.counts(fleet)[follower]!.messages
+                    woken.withLock { $0 = sent }
+                }
+                try await fleet.world.sleep(for: .microseconds(50))
+            }
+            _ = try await answer
+            #expect(woken.withLock { $0! } - before[follower]!.messages <= 2)
+            let reports = try await Self.reports(fleet)
+            for node in fleet.nodes {
+                for (id, report) in reports[node]! where id != group.id { #expect(report.isQuiet, "\(id) on \(node)") }
+            }
+            for (node, counts) in await Self.counts(fleet) {
+                #expect(counts.active <= 1, "\(node) visits more groups than the one that woke")
+            }
+        }
+    }
+
+    @Test("a wish for one group's members wakes that group alone, and the same wish again none")
+    func wish() async throws {
+        try await withQuietGroups(nodes: 3, seeds: 1) { fleet, groups in
+            var wishes = Dictionary(uniqueKeysWithValues: groups.map { ($0.id, DesiredMembers($0.nodes)) })
+            let core = fleet.cores[NodeID(1)]!
+            core.setDesired(wishes)
+            try await Self.waitUntilQuiet(fleet)
+            let before = await Self.counts(fleet)
+            core.setDesired(wishes)
+            let again = await Self.counts(fleet)
+            #expect(again[NodeID(1)] == before[NodeID(1)])
+            wishes[groups[5].id] = DesiredMembers(groups[5].nodes, votersMax: 1)
+            core.setDesired(wishes)
+            let active = await core.onLoop { core.scheduler.assumeIsolated { $0.active.keys.sorted() } }
+            #expect(active == [groups[5].id])
+        }
+    }
+
+    @Test("which groups have a member on a node follows every change of their members")
+    func index() {
+        var index = GroupsByNode()
+        let nodes = (1...4).map { NodeID($0) }
+        index.set(nodes.prefix(3), of: GroupID(7))
+        index.set([nodes[1]], of: GroupID(5))
+        #expect(index.all(on: nodes[1]) == [GroupID(5), GroupID(7)])
+        index.set([nodes[0], nodes[3]], of: GroupID(7))
+        #expect(index.all(on: nodes[1]) == [GroupID(5)] && index.all(on: nodes[3]) == [GroupID(7)])
+        #expect(!index.hasAny(on: nodes[2]))
+        index.remove(GroupID(5))
+        #expect(!index.hasAny(on: nodes[1]) && index.hasAny(on: nodes[0]))
+    }
+}
