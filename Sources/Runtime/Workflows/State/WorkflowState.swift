@@ -195,6 +195,8 @@ extension WorkflowState {
         }
         changes.runs.append(key)
         leaveRelease(run, key)
+        // Nothing may be left but to seal the group.
+        if runs.count == 0 { changes.deliveries = true }
         return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
     }
 
