@@ -32,35 +32,21 @@ struct GroupInspection: Codable, Hashable, Sendable {
     var stopReason: String?
 }
 
-/// What keeps a group from being empty.
+/// What a group that runs workflows has.
 struct GroupHoldings: Codable, Hashable, Sendable {
     /// Runs that have not ended.
     var active: Int
-    var ended: Int
-    /// Runs that are on their way to another group.
-    var moving: Int
-    /// Runs elsewhere whose ids are at home here.
-    var addresses: Int
-    var isSealed: Bool
+    /// What keeps it from being sealed; nil for nothing.
+    var left: String?
     /// How many runs each node runs.
     var owned: [UInt64: Int]
-
-    /// What is left, for people; nil for nothing.
-    var text: String? {
-        let parts = [
-            (active, "running"), (ended, "ended"), (moving, "on their way"), (addresses, "addresses of others"),
-        ].filter { $0.0 > 0 }
-        return parts.isEmpty ? nil : parts.map { "\($0.0) \($0.1)" }.joined(separator: ", ")
-    }
 }
 
 extension WorkflowStateMachine {
     /// Loop only.
     var holdings: GroupHoldings {
-        let active = [WorkflowStatus.running, .parked, .paused].reduce(0) { $0 + count(of: $1) }
-        return GroupHoldings(
-            active: active, ended: state.runs.count - active, moving: state.transfers.frozen.count,
-            addresses: state.transfers.addresses.count, isSealed: state.transfers.sealEpoch != nil,
+        GroupHoldings(
+            active: [WorkflowStatus.running, .parked, .paused].reduce(0) { $0 + count(of: $1) }, left: state.holdings,
             owned: Dictionary(
                 uniqueKeysWithValues: executors.filter { $0.ownedRuns > 0 }.map { ($0.node.rawValue, $0.ownedRuns) }))
     }

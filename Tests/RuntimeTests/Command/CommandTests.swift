@@ -94,6 +94,9 @@ struct FlotillaCommandTests {
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
             ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
+            ["cluster", "describe"], ["cluster", "add", "a"], ["cluster", "create", "--nodes", "1,x"],
+            ["node", "drain", "zero"], ["node", "promote"], ["node", "promote", "4", "--demote", "4"],
+            ["node", "demote", "2,"], ["policy", "set"], ["policy", "set", "--strategy", "best"],
         ])
     func usage(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 64)
@@ -108,6 +111,8 @@ struct FlotillaCommandTests {
             ["workflow", "terminate", "--help"], ["workflow", "retry", "--help"],
             ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
             ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
+            ["cluster"], ["cluster", "list", "--help"], ["cluster", "drain", "--help"], ["node", "list", "--help"],
+            ["node", "promote", "--help"], ["policy"], ["policy", "set", "--help"],
         ])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)

@@ -43,7 +43,9 @@ extension FakeNode {
         try note("add \(node.rawValue) \(id) \(asLearner)")
     }
     func removeMember(_ node: NodeID, fromCluster id: String) async throws { try note("remove \(node.rawValue) \(id)") }
-    func drainCluster(_ id: String, into successor: String?) async throws { try note("drain \(id) \(successor ?? "any")") }
+    func drainCluster(_ id: String, into successor: String?) async throws {
+        try note("drain \(id) \(successor ?? "any")")
+    }
     func resumeCluster(_ id: String) async throws { try note("resume \(id)") }
     func drainNode(_ node: NodeID, isDraining: Bool) async throws { try note("node \(node.rawValue) \(isDraining)") }
     func setRoles(_ roles: [NodeID: NodeRole]) async throws {

@@ -117,7 +117,7 @@ struct FleetAPITests {
         #expect(shown["maximumWorkflowsPerCluster"] == .integer(20) && shown["targetClusterSize"] == .integer(5))
         #expect(shown["strategy"] == .string("roundRobin") && shown["rebalanceThreshold"] == .number(0.3))
         #expect(shown["idleTimeToLive"] == .string("5m") && shown["targetVoterCount"] == .string("automatic"))
-        guard case .object(let members) = shown else { throw JSONError("no object") }
+        let members: [String: JSONValue] = if case .object(let members) = shown { members } else { [:] }
         // What is shown can be sent back.
         let body = String(decoding: shown.canonicalBytes, as: UTF8.self)
         #expect(try await ask(node, "PATCH", "/v1/policy", body: body).json == shown)

@@ -83,22 +83,19 @@ extension FleetView {
 
     /// Moves and the way to the end.
     private func ends(_ cluster: ExecutionCluster, _ holdings: GroupHoldings?) -> [String] {
-        let slots = state.slots.slots(of: cluster.group).count
-        let isHome = slots > 0 ? ", home of \(slots) slots" : ""
         switch cluster.phase {
         case .active:
             return cluster.outgoing.sorted { $0.key < $1.key }.map { "\($0.value) runs are to move to \($0.key)" }
         case .draining(let successor):
-            let left = holdings.map { $0.text ?? "nothing" } ?? "\(cluster.activeCount) running"
+            let target = successor.map { "drains into \($0)" } ?? "drains"
+            guard let holdings else { return [target] }
+            guard let left = holdings.left else { return [target + ": it is empty and about to be sealed"] }
             let hasHeir = state.clusters.members.contains { $0.key != cluster.id && $0.value.isActive }
-            var texts = [
-                "drains\(successor.map { " into \($0)" } ?? ""): not sealed because of what is left: \(left)\(isHome)"
-            ]
-            if holdings?.text == nil, slots == 0 { texts = ["drains: it is empty and about to be sealed"] }
-            if !hasHeir { texts.append("there is no cluster that could take what it has: create one, or resume it") }
-            return texts
+            return [target + ": not sealed yet because of \(left)"]
+                + (hasHeir ? [] : ["no cluster could take what it has: create one, or resume it"])
         case .sealed:
-            return ["is sealed" + (slots > 0 ? "\(isHome) that are to move first" : " and about to be removed")]
+            let slots = state.slots.slots(of: cluster.group).count
+            return ["is sealed" + (slots > 0 ? "; \(slots) slots are to move first" : " and about to be removed")]
         }
     }
 }

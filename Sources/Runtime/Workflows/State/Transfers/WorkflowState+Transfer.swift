@@ -41,11 +41,13 @@ extension WorkflowState {
 
     /// What keeps the group from being sealed; nil where nothing is left that somebody may ask for.
     var holdings: String? {
-        let (frozen, addresses) = (transfers.outgoing.count, transfers.addresses.count)
-        let (releases, slots) = (transfers.releases.count, transfers.slots.heldCount)
-        guard runs.count + frozen + addresses + releases + slots > 0 else { return nil }
-        return "\(runs.count) runs, \(frozen) on their way elsewhere, \(addresses) addresses, \(releases) removed runs "
-            + "whose homes have not heard, and \(slots) slots"
+        let parts = [
+            (runs.count, "runs"), (transfers.outgoing.count, "runs on their way elsewhere"),
+            (transfers.addresses.count, "addresses"),
+            (transfers.releases.count, "removed runs whose homes have not heard"),
+            (transfers.slots.heldCount, "slots"),
+        ].filter { $0.0 > 0 }
+        return parts.isEmpty ? nil : parts.map { "\($0.0) \($0.1)" }.joined(separator: ", ")
     }
 
     /// Refused while the group holds anything. It cannot be taken back.
