@@ -47,11 +47,12 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 fix: ## format all sources in place
 	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
 
-bench: setup ## the figures: durable steps per second, start to ready, memory of an idle node, cost of the core, log, snapshots
+bench: setup ## the figures: durable steps per second, start to ready, memory of an idle node, cost of many groups, cost of the core, log, snapshots
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
 	.build/release/flotilla-bench steps
 	.build/release/flotilla-bench start
 	.build/release/flotilla-bench idle
+	.build/release/flotilla-bench groups
 	.build/release/flotilla-bench core
 	.build/release/flotilla-bench log
 	.build/release/flotilla-bench snapshots
