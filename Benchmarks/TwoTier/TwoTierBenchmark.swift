@@ -51,7 +51,7 @@ enum TwoTierBenchmark {
     private static func report(
         _ figures: [Row: [FleetFigures]], _ counts: [Int], _ load: FleetLoadPlan, runs: Int
     ) -> String {
-        var table = TextTable(["figure"] + counts.map { "\($0) nodes" }, rightAligned: Array(1...counts.count))
+        var table = TextTable(["figure"] + counts.map { "\($0) nodes" }, rightAligned: Set(1...counts.count))
         func add(_ name: String, _ digits: Int, _ value: @escaping (FleetFigures) -> Double) {
             for mode in FleetFigures.Mode.allCases {
                 let cells = counts.map { count in
