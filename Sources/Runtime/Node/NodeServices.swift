@@ -92,6 +92,12 @@ final class NodeServices: Sendable {
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
                 ).run()
             }
+            group.addTask {
+                let world = NodeStewardWorld(
+                    core: self.core, machines: self.machines, router: self.router, random: self.environment.random,
+                    logger: self.logger)
+                await ClusterSteward(world, attention: self.machines.stewardAttention).run()
+            }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
         }

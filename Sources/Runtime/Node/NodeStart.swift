@@ -189,6 +189,8 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Clusters hosted here that may owe something to others; see `ClusterSteward`.
+    let stewardAttention = GroupAttention()
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
     let duties: LeaderDuties
@@ -215,8 +217,9 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
+        let attention: @Sendable (GroupID) -> Void = { [reportAttention, stewardAttention, duties] group in
             reportAttention.mark(group)
+            stewardAttention.mark(group)
             duties.note(group)
         }
         registry.register(.workflow) { [checkpoints] group in
@@ -288,7 +291,10 @@ final class NodeMachines: Sendable {
     }
 
     private func managementDidChange(_ view: ManagementState) {
-        management.withLock { $0 = view }
+        let slotsBefore = management.withLock { known in
+            defer { known = view }
+            return known.slots.version
+        }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
         var desired = [NodeStart.managementGroup.group: view.desiredMembers]
@@ -297,6 +303,9 @@ final class NodeMachines: Sendable {
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
         core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
+        for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
+            stewardAttention.mark(cluster.group)
+        }
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }

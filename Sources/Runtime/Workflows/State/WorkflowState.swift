@@ -72,6 +72,8 @@ struct WorkflowChanges: Sendable {
     var everything = false
     /// Of `runs`, those that have left for another group.
     var moved: [RunKey] = []
+    /// Runs that another group has taken.
+    var departures: [(run: RunID, group: GroupID)] = []
     /// The group has something to tell other groups, or less than before.
     var deliveries = false
     /// What the history of checkpoints is to hold besides, in order.

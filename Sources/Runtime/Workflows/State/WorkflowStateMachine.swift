@@ -12,8 +12,6 @@ public final class WorkflowStateMachine: StateMachine {
     weak var observer: (any WorkflowObserver)?
     /// The group has ended on this node.
     private(set) var hasStopped = false
-    /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
-    var didChangeDeliveries: (@Sendable () -> Void)?
 
     /// What changed at which entry.
     var activity = RunActivity(isWhole: true)
@@ -55,9 +53,12 @@ public final class WorkflowStateMachine: StateMachine {
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
         var arrived: TransferredRun?
         if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
-        let changesBefore = state.changes.runs.count
+        let (changesBefore, departuresBefore) = (state.changes.runs.count, state.changes.departures.count)
         defer {
             for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+            for move in state.changes.departures[departuresBefore...] {
+                activity.noteMove(of: move.run, to: move.group, at: index)
+            }
         }
         do throws(Refused) {
             let results = try applyAll(operations, context, arrived)
@@ -74,9 +75,8 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
-        if changes.deliveries { didChangeDeliveries?() }
+        if isLeader, !changes.isEmpty || changes.deliveries { attention(group) }
         guard !changes.isEmpty else { return }
-        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
     }
 
