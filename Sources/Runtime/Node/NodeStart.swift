@@ -219,7 +219,6 @@ final class NodeMachines: Sendable {
         }
         let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
             reportAttention.mark(group)
-            stewardAttention.mark(group)
             duties.note(group)
         }
         registry.register(.workflow) { [checkpoints, stewardAttention] group in
