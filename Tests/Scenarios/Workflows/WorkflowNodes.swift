@@ -9,7 +9,8 @@ final class WorkflowNodes: FaultTarget, @unchecked Sendable {
     init(_ cluster: SimulatedCluster) { self.cluster = cluster }
 
     var world: SimulationWorld { cluster.world }
-    var nodes: [NodeID] { cluster.nodes.map { NodeID(UInt64($0)) } }
+    /// All but those that have left for good.
+    var nodes: [NodeID] { cluster.nodes.map { NodeID(UInt64($0)) }.filter { !retired.contains($0) } }
 
     func isRunning(_ node: NodeID) -> Bool { cluster.runningNodes.contains(number(node)) }
 
