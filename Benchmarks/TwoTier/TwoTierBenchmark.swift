@@ -56,7 +56,9 @@ enum TwoTierBenchmark {
             for mode in FleetFigures.Mode.allCases {
                 let cells = counts.map { count in
                     let values = (figures[Row(nodes: count, mode: mode)] ?? []).map(value)
-                    let figures = [Statistics.median(values), values.min(), values.max()].map { rounded($0 ?? 0, digits) }
+                    let figures = [Statistics.median(values), values.min(), values.max()].map {
+                        rounded($0 ?? 0, digits)
+                    }
                     return "\(figures[0]) (\(figures[1])-\(figures[2]))"
                 }
                 table.add(["\(name), \(mode.rawValue)"] + cells)

@@ -42,7 +42,9 @@ import Testing
     private static func reports(_ fleet: SimulatedFleet) async throws -> [NodeID: [GroupID: GroupReport]] {
         var reports: [NodeID: [GroupID: GroupReport]] = [:]
         for (node, core) in fleet.cores.sorted(by: { $0.key < $1.key }) {
-            for group in core.hosted.all { reports[node, default: [:]][group.identity.group] = try await group.report() }
+            for group in core.hosted.all {
+                reports[node, default: [:]][group.identity.group] = try await group.report()
+            }
         }
         return reports
     }
@@ -99,7 +101,8 @@ import Testing
         #expect(frames.count == 1, "a heartbeat for each pair and interval, whatever the number of groups: \(frames)")
     }
 
-    @Test("a node that dies makes the groups that it led elect, and no others; groups without a member on it stay quiet")
+    @Test(
+        "a node that dies makes the groups that it led elect, and no others; groups without a member on it stay quiet")
     func death() async throws {
         try await withQuietGroups(nodes: 5, seeds: 3) { fleet, groups in
             let before = try await Self.reports(fleet)

@@ -10,7 +10,8 @@ import FlotillaSimulation
 extension Scenario {
     /// TT-33
     package static let growth = fleet(
-        "growth", "a fleet of 10 nodes grows to 50: runs move out of the first cluster, and the nodes come into balance",
+        "growth",
+        "a fleet of 10 nodes grows to 50: runs move out of the first cluster, and the nodes come into balance",
         nodes: 10, rates: .occasional
     ) { try await $0.grow(to: 50) }
 
@@ -141,7 +142,9 @@ final class FleetPlay: @unchecked Sendable {
         let leaving = cluster.nodes.filter { $0 > count }
         for number in leaving { try await insisting { try await $0.drainNode(NodeID(UInt64(number))) } }
         for number in leaving {
-            try await world.wait(until: "node \(number) has no clusters", within: Self.restLimit, every: .milliseconds(500)) {
+            try await world.wait(
+                until: "node \(number) has no clusters", within: Self.restLimit, every: .milliseconds(500)
+            ) {
                 [self] in
                 let clusters = try? await clients.anyNode()?.clusters()
                 return clusters?.allSatisfy { !$0.members.contains { $0.node == UInt64(number) } } ?? false
@@ -201,7 +204,8 @@ final class FleetPlay: @unchecked Sendable {
     /// No cluster drains, nobody waits for anything, the common cluster is gone, and the load is spread as the policy
     /// wants it: two periods after the last run began.
     private func untilAtRest() async throws {
-        try await world.wait(until: "the fleet is at rest", within: Self.restLimit, every: .milliseconds(500)) { [self] in
+        try await world.wait(until: "the fleet is at rest", within: Self.restLimit, every: .milliseconds(500)) {
+            [self] in
             guard let node = clients.anyNode(), let clusters = try? await node.clusters() else { return false }
             return clusters.allSatisfy { cluster in
                 !cluster.spansFleet && cluster.phase == "active" && cluster.outgoing == 0
