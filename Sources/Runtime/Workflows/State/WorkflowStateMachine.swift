@@ -40,6 +40,9 @@ public final class WorkflowStateMachine: StateMachine {
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
 
+    /// How many results of steps and checkpoints were applied since this replica was made. Not part of the state.
+    private(set) var recordedCheckpoints: UInt64 = 0
+
     // MARK: StateMachine
 
     public func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError)
@@ -64,7 +67,11 @@ public final class WorkflowStateMachine: StateMachine {
             }
         }
         do throws(Refused) {
-            return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded
+            let results = try applyAll(operations, context, arrived)
+            for (operation, result) in zip(operations, results) where operation.isCheckpoint && !result.wasDone {
+                recordedCheckpoints += 1
+            }
+            return WorkflowAnswer.applied(results).encoded
         } catch {
             return WorkflowAnswer.refused(error.code, error.message).encoded
         }
@@ -150,6 +157,16 @@ public final class WorkflowStateMachine: StateMachine {
                 "operations \(operations) passed on an excerpt and were refused: \(error.message)")
         }
         return results
+    }
+}
+
+extension WorkflowOperation {
+    /// Whether it records a value for good.
+    fileprivate var isCheckpoint: Bool {
+        switch self {
+        case .recordStep, .setCheckpoint: true
+        default: false
+        }
     }
 }
 
