@@ -107,7 +107,8 @@ private final class MemoryWorld: StewardWorld {
 struct StewardTests {
     private func id(_ number: UInt64) -> String { "w\(number)" }
 
-    /// A world whose first cluster has runs of all kinds: at home, ended, reserved for the second, and one of its own id.
+    /// A world whose first cluster has runs of all kinds: at home, ended, reserved for the second, and one of its own
+    /// id.
     private func world(clusters: UInt64, seed: UInt64 = 1, lossShare: Int? = nil) async throws -> MemoryWorld {
         let world = try MemoryWorld(clusters: clusters, seed: seed, lossShare: lossShare)
         try await world.settle()

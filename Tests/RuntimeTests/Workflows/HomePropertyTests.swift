@@ -6,8 +6,8 @@ import Testing
 
 @testable import Flotilla
 
-/// Two to four groups as state machines, whoever drives them as single steps that any other may follow, and a network that
-/// keeps every command and delivers it again whenever it likes.
+/// Two to four groups as state machines, whoever drives them as single steps that any other may follow, and a network
+/// that keeps every command and delivers it again whenever it likes.
 private struct World {
     /// A caller that wants one id started. It may vanish between any two of its steps.
     struct Caller {

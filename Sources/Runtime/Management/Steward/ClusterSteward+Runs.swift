@@ -7,8 +7,8 @@ import FlotillaRaft
 extension ClusterSteward {
     // MARK: On order
 
-    /// Freezes runs that are to move, a few at a time: those that were started first, and of a cluster that goes on only
-    /// such as have not ended.
+    /// Freezes runs that are to move, a few at a time: those that were started first, and of a cluster that goes on
+    /// only such as have not ended.
     func exportRuns(
         of group: GroupID, _ cluster: ExecutionCluster, _ look: Look, _ view: ManagementState
     ) async throws -> Bool {
@@ -127,8 +127,8 @@ extension ClusterSteward {
             .setAddress(workflowID: key.workflowID.text, address, isFirst: isFirst), to: home)
     }
 
-    /// The target is no more, and nobody can say whether it had taken the run but the home of its id: a run does not leave
-    /// a group, and is not removed from it, before its home has heard of that.
+    /// The target is no more, and nobody can say whether it had taken the run but the home of its id: a run does not
+    /// leave a group, and is not removed from it, before its home has heard of that.
     private func wasTaken(_ moving: Moving, of group: GroupID, home: GroupID?) async throws -> Bool {
         // A home does not listen to others while a run is frozen in it.
         if moving.isHome { return false }

@@ -56,8 +56,8 @@ extension ClusterSteward {
         return true
     }
 
-    /// The next home was sealed before it opened the slots, so nobody has opened them. Where it had opened them after all,
-    /// and handed them on, the one behind it has a later epoch than this group offers.
+    /// The next home was sealed before it opened the slots, so nobody has opened them. Where it had opened them after
+    /// all, and handed them on, the one behind it has a later epoch than this group offers.
     private func redirect(
         _ slots: [Int], _ next: HomeSlots.Handover, of group: GroupID, _ view: ManagementState
     ) async throws -> Bool {

@@ -1,11 +1,11 @@
 import FlotillaIO
 import FlotillaRaft
 
-/// Does what the clusters that this node leads owe others: moves runs and slots as management orders, tells the homes of
-/// ids what they must know, and seals what is to go and is empty.
+/// Does what the clusters that this node leads owe others: moves runs and slots as management orders, tells the homes
+/// of ids what they must know, and seals what is to go and is empty.
 ///
-/// It follows from a group's state and from what management wants, so nothing is lost when a leader changes: the next one
-/// goes on. Everything that it proposes may be applied twice, late, or after others did the same. A group that owes
+/// It follows from a group's state and from what management wants, so nothing is lost when a leader changes: the next
+/// one goes on. Everything that it proposes may be applied twice, late, or after others did the same. A group that owes
 /// nothing costs nothing; one that does has one task, which tries again as long as something is left.
 final class ClusterSteward<World: StewardWorld>: Sendable {
     /// Runs of a group that are on their way at a time: they do not run meanwhile.
@@ -94,8 +94,8 @@ final class ClusterSteward<World: StewardWorld>: Sendable {
 
     // MARK: One round
 
-    /// Does what can be done by what the group's state says now. Parts of it do not depend on each other: where one fails
-    /// the others go on.
+    /// Does what can be done by what the group's state says now. Parts of it do not depend on each other: where one
+    /// fails the others go on.
     func round(_ group: GroupID) async -> Progress {
         let look: Look
         do {

@@ -1,7 +1,7 @@
 import FlotillaRaft
 
-/// What a group knows of workflow ids, as it was at one moment: a copy that shares its pieces with the state, to be looked
-/// through away from the loop.
+/// What a group knows of workflow ids, as it was at one moment: a copy that shares its pieces with the state, to be
+/// looked through away from the loop.
 struct HandoverSource: Sendable {
     private let group: GroupID
     private let runs: BucketedMap<RunKey, Run>

@@ -1,7 +1,7 @@
 import FlotillaRaft
 
-/// The slots that a group is or was the home of; see `SlotMap`. The map says where to ask, this says who decides: a group
-/// takes ids in those slots alone that its own log has opened and not closed since.
+/// The slots that a group is or was the home of; see `SlotMap`. The map says where to ask, this says who decides: a
+/// group takes ids in those slots alone that its own log has opened and not closed since.
 ///
 /// A slot is handed over in steps, each a command that may come twice: the old home closes it, in the epoch of the new
 /// one; all that it knows of the slot's ids goes to the new home; that one opens it; the old one releases it. What a
@@ -69,8 +69,8 @@ extension HomeSlots.Slot {
     fileprivate var isHeld: Bool { phase != .released }
 }
 
-/// Where the runs are whose ids are at home in a group, and that are not there themselves; by slot, so that a slot's are
-/// found and dropped together.
+/// Where the runs are whose ids are at home in a group, and that are not there themselves; by slot, so that a slot's
+/// are found and dropped together.
 struct AddressBook: Sendable {
     /// Where a run is.
     struct Address: Hashable, Sendable {

@@ -1,13 +1,13 @@
 import FlotillaIO
 import FlotillaRaft
 
-/// A run on its way to another group, with the history of its checkpoints: `TransferredRun` in workflow.proto. It travels
-/// in parts, so that it may be larger than a command.
+/// A run on its way to another group, with the history of its checkpoints: `TransferredRun` in workflow.proto. It
+/// travels in parts, so that it may be larger than a command.
 struct TransferredRun: Sendable {
     /// How much of it one command carries, in bytes.
     static let partBytes = 1 << 20
-    /// How much history comes along, in bytes, the newest values first; the target holds it all in memory until the last
-    /// part has come.
+    /// How much history comes along, in bytes, the newest values first; the target holds it all in memory until the
+    /// last part has come.
     static let historyBytesMax = 32 << 20
 
     /// A value that a checkpoint's key had before its last one.

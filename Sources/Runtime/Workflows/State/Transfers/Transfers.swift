@@ -2,9 +2,9 @@ import FlotillaRaft
 
 /// What a workflow group keeps of runs that move between groups, of the homes of workflow ids, and of its own end.
 ///
-/// A run that is exported leaves the group's runs at once and is frozen, under a higher owner epoch, until its new group
-/// has answered: so it never runs in two places. Transfers between two groups are numbered; whoever imports remembers
-/// up to which number it has heard, so that a transfer counts once however often it is proposed.
+/// A run that is exported leaves the group's runs at once and is frozen, under a higher owner epoch, until its new
+/// group has answered: so it never runs in two places. Transfers between two groups are numbered; whoever imports
+/// remembers up to which number it has heard, so that a transfer counts once however often it is proposed.
 struct Transfers: Sendable {
     typealias Address = AddressBook.Address
 

@@ -64,8 +64,8 @@ extension WorkflowState {
         if DepartedRuns.isTooOld(run, at: context.time) {
             throw Refused(
                 .notReserved,
-                "run \(run) was named more than \(DepartedRuns.horizon / 60_000) minutes ago and has not begun; reserve "
-                    + "its id anew (and compare the nodes' clocks)")
+                "run \(run) was named more than \(DepartedRuns.horizon / 60_000) minutes ago and has not begun; "
+                    + "reserve its id anew (and compare the nodes' clocks)")
         }
     }
 
