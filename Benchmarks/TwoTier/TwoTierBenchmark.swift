@@ -51,12 +51,14 @@ enum TwoTierBenchmark {
     private static func report(
         _ figures: [Row: [FleetFigures]], _ counts: [Int], _ load: FleetLoadPlan, runs: Int
     ) -> String {
-        var table = TextTable(["figure"] + counts.map { "\($0) nodes" }, rightAligned: Array(1...counts.count))
+        var table = TextTable(["figure"] + counts.map { "\($0) nodes" }, rightAligned: Set(1...counts.count))
         func add(_ name: String, _ digits: Int, _ value: @escaping (FleetFigures) -> Double) {
             for mode in FleetFigures.Mode.allCases {
                 let cells = counts.map { count in
                     let values = (figures[Row(nodes: count, mode: mode)] ?? []).map(value)
-                    let figures = [Statistics.median(values), values.min(), values.max()].map { rounded($0 ?? 0, digits) }
+                    let figures = [Statistics.median(values), values.min(), values.max()].map {
+                        rounded($0 ?? 0, digits)
+                    }
                     return "\(figures[0]) (\(figures[1])-\(figures[2]))"
                 }
                 table.add(["\(name), \(mode.rawValue)"] + cells)

@@ -5,6 +5,7 @@ import FlotillaSimulation
 /// Whole nodes as a target of faults. Touched on the simulation's thread only.
 final class WorkflowNodes: FaultTarget, @unchecked Sendable {
     let cluster: SimulatedCluster
+    private var retired: Set<NodeID> = []
     init(_ cluster: SimulatedCluster) { self.cluster = cluster }
 
     var world: SimulationWorld { cluster.world }
@@ -19,7 +20,15 @@ final class WorkflowNodes: FaultTarget, @unchecked Sendable {
         }
     }
 
-    func revive(_ node: NodeID) async { cluster.restart(number(node)) }
+    func revive(_ node: NodeID) async {
+        if !retired.contains(node) { cluster.restart(number(node)) }
+    }
+
+    /// Ends a node for good.
+    func retire(_ node: NodeID) {
+        retired.insert(node)
+        if isRunning(node) { cluster.crash(number(node)) }
+    }
 
     func transferLeadership(from node: NodeID) { self.node(node)?.handOverLeadership() }
 
