@@ -106,7 +106,8 @@ struct FleetConfigurationTests {
     }
 
     @Test(
-        "TT-01, TT-34: of 20 nodes three vote and 17 are learners, as they ask; every node's management state lists all")
+        "TT-01, TT-34: of 20 nodes three vote and 17 are learners, as they ask; every node's management state lists all"
+    )
     func manyNodes() async throws {
         try await withSimulation(
             seed: 1, nodes: 20, workflows: [],
