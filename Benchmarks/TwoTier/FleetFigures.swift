@@ -48,6 +48,12 @@ struct FleetFigures: Sendable {
         let before = residentMebibytes()
         let fleet = try InProcessFleet(directory: scratch.path, workflows: [recording]) { configuration in
             configuration.handoverTimeLimit = .milliseconds(100)
+            guard configuration.founds else { return }
+            var policy = ExecutionClusterPolicy()
+            policy.singleClusterBelow = mode == .single ? 1_000 : 1
+            policy.idleTimeToLive = .seconds(3_600)
+            policy.readyClusters = mode == .single ? 0 : max(1, count / policy.targetClusterSize)
+            configuration.executionClusterPolicy = policy
         }
         defer { progress.clear() }
         do {
@@ -71,15 +77,11 @@ struct FleetFigures: Sendable {
         }
     }
 
-    /// Brings the fleet into its mode. In two tiers the clusters that the load needs are there before it begins.
+    /// Waits until the fleet is what it should be: in two tiers the clusters that the load needs are there.
     private static func settle(_ fleet: InProcessFleet, _ mode: Mode) async throws {
-        let node = fleet.nodes[0]
-        var policy = try await node.policy()
-        policy.singleClusterBelow = mode == .single ? .max : 0
-        policy.idleTimeToLive = .seconds(3_600)
-        policy.readyClusters = mode == .single ? 0 : max(1, fleet.nodes.count / policy.targetClusterSize)
-        try await node.setPolicy(policy)
         guard mode == .twoTier else { return }
+        let node = fleet.nodes[0]
+        let policy = try await node.policy()
         let deadline = ContinuousClock.now + formingLimit
         while true {
             let clusters = try await node.clusters(withLeaders: true)
