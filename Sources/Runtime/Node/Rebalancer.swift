@@ -11,7 +11,6 @@ actor Rebalancer {
 
     /// How often the leader looks whether something has happened.
     static let checkInterval: Duration = .seconds(1)
-    private static let canMoveRuns = true
     /// Clusters that are asked about their learners at a time.
     private static let questionsMax = 16
 
@@ -43,8 +42,6 @@ actor Rebalancer {
         if let refusal = plan.refusal {
             logger.error("a plan ends in a command that makes no sense", ["reason": refusal.message])
         }
-        // A fleet leaves its common cluster by its operator's word only, as long as runs cannot move to another cluster.
-        guard plan.commands.first != [.beginMigration] || Self.canMoveRuns else { return }
         for command in plan.commands {
             logger.info("the fleet is rebalanced", ["command": "\(command)"])
             // One that is refused was planned for a state that is over: the next check sees the new one.
