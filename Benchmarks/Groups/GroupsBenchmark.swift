@@ -7,7 +7,8 @@ import FlotillaRaft
 enum GroupsBenchmark {
     static let command = CommandDescription(
         "flotilla-bench groups",
-        summary: "Measures idle groups on three nodes: processor, memory, messages; and the end of a node that leads many.",
+        summary:
+            "Measures idle groups on three nodes: processor, memory, messages; and the end of a node that leads many.",
         options: [
             .value("runs", "N", "how often each figure is taken (default: 3)"),
             .value("counts", "N,N", "how many groups the nodes share (default: 10,1000,10000)"),

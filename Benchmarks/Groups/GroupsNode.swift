@@ -40,7 +40,9 @@ enum GroupsNode {
         let duties = LeaderDuties(executorTimeout: .seconds(1), retention: WorkflowRetention(), portion: 100)
         var registry = StateMachineRegistry()
         registry.register(.benchmark) { _ in Ballast(Ballast.View(blocks: [])) }
-        registry.register(.workflow) { WorkflowStateMachine(group: $0, checkpoints: checkpoints, attention: duties.note) }
+        registry.register(.workflow) {
+            WorkflowStateMachine(group: $0, checkpoints: checkpoints, attention: duties.note)
+        }
         let core = NodeCore(
             NodeCore.Parts(
                 identity: identity, boot: recovered.bootCounter, address: addresses[id - 1], loop: loop,

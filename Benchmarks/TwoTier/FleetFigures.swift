@@ -83,7 +83,8 @@ struct FleetFigures: Sendable {
         let deadline = ContinuousClock.now + formingLimit
         while true {
             let clusters = try await node.clusters(withLeaders: true)
-            let isSettled = clusters.count >= policy.readyClusters
+            let isSettled =
+                clusters.count >= policy.readyClusters
                 && clusters.allSatisfy { $0.phase == "active" && !$0.spansFleet && $0.leader != nil }
             if isSettled { return }
             guard ContinuousClock.now < deadline else {

@@ -22,6 +22,25 @@ public struct GroupMembership: Codable, Hashable, Sendable {
     /// Replica ids below were issued.
     public var nextReplica: UInt64
 
+    public init(
+        incarnation: UInt64, leader: NodeID?, isLeader: Bool, lastTerm: UInt64, lastIndex: UInt64, appliedIndex: UInt64,
+        members: [UInt64: NodeID], voters: [NodeID], learners: [NodeID], isJoint: Bool, caughtUp: [NodeID],
+        nextReplica: UInt64
+    ) {
+        self.incarnation = incarnation
+        self.leader = leader
+        self.isLeader = isLeader
+        self.lastTerm = lastTerm
+        self.lastIndex = lastIndex
+        self.appliedIndex = appliedIndex
+        self.members = members
+        self.voters = voters
+        self.learners = learners
+        self.isJoint = isJoint
+        self.caughtUp = caughtUp
+        self.nextReplica = nextReplica
+    }
+
     /// Whether a replica was issued and is no member any more. That never changes again, however old the answer is.
     public func excludes(_ replica: ReplicaID) -> Bool {
         replica.rawValue < nextReplica && members[replica.rawValue] == nil

@@ -29,6 +29,9 @@ public struct GroupReport: Sendable {
     public var snapshotsInstalled: UInt64
     /// Parts of snapshots that other members handed to this one.
     public var snapshotChunksFetched: UInt64
+    /// How many entries this replica, as the leader, has followed until a majority had them, and what that took in all.
+    public var quorumRounds: UInt64
+    public var quorumTime: Duration
     /// What the last snapshot that was taken here cost.
     public var lastSnapshot: SnapshotStore.SaveReport?
 }
@@ -50,7 +53,8 @@ extension RaftGroup {
             stopReason: stopReason, proposalRefusal: proposalRefusal, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
             snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
-            snapshotChunksFetched: metrics.snapshotChunksFetched, lastSnapshot: metrics.lastSnapshot)
+            snapshotChunksFetched: metrics.snapshotChunksFetched, quorumRounds: quorumTimer.rounds,
+            quorumTime: quorumTimer.total, lastSnapshot: metrics.lastSnapshot)
     }
 
     /// A hash of everything that is replicated, and the index that it stands for. Equal on all replicas at equal index.

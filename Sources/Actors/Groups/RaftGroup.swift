@@ -46,6 +46,7 @@ public actor RaftGroup {
     /// The configuration in force has other members than the scheduler knows.
     var hasNewMembers = false
     var metrics = GroupMetrics()
+    var quorumTimer = QuorumTimer()
 
     init(
         _ identity: ReplicaIdentity, in context: GroupContext, recovered: RecoveredLog.Group?,
@@ -160,6 +161,9 @@ public actor RaftGroup {
             // What waited was handed to the core again: in this pass, not at the next tick.
             if core.hasEffects { wake() }
         }
+        let status = core.status
+        quorumTimer.observe(
+            isLeader: status.role == .leader, term: status.term, last: core.lastIndex, commit: core.commitIndex, loop)
         let hasReads = reads.isReady(at: core.appliedIndex) && !mutated(.forgetsConfirmedReads)
         output.hasCommitted = !unapplied.isEmpty || hasReads
         return output

@@ -58,7 +58,8 @@ extension RaftGroup {
         guard command.featureLevel <= context.featureLevel.supported else {
             throw ApplyError(
                 .featureLevelTooHigh,
-                "feature level \(command.featureLevel); this binary supports \(context.featureLevel.supported): upgrade it")
+                "feature level \(command.featureLevel); this binary supports \(context.featureLevel.supported): upgrade it"
+            )
         }
         let answer: Answer
         switch sessions.lookUp(command.request, in: core.configuration) {

@@ -19,8 +19,8 @@ struct Peer {
     var isAlive = false
     /// Its heartbeats are rare, as it says itself.
     var isDistant = false
-    /// When the last heartbeat went to it.
-    var lastBeat: MonotonicTime?
+    /// When the last heartbeat went to it, and whether that one said that the next would come late.
+    var lastBeat: (time: MonotonicTime, isDistant: Bool)?
     /// From the newest hello or heartbeat.
     var boot: UInt64 = 0
     var livenessEpoch: UInt64 = 0

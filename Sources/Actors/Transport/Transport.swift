@@ -229,8 +229,7 @@ public actor Transport {
         if lag > failureTimeout {
             if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
             logger.warning("this node's loop stood still", ["for": "\(lag)"])
-            let epoch = livenessEpoch
-            scheduler?.assumeIsolated { $0.livenessEpochDidChange(epoch) }
+            scheduler?.assumeIsolated { $0.livenessEpochDidChange() }
         }
         let forgiven = lag > heartbeatInterval / 2 && !mutated(.countsOwnStallAsSilence) ? lag : .zero
         forgetStrangers()
@@ -239,7 +238,7 @@ public actor Transport {
             watch(node, now)
             if let link = peers[node]?.link {
                 if isDue(node, now) {
-                    peers[node]!.lastBeat = now
+                    peers[node]!.lastBeat = (now, isDistant(node))
                     transmit(heartbeat(to: node), over: link)
                 }
             } else {
@@ -259,8 +258,9 @@ public actor Transport {
     }
 
     private func isDue(_ node: NodeID, _ now: MonotonicTime) -> Bool {
-        guard isDistant(node), let last = peers[node]?.lastBeat else { return true }
-        return last.advanced(by: Self.distantInterval) <= now
+        // The first late one is announced by one that is not.
+        guard isDistant(node), let last = peers[node]?.lastBeat, last.isDistant else { return true }
+        return last.time.advanced(by: Self.distantInterval) <= now
     }
 
     /// Whether the two need not hear of each other's end at once.

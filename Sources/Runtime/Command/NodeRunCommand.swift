@@ -28,6 +28,10 @@ enum NodeRunCommand {
             .value(
                 "join", "HOST:PORT,...",
                 "nodes to ask for membership, unless the data belongs to a cluster"),
+            .value(
+                "role", "voter|learner",
+                "whether this node is to vote in the management group (default: as the policy chooses)"),
+            .value("label", "KEY=VALUE,...", "what is to be known of this node, such as zone=b"),
             .flag(
                 "insecure",
                 "listen beyond loopback, although connections are neither encrypted nor authenticated"
@@ -35,7 +39,7 @@ enum NodeRunCommand {
             .value(
                 "log-level", "LEVEL",
                 "trace, debug, info, notice, warning, error or critical (default: info)"),
-        ])
+        ] + PolicyCommands.options.map { .value($0.name, $0.placeholder ?? "", "with --bootstrap: \($0.help)") })
 
     static func subcommand(workflows: [any RegisterableWorkflow]) -> FlotillaCommand.Subcommand {
         FlotillaCommand.Subcommand(description: description) { options in
@@ -74,12 +78,43 @@ enum NodeRunCommand {
             logger: LogLines.logger(level: level))
         // Neither is fine as well, where the data belongs to a cluster; where it does not, the node says so.
         configuration.founds = options.has("bootstrap")
+        configuration.executionClusterPolicy = try policy(options)
+        if let name = options.string("role") {
+            guard let role = NodeRole(name: name) else {
+                throw options.fail("--role \(name): there are voter and learner")
+            }
+            configuration.managementRole = role
+        }
+        for text in (options.string("label") ?? "").split(separator: ",") {
+            guard let label = NodeLabel(String(text)) else { throw options.fail("--label \(text): write KEY=VALUE") }
+            guard configuration.labels.updateValue(label.value.text, forKey: label.key.text) == nil else {
+                throw options.fail("--label names \(label.key.text) twice")
+            }
+        }
         configuration.storage = format
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
+    }
+
+    private static func policy(_ options: ParsedOptions) throws(UsageError) -> ExecutionClusterPolicy? {
+        let members = try PolicyCommands.members(options)
+        guard !members.isEmpty else { return nil }
+        guard options.has("bootstrap") else {
+            let named = PolicyField.all.filter { members[$0.name] != nil }.map { "--\($0.option)" }
+            throw options.fail(
+                "\(named.joined(separator: ", ")): a policy goes with --bootstrap; flotilla policy set changes it later"
+            )
+        }
+        var policy = ExecutionClusterPolicy()
+        do throws(PolicyFieldError) {
+            try PolicyField.apply(members, to: &policy)
+        } catch {
+            throw options.fail("\(error.field.option): \(error.message)")
+        }
+        return policy
     }
 
     private static func retention(_ text: String, _ options: ParsedOptions) throws(UsageError) -> WorkflowRetention {

@@ -229,6 +229,7 @@ struct HTTPAPI: Sendable {
     private func metrics(_ request: HTTPRequest) async throws -> HTTPResponse {
         let status = try await node.status(withHashes: false)
         return .text(
-            Metrics.text(status, try await node.counters()), contentType: "text/plain; version=0.0.4; charset=utf-8")
+            Metrics.text(status, try await node.counters(), try await node.figures()),
+            contentType: "text/plain; version=0.0.4; charset=utf-8")
     }
 }

@@ -50,6 +50,7 @@ protocol NodeOperations: Sendable {
     func status(withHashes: Bool) async throws -> NodeStatus
     /// What the node has counted since it started, in the order in which it is shown.
     func counters() async throws -> [NodeCounter]
+    func figures() async throws -> FleetFigures
     func removeNode(_ id: NodeID) async throws
 
     // What they are is said at `Node`.

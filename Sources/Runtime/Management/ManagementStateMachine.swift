@@ -27,6 +27,8 @@ final class ManagementStateMachine: StateMachine {
         var role = NodeRole.learner
         /// It is to leave: its places in clusters go to others. A registration does not change it.
         var isDraining = false
+        /// What its own configuration asks for; nil leaves it to the policy.
+        var wantedRole: NodeRole?
     }
 
     /// Codes of `Answer`, whose body holds the words. A case keeps its number for ever.

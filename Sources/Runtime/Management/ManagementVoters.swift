@@ -25,24 +25,36 @@ struct ManagementVoters {
 
     private func isLost(_ node: NodeID) -> Bool { observation.isSilent(node, for: state.policy.voterFailureTimeout) }
 
-    /// Learners that may take a place now, those in domains without a voter first.
+    /// Whether a node's own configuration asks that it votes.
+    private func asks(_ node: NodeID) -> Bool { state.nodes[node]?.wantedRole == .voter }
+
+    /// Learners that may take a place now: first those that ask for it, and of equals those in domains without a voter.
     private var substitutes: [NodeID] {
         let voters = Set(voters)
         let ready = state.mayVote.filter { !voters.contains($0) && caughtUp.contains($0) && !isLost($0) }
-        var choice = MemberChoice(state, among: ready)
-        if case .fixed = state.policy.voterSelection { choice.candidates = ready }
+        let isFixed = if case .fixed = state.policy.voterSelection { true } else { false }
         var chosen: [NodeID] = []
-        while let next = choice.next(beside: voters.filter { !isLost($0) } + chosen) { chosen.append(next) }
+        for asking in [true, false] {
+            let candidates = ready.filter { asks($0) == asking }
+            var choice = MemberChoice(state, among: candidates)
+            if isFixed { choice.candidates = candidates }
+            while let next = choice.next(beside: voters.filter { !isLost($0) } + chosen) { chosen.append(next) }
+        }
         return chosen
     }
 
-    /// A voter that is lost or may not vote any more, and the learner that takes its place in the same command.
+    /// A voter that is lost, may not vote any more or makes room for one that asks to vote, and the learner that takes its
+    /// place in the same command.
     private var replacement: [ManagementOperation]? {
         let eligible = state.mayVote
         let unfit =
             voters.filter { isLost($0) } + voters.filter { !isLost($0) && !eligible.contains($0) && $0 != leader }
         let last = leader.map { voters.contains($0) && !eligible.contains($0) ? [$0] : [] } ?? []
-        guard let leaving = (unfit + last).first, let substitute = substitutes.first else { return nil }
+        guard let substitute = substitutes.first else { return nil }
+        let yielding =
+            asks(substitute)
+            ? voters.filter { !asks($0) }.sorted { ($0 == leader ? 1 : 0) < ($1 == leader ? 1 : 0) } : []
+        guard let leaving = (unfit + last + yielding).first else { return nil }
         return [.changeNodeRole(substitute, .voter), .changeNodeRole(leaving, .learner)]
     }
 
@@ -60,9 +72,9 @@ struct ManagementVoters {
         let isEven = count.isMultiple(of: 2)
         guard count > wanted || isEven else { return nil }
         let eligible = state.mayVote
-        func order(_ node: NodeID) -> (Int, Int, Int, NodeID) {
+        func order(_ node: NodeID) -> (Int, Int, Int, Int, NodeID) {
             (
-                isLost(node) ? 0 : 1, eligible.contains(node) ? 1 : 0, node == leader ? 1 : 0,
+                isLost(node) ? 0 : 1, eligible.contains(node) ? 1 : 0, asks(node) ? 1 : 0, node == leader ? 1 : 0,
                 NodeID(.max - node.rawValue)
             )
         }

@@ -36,6 +36,13 @@ public struct NodeConfiguration: Sendable {
     /// What its operator says of this node, such as zone = b: clusters are spread over zones, and a policy may choose
     /// the voters of the management group by a label. It may change from one start to the next.
     public var labels: [String: String] = [:]
+    /// Its role in the management group; nil leaves it to the policy. A node that asks to be a learner does not vote, and
+    /// one that asks to vote does before others: as soon as it has caught up, within the number of voters that the policy
+    /// wants, and so that their number stays odd. It may change from one start to the next.
+    public var managementRole: NodeRole?
+    /// The policy that a founder brings with it; nil for the default. It counts once, when the fleet is founded: from then
+    /// on `Node.setPolicy` changes it.
+    public var executionClusterPolicy: ExecutionClusterPolicy?
     /// Listening beyond loopback is refused without it: connections are neither encrypted nor authenticated yet.
     public var allowsInsecureListening = false
     /// A node that was silent for this long loses the workflows that it runs to others.
@@ -84,6 +91,14 @@ public struct NodeConfiguration: Sendable {
         }
         guard payloadFileLimit >= 0 else {
             throw NodeError(.invalidConfiguration, "the limit for payloads in the log is \(payloadFileLimit) bytes")
+        }
+        if let problem = executionClusterPolicy?.problem {
+            throw NodeError(.invalidConfiguration, "the policy cannot be used: \(problem)")
+        }
+        guard executionClusterPolicy == nil || founds else {
+            throw NodeError(
+                .invalidConfiguration,
+                "a node that joins brings no policy: the founder does, and flotilla policy set changes it")
         }
         for (key, value) in labels where !(1...128).contains(key.utf8.count) || value.utf8.count > 256 {
             throw NodeError(

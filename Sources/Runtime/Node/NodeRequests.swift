@@ -156,8 +156,6 @@ extension NodeServices {
         let (scheduler, transport) = await core.counters()
         var counters = [
             NodeCounter(name: "scheduler_passes", help: "Passes over dirty groups.", value: scheduler.passes),
-            NodeCounter(name: "messages_received", help: "Raft messages from peers.", value: scheduler.messagesIn),
-            NodeCounter(name: "messages_sent", help: "Raft messages to peers.", value: scheduler.messagesOut),
             NodeCounter(
                 name: "frames_dropped", help: "Frames that found a full write queue.", value: scheduler.framesDropped),
             NodeCounter(

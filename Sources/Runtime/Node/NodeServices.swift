@@ -92,6 +92,12 @@ final class NodeServices: Sendable {
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
                 ).run()
             }
+            group.addTask {
+                let world = NodeStewardWorld(
+                    core: self.core, machines: self.machines, router: self.router, random: self.environment.random,
+                    logger: self.logger)
+                await ClusterSteward(world, attention: self.machines.stewardAttention).run()
+            }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
         }
@@ -123,16 +129,25 @@ final class NodeServices: Sendable {
             httpAddress: httpAddress ?? "", featureLevel: FeatureLevel.newest, joinedAt: 0,
             labels: configuration.nodeLabels)
         me.types = workflows.map(\.definition.type).sorted()
-        let operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
+        me.wantedRole = configuration.managementRole
         await retrying("register this node") { [me] in
             let group = try await self.managementGroup
             try await group.barrier()
             let view = self.machines.management.withLock { $0 }
+            let policy = self.configuration.executionClusterPolicy
+            if let policy, !view.nodes.isEmpty, policy != view.policy {
+                self.logger.warning(
+                    "the fleet has another policy than this node's configuration; the fleet's counts",
+                    ["remedy": "flotilla policy set"])
+            }
             if var known = view.nodes[me.node] {
                 known.joinedAt = 0
                 (known.role, known.isDraining) = (me.role, me.isDraining)
                 if known == me, view.slots.hasHomes { return }
             }
+            var operations: [ManagementOperation] = [.registerNode(me), .createCommonCluster]
+            // Nobody but the founder comes first.
+            if let policy, view.nodes.isEmpty { operations.append(.setPolicy(policy)) }
             let answer = try await group.propose(operations.map(\.encoded), ownerEpoch: 0)
             switch ManagementStateMachine.Refusal(rawValue: answer.code) {
             case nil: break

@@ -189,6 +189,8 @@ final class NodeMachines: Sendable {
     private let core = WeakBox<NodeCore>()
     /// The management group's state as of the last change that was applied here.
     let management = Lock(ManagementState())
+    /// Clusters hosted here that may owe something to others; see `ClusterSteward`.
+    let stewardAttention = GroupAttention()
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
     let duties: LeaderDuties
@@ -219,8 +221,9 @@ final class NodeMachines: Sendable {
             reportAttention.mark(group)
             duties.note(group)
         }
-        registry.register(.workflow) { [checkpoints] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: attention)
+        registry.register(.workflow) { [checkpoints, stewardAttention] group in
+            WorkflowStateMachine(
+                group: group, checkpoints: checkpoints, attention: attention, deliveries: stewardAttention.mark)
         }
         return registry
     }
@@ -288,7 +291,10 @@ final class NodeMachines: Sendable {
     }
 
     private func managementDidChange(_ view: ManagementState) {
-        management.withLock { $0 = view }
+        let slotsBefore = management.withLock { known in
+            defer { known = view }
+            return known.slots.version
+        }
         core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
         var desired = [NodeStart.managementGroup.group: view.desiredMembers]
@@ -296,6 +302,9 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
+        for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
+            stewardAttention.mark(cluster.group)
+        }
         core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.

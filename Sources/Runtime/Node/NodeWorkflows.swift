@@ -162,6 +162,8 @@ extension Node: NodeOperations {
 
     func counters() async throws -> [NodeCounter] { try await running().counters() }
 
+    func figures() async throws -> FleetFigures { try await running().figures() }
+
     private func nilIfNotFound<Value>(_ body: () async throws -> Value) async throws -> Value? {
         do {
             return try await body()

@@ -11,7 +11,7 @@ actor Rebalancer {
 
     /// How often the leader looks whether something has happened.
     static let checkInterval: Duration = .seconds(1)
-    private static let canMoveRuns = false
+    private static let canMoveRuns = true
     /// Clusters that are asked about their learners at a time.
     private static let questionsMax = 16
 

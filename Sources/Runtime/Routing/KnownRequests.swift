@@ -31,6 +31,7 @@ struct KnownRequests: Sendable {
         known.add(InspectGroups.self)
         known.add(InspectNode.self)
         known.add(ReportRuns.self)
+        known.add(ProposeToGroup.self)
         return known
     }()
 

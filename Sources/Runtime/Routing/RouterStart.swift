@@ -8,6 +8,9 @@ import FlotillaRaft
 // so two starts of one id make one run, wherever either of them stops.
 
 extension WorkflowRouter {
+    /// How long a cluster that nobody answers for is waited for before another one is chosen.
+    private static let clusterPatience: Duration = .seconds(3)
+
     /// - Parameters:
     ///   - version: nil takes the one that the run has, or the newest.
     ///   - id: nil makes one.
@@ -68,9 +71,9 @@ extension WorkflowRouter {
             let runID = newRunID()
             let id = GeneratedID(group: cluster.group, runID: runID).text
             let request = start.request(id, runID, .generated, admitBelow: cluster.limit)
+            let givenUpAt = core.loop.now.advanced(by: Self.clusterPatience)
             var attempt = try await attempt(request, in: cluster.group)
-            // It may have begun there, so it is not begun elsewhere while that can be found out.
-            while case .unknownOutcome(let reason) = attempt {
+            while let reason = reasonToStay(attempt, cluster.group, until: givenUpAt) {
                 try await pause(&start.search, because: reason)
                 attempt = try await self.attempt(request, in: cluster.group)
             }
@@ -83,14 +86,35 @@ extension WorkflowRouter {
         }
     }
 
+    /// Why the same cluster is to be asked again.
+    private func reasonToStay(
+        _ attempt: RunAttempt<StartedRun>, _ group: GroupID, until givenUpAt: MonotonicTime
+    ) -> String? {
+        switch attempt {
+        // It may have begun there, so it is not begun elsewhere while that can be found out.
+        case .unknownOutcome(let reason): machines.hasEnded(group) ? nil : reason
+        // A new cluster is not there at once.
+        case .notHere(let reason): core.loop.now < givenUpAt && !machines.hasEnded(group) ? reason : nil
+        case .value, .failed, .elsewhere, .unknown, .refused: nil
+        }
+    }
+
     // MARK: Ids of the user's
 
     private func startReserved(_ start: inout PlacedStart, id: String) async throws -> StartedRun {
         var replacing: TransferOperation.Reservation.Replaced?
+        // As long as they are not turned down.
+        var chosen: (cluster: Place, runID: RunID)?
         while true {
-            let cluster = try await place(&start)
+            let (cluster, runID): (Place, RunID)
+            if let chosen {
+                (cluster, runID) = chosen
+            } else {
+                (cluster, runID) = (try await place(&start), newRunID())
+                chosen = (cluster, runID)
+            }
             let reserve = ReserveRun(
-                id: id, runID: newRunID(), group: cluster.group, replacing: replacing.map(ReserveRun.Replaced.init))
+                id: id, runID: runID, group: cluster.group, replacing: replacing.map(ReserveRun.Replaced.init))
             let reserved = try await perform(reserve, on: id)
             let isMine = reserved.runID == reserve.runID
             var group = reserved.group
@@ -118,12 +142,14 @@ extension WorkflowRouter {
                         break attempts
                     }
                     replacing = .init(runID: reserved.runID, group: group)
+                    chosen = nil
                     try await reject(group, &start, because: reason)
                     break attempts
                 case .unknown, .notHere, .unknownOutcome:
                     let reason = Self.reason(attempt)
                     if machines.hasEnded(group) {
                         replacing = .init(runID: reserved.runID, group: group, isLost: true)
+                        chosen = nil
                         break attempts
                     }
                     try await pause(&start.search, because: reason)

@@ -41,7 +41,9 @@ extension RunRequest {
         } catch let error as WorkflowError where error.code == .stopped {
             return .notHere(error.message)
         } catch let refused as Refused {
-            if let subject, case .elsewhere(let group) = try await engine.location(of: subject) {
+            if refused.code == .moved, let subject,
+                case .elsewhere(let group) = try await engine.location(of: subject)
+            {
                 return .elsewhere(group)
             }
             return .refused(refused.code, refused.message)

@@ -120,14 +120,15 @@ struct WorkflowRouter: Sendable {
         }
         try checkRunning()
         var reason = "\(group) has no member that this node knows"
+        var mayBeDone = false
         for node in machines.members(of: group, draw: random) where node != core.node {
             switch try await ask(request, node, group: group) {
             case .notHere(let why): reason = why
-            case .unknownOutcome(let why) where Request.isRepeatable: reason = why
+            case .unknownOutcome(let why) where Request.isRepeatable: (reason, mayBeDone) = (why, true)
             case let attempt: return attempt
             }
         }
-        return .notHere(reason)
+        return mayBeDone ? .unknownOutcome(reason) : .notHere(reason)
     }
 
     // MARK: One node

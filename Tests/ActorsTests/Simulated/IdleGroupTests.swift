@@ -42,7 +42,9 @@ import Testing
     private static func reports(_ fleet: SimulatedFleet) async throws -> [NodeID: [GroupID: GroupReport]] {
         var reports: [NodeID: [GroupID: GroupReport]] = [:]
         for (node, core) in fleet.cores.sorted(by: { $0.key < $1.key }) {
-            for group in core.hosted.all { reports[node, default: [:]][group.identity.group] = try await group.report() }
+            for group in core.hosted.all {
+                reports[node, default: [:]][group.identity.group] = try await group.report()
+            }
         }
         return reports
     }
@@ -99,7 +101,8 @@ import Testing
         #expect(frames.count == 1, "a heartbeat for each pair and interval, whatever the number of groups: \(frames)")
     }
 
-    @Test("a node that dies makes the groups that it led elect, and no others; groups without a member on it stay quiet")
+    @Test(
+        "a node that dies makes the groups that it led elect, and no others; groups without a member on it stay quiet")
     func death() async throws {
         try await withQuietGroups(nodes: 5, seeds: 3) { fleet, groups in
             let before = try await Self.reports(fleet)
@@ -160,19 +163,39 @@ import Testing
     @Test("a wish for one group's members wakes that group alone, and the same wish again none")
     func wish() async throws {
         try await withQuietGroups(nodes: 3, seeds: 1) { fleet, groups in
+            let led = groups.filter { $0.nodes[0] == NodeID(1) }[3].id
+            #expect(try await fleet.cores[NodeID(1)]!.hosted.group(led).report().leader == NodeID(1))
             var wishes = Dictionary(uniqueKeysWithValues: groups.map { ($0.id, DesiredMembers($0.nodes)) })
             let core = fleet.cores[NodeID(1)]!
             core.setDesired(wishes)
             try await Self.waitUntilQuiet(fleet)
             let before = await Self.counts(fleet)
             core.setDesired(wishes)
+            try await fleet.world.sleep(for: .milliseconds(1))
             let again = await Self.counts(fleet)
             #expect(again[NodeID(1)] == before[NodeID(1)])
-            wishes[groups[5].id] = DesiredMembers(groups[5].nodes, votersMax: 1)
+            wishes[led] = DesiredMembers(fleet.nodes, votersMax: 1)
             core.setDesired(wishes)
+            try await fleet.world.sleep(for: .milliseconds(1))
             let active = await core.onLoop { core.scheduler.assumeIsolated { $0.active.keys.sorted() } }
-            #expect(active == [groups[5].id])
+            #expect(active == [led])
         }
+    }
+
+    @Test("groups that are to look at their leaders again wake in portions, each once, in the order in which they came")
+    func portions() {
+        var wakes = WakeQueue()
+        let groups = (1...600).map { GroupID($0) }
+        wakes.add(groups)
+        #expect(wakes.take() == Array(groups[..<WakeQueue.portion]) && wakes.take() == [])
+        wakes.refill()
+        // Those that have had their turn wait for the next; the others keep their place.
+        wakes.add([groups[599], groups[0]])
+        #expect(wakes.take() == Array(groups[WakeQueue.portion..<2 * WakeQueue.portion]))
+        wakes.refill()
+        #expect(wakes.take() == Array(groups[(2 * WakeQueue.portion)...]) + [groups[0]] && wakes.isEmpty)
+        wakes.add([groups[3]])
+        #expect(wakes.take() == [groups[3]])
     }
 
     @Test("which groups have a member on a node follows every change of their members")

@@ -61,4 +61,37 @@ struct PlacedStartTests {
             #expect(counts.count >= 3 && counts.allSatisfy { $0 <= 3 }, "\(counts)")
         }
     }
+
+    @Test("TT-43: an id of the user's begins elsewhere where its home, which is to run it, turns out to be full")
+    func fullHome() async throws {
+        try await withSimulation(seed: 3, nodes: 0, workflows: [Self.waiting]) { simulation in
+            simulation.configure = { configuration in
+                guard configuration.founds else { return }
+                var policy = ExecutionClusterPolicy()
+                policy.maximumWorkflowsPerCluster = 2
+                policy.singleClusterBelow = 3
+                policy.targetClusterSize = 3
+                configuration.executionClusterPolicy = policy
+            }
+            for _ in 0..<5 { simulation.addNode(workflows: [Self.waiting]) }
+            try await simulation.wait(until: "two tiers") {
+                guard let status = try? await simulation.node(5).status(), status.ready else { return false }
+                let clusters = try await simulation.node(5).clusters()
+                return clusters.contains { $0.slots > 0 } && !clusters.contains { $0.spansFleet }
+            }
+            for number in 0..<9 {
+                let run = try await simulation.node(1 + number % 5).start(
+                    Self.waiting, id: "w-\(number)", input: number)
+                #expect(!run.started.existed)
+                let again = try await simulation.node(1 + (number + 1) % 5).start(
+                    Self.waiting, id: "w-\(number)", input: number)
+                #expect(again.started.existed && again.runID == run.runID)
+            }
+            for number in 0..<9 {
+                let result = try await simulation.node(2).result(
+                    of: "w-\(number)", as: Int.self, timeout: .seconds(60))
+                #expect(result == number)
+            }
+        }
+    }
 }

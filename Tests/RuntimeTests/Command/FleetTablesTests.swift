@@ -95,7 +95,7 @@ struct PolicyOptionTests {
     @Test("TT-26: every field has an option, and options become fields")
     func fields() throws {
         let words =
-            "--max-workflows 40 --cluster-size 3 --strategy leastLoaded --rebalance-threshold 0.5 --load-limit 1 "
+            "--max-workflows 40 --cluster-size 3 --strategy leastLoaded --rebalance-threshold 0.5 --load-limit 1 --rebalance-period 1m "
             + "--idle-ttl 0s --ready-clusters 2 --single-below 0 --member-timeout 1m --voter-timeout 10s --voters 5 "
             + "--voter-selection manager=yes --spread-label rack --pinned-types a,b"
         let members = try members(words)
@@ -104,6 +104,7 @@ struct PolicyOptionTests {
         #expect(policy.maximumWorkflowsPerCluster == 40 && policy.targetClusterSize == 3)
         #expect(policy.strategy == .leastLoaded && policy.rebalanceThreshold == 0.5 && policy.loadLimit == 1)
         #expect(policy.idleTimeToLive == .zero && policy.readyClusters == 2 && policy.singleClusterBelow == 0)
+        #expect(policy.rebalancePeriod == .seconds(60))
         #expect(policy.memberFailureTimeout == .seconds(60) && policy.voterFailureTimeout == .seconds(10))
         #expect(policy.targetVoterCount == 5 && policy.voterSelection == .labelled(NodeLabel("manager", "yes")))
         #expect(policy.spreadLabel == "rack" && policy.pinnedTypes == ["a", "b"])

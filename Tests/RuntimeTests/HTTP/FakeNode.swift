@@ -183,6 +183,18 @@ final class FakeNode: NodeOperations {
 
     func counters() async throws -> [NodeCounter] { [NodeCounter(name: "log_writes", help: "Writes.", value: 12)] }
 
+    func figures() async throws -> FleetFigures {
+        var figures = FleetFigures(
+            node: id, memberships: 3, messagesReceived: 7, messagesSent: 9, workflows: 12, utilisation: 0.25)
+        for number in 0..<(FleetFigures.clusterLimit + 50) {
+            figures.add(
+                FleetFigures.Cluster(
+                    id: "cluster-\(number)", workflows: number, checkpoints: 4, quorumRounds: 2,
+                    quorumTime: .milliseconds(3)))
+        }
+        return figures
+    }
+
     func removeNode(_ id: NodeID) async throws {
         calls.withLock { $0.removed.append(id) }
         try answers.removal.get()

@@ -61,6 +61,7 @@ extension ManagementStateMachine.Node {
         writer.varint(8, UInt64(role.rawValue))
         writer.bool(9, isDraining)
         for type in types { writer.message(10) { type.write(to: &$0) } }
+        writer.varint(11, UInt64(wantedRole?.rawValue ?? 0))
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -74,19 +75,25 @@ extension ManagementStateMachine.Node {
             case 5: featureLevel = try reader.uint32()
             case 6: joinedAt = try reader.signed()
             case 7: labels.append(try NodeLabel(from: &reader))
-            case 8:
-                let number = try reader.uint32()
-                guard let role = NodeRole(rawValue: number) else {
-                    throw WireError(.invalidValue, "a node has role \(number)")
-                }
-                self.role = role
+            case 8: role = try NodeRole(from: &reader)
             case 9: isDraining = try reader.bool()
             case 10:
                 var inner = try reader.message()
                 types.append(try WorkflowType(from: &inner))
+            case 11: wantedRole = try NodeRole(from: &reader)
             default: throw reader.unknownField(in: "a node")
             }
         }
+    }
+}
+
+extension NodeRole {
+    fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
+        let number = try reader.uint32()
+        guard let role = NodeRole(rawValue: number) else {
+            throw WireError(.invalidValue, "a node has role \(number)")
+        }
+        self = role
     }
 }
 

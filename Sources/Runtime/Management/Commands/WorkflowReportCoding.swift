@@ -50,6 +50,7 @@ extension WorkflowReport {
                 writer.string(1, ended.key.namespace.text)
                 writer.string(2, ended.key.workflowID.text)
                 writer.bytes(3, ended.runID.bytes)
+                if let movedTo = ended.movedTo { writer.varintAlways(4, movedTo.rawValue) }
             }
         }
         writer.varint(7, endedWithin)
@@ -81,15 +82,17 @@ extension WorkflowReport.Ended {
         var inner = try reader.message()
         var (namespace, workflowID) = ("", "")
         var runID: RunID?
+        var movedTo: GroupID?
         while let field = try inner.next() {
             switch field {
             case 1: namespace = try inner.string()
             case 2: workflowID = try inner.string()
             case 3: runID = RunID(bytes: try inner.bytes())
+            case 4: movedTo = GroupID(try inner.varint())
             default: throw inner.unknownField(in: "the end of a run")
             }
         }
         guard let runID else { throw WireError(.invalidValue, "the end of a run without its id") }
-        self.init(key: RunKey(namespace, workflowID), runID: runID)
+        self.init(key: RunKey(namespace, workflowID), runID: runID, movedTo: movedTo)
     }
 }

@@ -7,6 +7,8 @@ struct RunActivity: Sendable {
     static let limit = 4_096
 
     private var changes: [(index: LogIndex, key: RunKey)] = []
+    /// Runs that have moved to other groups, when that was certain.
+    private var moves: [(index: LogIndex, run: RunID, group: GroupID)] = []
     /// What happened up to here is not known any more; nil if nothing before the first change is.
     private var floor: LogIndex?
 
@@ -20,8 +22,17 @@ struct RunActivity: Sendable {
         forget(through: changes[Self.limit - 1].index)
     }
 
+    mutating func noteMove(of run: RunID, to group: GroupID, at index: LogIndex) {
+        moves.append((index, run, group))
+        if moves.count >= 2 * Self.limit { moves.removeFirst(Self.limit) }
+    }
+
+    /// Where a run has gone, of those that left not long ago.
+    func target(of run: RunID) -> GroupID? { moves.last { $0.run == run }?.group }
+
     /// Forgets what nobody asks for any more.
     mutating func forget(through index: LogIndex) {
+        if let first = moves.first, first.index <= index { moves.removeAll { $0.index <= index } }
         guard let first = changes.first, first.index <= index else { return }
         changes.removeAll { $0.index <= index }
         if changes.isEmpty { changes = [] }
@@ -55,7 +66,9 @@ extension WorkflowStateMachine {
             if let here {
                 if here != known { report.started.append(.init(key: key, run: here)) }
             } else if let known {
-                report.ended.append(.init(key: key, runID: known.runID))
+                // Not yet where it is on its way: it may come back.
+                guard state.transfers.frozenRun(key)?.runID != known.runID else { continue }
+                report.ended.append(.init(key: key, runID: known.runID, movedTo: activity.target(of: known.runID)))
             } else {
                 report.endedWithin += 1
             }

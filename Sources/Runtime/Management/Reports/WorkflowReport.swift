@@ -14,6 +14,8 @@ struct WorkflowReport: Hashable, Sendable {
     struct Ended: Hashable, Sendable {
         var key: RunKey
         var runID: RunID
+        /// The group that it has moved to; nil where it ended.
+        var movedTo: GroupID?
     }
 
     var cluster: ClusterID

@@ -26,12 +26,12 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     }
 
     /// Above this a cluster takes no new runs.
-    public var maximumWorkflowsPerCluster = 20
+    public var maximumWorkflowsPerCluster: Int
     /// How many members a cluster should have.
-    public var targetClusterSize = 5
-    public var strategy = SelectionStrategy.roundRobin
+    public var targetClusterSize: Int
+    public var strategy: SelectionStrategy
     /// The share by which the busiest node may exceed the mean load before runs and members move.
-    public var rebalanceThreshold = 0.3
+    public var rebalanceThreshold: Double
     /// How long a cluster without runs is kept; zero removes it at once.
     public var idleTimeToLive: Duration = .seconds(300)
     /// How many clusters without runs are kept ready.
@@ -61,8 +61,16 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     /// How many members of a cluster, or of the management group, vote at most.
     static let votersMax = 7
 
-    /// What a fleet begins with.
-    public init() {}
+    /// Without arguments, what a fleet begins with.
+    public init(
+        maximumWorkflowsPerCluster: Int = 20, targetClusterSize: Int = 5, strategy: SelectionStrategy = .roundRobin,
+        rebalanceThreshold: Double = 0.3
+    ) {
+        self.maximumWorkflowsPerCluster = maximumWorkflowsPerCluster
+        self.targetClusterSize = targetClusterSize
+        self.strategy = strategy
+        self.rebalanceThreshold = rebalanceThreshold
+    }
 
     /// The sizes that a cluster may be created with.
     var clusterSizes: ClosedRange<Int> { min(3, targetClusterSize)...max(5, targetClusterSize) }

@@ -16,6 +16,9 @@ extension ManagementState {
             for (key, _) in cluster.runs.members where !named.contains(key) { drop(key, from: report.cluster) }
         }
         for ended in report.ended where clusters[report.cluster]?.runs[ended.key]?.runID == ended.runID {
+            if let target = ended.movedTo.flatMap({ clustersByGroup[$0] }) {
+                countMove(from: report.cluster, to: target)
+            }
             drop(ended.key, from: report.cluster)
         }
         for started in report.started { place(started.key, started.run, in: report.cluster, time: time) }
@@ -37,9 +40,7 @@ extension ManagementState {
         if let other = locations[key], other != id {
             guard let known = clusters[other]?.runs[key], run.supersedes(known) else { return }
             // It may have moved on the rebalancer's order.
-            _ = clusters.update(other) { cluster in
-                if let left = cluster.outgoing[id] { cluster.outgoing[id] = left > 1 ? left - 1 : nil }
-            }
+            countMove(from: other, to: id)
             drop(key, from: other)
             settle(other, time: time, wasBusy: true)
         } else {
@@ -47,6 +48,13 @@ extension ManagementState {
         }
         _ = clusters.update(id) { $0.insert(run, for: key) }
         locations.insert(id, for: key)
+    }
+
+    /// A run has moved, on the rebalancer's order if there is one.
+    private mutating func countMove(from id: ClusterID, to target: ClusterID) {
+        _ = clusters.update(id) { cluster in
+            if let left = cluster.outgoing[target] { cluster.outgoing[target] = left > 1 ? left - 1 : nil }
+        }
     }
 
     private mutating func drop(_ key: RunKey, from id: ClusterID) {

@@ -12,9 +12,9 @@ extension ManagementState {
         DesiredMembers(Array(nodes.keys), eligible: voters, votersMax: ExecutionClusterPolicy.votersMax)
     }
 
-    /// Those that the policy lets vote.
+    /// Those that the policy lets vote. A node that asks to be a learner does not, unless it is named.
     var mayVote: Set<NodeID> {
-        let staying = nodes.values.filter { !$0.isDraining }
+        let staying = nodes.values.filter { !$0.isDraining && $0.wantedRole != .learner }
         switch policy.voterSelection {
         case .automatic: return Set(staying.map(\.node))
         case .fixed(let chosen): return Set(chosen.filter { nodes[$0] != nil })

@@ -112,7 +112,7 @@ struct FleetView {
         let memberships = state.memberships[node.node]?.count ?? 0
         var status = FleetStatus.Node(
             id: node.node.rawValue, address: node.address, http: node.httpAddress, role: node.role.name,
-            isDraining: node.isDraining,
+            wantedRole: node.wantedRole?.name, isDraining: node.isDraining,
             labels: Dictionary(uniqueKeysWithValues: node.labels.map { ($0.key.text, $0.value.text) }),
             clusters: memberships, load: loads[node.node] ?? 0)
         if isSilent(node.node), let silence = observation.silence[node.node] {

@@ -49,6 +49,9 @@ struct PolicyField: Sendable {
             "rebalanceThreshold", "rebalance-threshold",
             "by how much the busiest node may exceed the mean before runs move", \.rebalanceThreshold),
         share("loadLimit", "load-limit", "a fleet that is busier is not rebalanced", \.loadLimit),
+        duration(
+            "rebalancePeriod", "rebalance-period", "how often loads are looked at; other news are acted on at once",
+            \.rebalancePeriod),
         duration("idleTimeToLive", "idle-ttl", "how long a cluster without runs is kept", \.idleTimeToLive),
         count("readyClusters", "ready-clusters", "clusters without runs that are kept ready", \.readyClusters),
         count(

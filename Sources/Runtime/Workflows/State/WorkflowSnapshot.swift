@@ -94,7 +94,6 @@ extension WorkflowState {
             default: throw reader.unknownField(in: "the state")
             }
         }
-        changes.deliveries = true
         guard transfers.frozen.keys.allSatisfy({ runs[$0] == nil }) else {
             throw WireError(.invalidValue, "a run is here, and on its way elsewhere")
         }

@@ -76,6 +76,8 @@ struct WorkflowChanges: Sendable {
     var everything = false
     /// Of `runs`, those that have left for another group.
     var moved: [RunKey] = []
+    /// Runs that another group has taken.
+    var departures: [(run: RunID, group: GroupID)] = []
     /// The group has something to tell other groups, or less than before.
     var deliveries = false
     /// What the history of checkpoints is to hold besides, in order.
@@ -199,6 +201,8 @@ extension WorkflowState {
         }
         changes.runs.append(key)
         leaveRelease(run, key)
+        // Nothing may be left but to seal the group.
+        if runs.count == 0 { changes.deliveries = true }
         return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
             + (run.messages?.recordCount ?? 0)
     }

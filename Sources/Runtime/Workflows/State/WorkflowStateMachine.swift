@@ -12,8 +12,6 @@ public final class WorkflowStateMachine: StateMachine {
     weak var observer: (any WorkflowObserver)?
     /// The group has ended on this node.
     private(set) var hasStopped = false
-    /// Called on the loop when the group has something to tell other groups; see `ClusterSteward`.
-    var didChangeDeliveries: (@Sendable () -> Void)?
 
     /// What changed at which entry.
     var activity = RunActivity(isWhole: true)
@@ -21,20 +19,29 @@ public final class WorkflowStateMachine: StateMachine {
     private var isLeader = false
     /// Told, on the leader, that something happened which others may want to know.
     private let attention: @Sendable (GroupID) -> Void
+    /// Told, on the leader, that the group may owe something to other groups; see `ClusterSteward`.
+    private let deliveries: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    /// - Parameters:
+    ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
     package init(
-        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in },
+        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
         self.attention = attention
+        self.deliveries = deliveries
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
+
+    /// How many results of steps and checkpoints were applied since this replica was made. Not part of the state.
+    private(set) var recordedCheckpoints: UInt64 = 0
 
     // MARK: StateMachine
 
@@ -52,12 +59,19 @@ public final class WorkflowStateMachine: StateMachine {
             group: group, namespace: command.namespace, ownerEpoch: command.ownerEpoch, time: time)
         var arrived: TransferredRun?
         if case .transfer(.importRun(let part))? = operations.first { arrived = try state.arrival(of: part) }
-        let changesBefore = state.changes.runs.count
+        let (changesBefore, departuresBefore) = (state.changes.runs.count, state.changes.departures.count)
         defer {
             for key in state.changes.runs[changesBefore...] { activity.note(key, at: index) }
+            for move in state.changes.departures[departuresBefore...] {
+                activity.noteMove(of: move.run, to: move.group, at: index)
+            }
         }
         do throws(Refused) {
-            return WorkflowAnswer.applied(try applyAll(operations, context, arrived)).encoded
+            let results = try applyAll(operations, context, arrived)
+            for (operation, result) in zip(operations, results) where operation.isCheckpoint && !result.wasDone {
+                recordedCheckpoints += 1
+            }
+            return WorkflowAnswer.applied(results).encoded
         } catch {
             return WorkflowAnswer.refused(error.code, error.message).encoded
         }
@@ -67,7 +81,7 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
-        if changes.deliveries { didChangeDeliveries?() }
+        if isLeader, changes.deliveries { deliveries(group) }
         guard !changes.isEmpty else { return }
         if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
@@ -75,7 +89,12 @@ public final class WorkflowStateMachine: StateMachine {
 
     public func roleDidChange(isLeader: Bool) {
         self.isLeader = isLeader
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
+    }
+
+    private func callAttention() {
+        attention(group)
+        deliveries(group)
     }
 
     public func didStop() {
@@ -108,7 +127,7 @@ public final class WorkflowStateMachine: StateMachine {
         let before = state
         state = decoded.state
         activity = RunActivity(isWhole: false)
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map(\.run.runID))
         for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
@@ -138,6 +157,16 @@ public final class WorkflowStateMachine: StateMachine {
                 "operations \(operations) passed on an excerpt and were refused: \(error.message)")
         }
         return results
+    }
+}
+
+extension WorkflowOperation {
+    /// Whether it records a value for good.
+    fileprivate var isCheckpoint: Bool {
+        switch self {
+        case .recordStep, .setCheckpoint: true
+        default: false
+        }
     }
 }
 

@@ -102,6 +102,8 @@ extension WorkflowState {
         _ key: RunKey, _ address: Transfers.Address, isFirst: Bool
     ) throws(Refused) -> OperationResult {
         guard transfers.slots.openEpoch(of: SlotMap.slot(of: key)) != nil else { throw notHome(key) }
+        // What this group is about to say of it itself is older.
+        guard transfers.frozenRun(key)?.runID != address.runID else { throw absence(of: key) }
         guard runs[key] == nil, transfers.frozen[key] == nil else { return OperationResult(wasDone: true) }
         if let known = transfers.addresses[key] {
             guard known.runID == address.runID, known.epoch < address.epoch || mutated(.believesOlderAddresses) else {

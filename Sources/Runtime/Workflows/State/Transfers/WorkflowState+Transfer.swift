@@ -87,7 +87,8 @@ extension WorkflowState {
     func location(of key: RunKey, in group: GroupID) -> RunLocation {
         if runs[key] != nil { return .here }
         if let id = transfers.frozen[key] { return .elsewhere(id.target) }
-        if let address = transfers.addresses[key] { return .elsewhere(address.group) }
+        // An id that is reserved for a run that is to begin here has none yet.
+        if let address = transfers.addresses[key], address.group != group { return .elsewhere(address.group) }
         // The first cluster of a fleet is the home of everything before it says so.
         let isFirst = group == ExecutionCluster.commonGroup && transfers.slots.slots.isEmpty
         return .unknown(isHome: isFirst || transfers.slots.openEpoch(of: SlotMap.slot(of: key)) != nil)
@@ -143,6 +144,9 @@ extension WorkflowState {
             }
         }
         depart(run)
+        changes.runs.append(key)
+        changes.moved.append(key)
+        changes.departures.append((run.runID, id.target))
         if run.checkpoints.count > 0 {
             changes.checkpoints.append(.remove(CheckpointRun(group: context.group, run: key, runID: run.runID)))
         }
