@@ -4,12 +4,12 @@ import FlotillaIO
 // What a running workflow is told and asked, by any node.
 
 extension Node {
-    /// Sends a signal to a run: it is received once, in the order in which signals were acknowledged, also where the body
-    /// asks for it later only. Returns once it is durable on a majority.
-    /// - Parameter sender: whoever may have to repeat a signal names itself and numbers its signals to the run from 1; a
-    ///   repetition is then none. Nil for a single one.
-    /// - Throws: `WorkflowError` with `notFound`; `wrongState` where the run has ended; `mailboxFull` where it has too many
-    ///   to receive; `messageOutOfOrder`.
+    /// Sends a signal to a run: it is received once, in the order in which signals were acknowledged, also where the
+    /// body asks for it later only. Returns once it is durable on a majority.
+    /// - Parameter sender: whoever may have to repeat a signal names itself and numbers its signals to the run from 1;
+    ///   a repetition is then none. Nil for a single one.
+    /// - Throws: `WorkflowError` with `notFound`; `wrongState` where the run has ended; `mailboxFull` where it has too
+    ///   many to receive; `messageOutOfOrder`.
     public func signal<Value>(
         _ id: String, _ signal: WorkflowSignal<Value>, _ value: Value,
         from sender: (name: String, number: UInt64)? = nil
@@ -22,8 +22,9 @@ extension Node {
     /// - Parameters:
     ///   - updateID: the run carries it out once, however often it is sent; every request with the id gets the answer.
     ///   - timeout: nil waits as long as the run lasts.
-    /// - Throws: `WorkflowError` with `rejected` where the body said no; `timedOut` where the answer did not come in time,
-    ///   while the update goes on; `wrongState` where the run has ended; `conflict` where the id belongs to another update.
+    /// - Throws: `WorkflowError` with `rejected` where the body said no; `timedOut` where the answer did not come in
+    ///   time, while the update goes on; `wrongState` where the run has ended; `conflict` where the id belongs to
+    ///   another update.
     public func update<Input, Output>(
         _ id: String, _ update: WorkflowUpdate<Input, Output>, _ input: Input, updateID: String,
         timeout: Duration? = nil
@@ -46,10 +47,10 @@ extension Node {
         }
     }
 
-    /// Asks a workflow something that its code answers without changing anything, whether it runs or has ended. The answer
-    /// knows everything that was acknowledged before the call. This node must have the workflow's code.
-    /// - Throws: `WorkflowError` with `notFound`, `unknownQuery`, `unknownWorkflow` where this node does not have the code,
-    ///   or `rejected` with what the answer threw.
+    /// Asks a workflow something that its code answers without changing anything, whether it runs or has ended. The
+    /// answer knows everything that was acknowledged before the call. This node must have the workflow's code.
+    /// - Throws: `WorkflowError` with `notFound`, `unknownQuery`, `unknownWorkflow` where this node does not have the
+    ///   code, or `rejected` with what the answer threw.
     public func query<Input, Output>(
         _ id: String, _ query: WorkflowQuery<Input, Output>, _ input: Input
     ) async throws -> Output {

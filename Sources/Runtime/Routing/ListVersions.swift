@@ -53,6 +53,7 @@ extension WorkflowVersion {
 }
 
 extension Node {
-    /// Every version of every workflow that a node ever registered: which live nodes have it, and how many runs need it.
+    /// Every version of every workflow that a node ever registered: which live nodes have it, and how many runs need
+    /// it.
     public func workflowVersions() async throws -> WorkflowVersions { try await router.versions() }
 }

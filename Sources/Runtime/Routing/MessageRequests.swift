@@ -2,7 +2,8 @@ import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
-// What nodes tell and ask each other's runs. Each may be sent again: senders number what they send, and updates have ids.
+// What nodes tell and ask each other's runs. Each may be sent again: senders number what they send, and updates have
+// ids.
 
 struct SendSignal: RunRequest {
     typealias Reply = Nothing

@@ -9,8 +9,8 @@ public final class CompensationScope: Sendable {
     }
     private let undos = Lock<[Undo]>([])
 
-    /// Says how to undo what has been done. Call it behind the step that it undoes, or before, if that step may have had
-    /// its effect although it failed.
+    /// Says how to undo what has been done. Call it behind the step that it undoes, or before, if that step may have
+    /// had its effect although it failed.
     /// - Parameters:
     ///   - name: of the step that undoes it: it is recorded like any.
     ///   - retry: by default it is tried until it succeeds.
@@ -31,8 +31,8 @@ public final class CompensationScope: Sendable {
 }
 
 extension WorkflowContext {
-    /// Runs a part of a workflow, and undoes what it did if it fails or is cancelled: the undo steps run in reverse, each
-    /// recorded, so that the next owner goes on where the last one was. A node that stops undoes nothing.
+    /// Runs a part of a workflow, and undoes what it did if it fails or is cancelled: the undo steps run in reverse,
+    /// each recorded, so that the next owner goes on where the last one was. A node that stops undoes nothing.
     ///
     /// ```swift
     /// try await context.compensating { scope in

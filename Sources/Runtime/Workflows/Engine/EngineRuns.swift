@@ -36,7 +36,7 @@ extension WorkflowEngine: WorkflowObserver {
         for (stop, reason) in stops { stop.fulfill(reason) }
         for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
-        environment.bells.ring(changes.everything ? nil : changes.runs)
+        environment.bells.ring(changes.everything ? nil : changes.runs + changes.told)
         if hasWork { ring() }
         if (changes.executors || changes.everything) && !isRegistered {
             state.withLock { $0.registration.want() }

@@ -16,7 +16,8 @@ final class ReplayNotes: Sendable {
     /// Rings when the body may have come further.
     let changes = Signal()
 
-    /// - Parameter parks: the body waits at the end of the record until its task is cancelled; else it gets an error there.
+    /// - Parameter parks: the body waits at the end of the record until its task is cancelled; else it gets an error
+    ///   there.
     init(parks: Bool = false) { self.parks = parks }
 
     /// A branch of the body has come to the end of the record.

@@ -1,7 +1,7 @@
 import FlotillaIO
 
-/// A value of a running body that several of its branches and the answers to queries share. It is not recorded: the body
-/// makes it anew when it is replayed. Its changes are what conditions wait for.
+/// A value of a running body that several of its branches and the answers to queries share. It is not recorded: the
+/// body makes it anew when it is replayed. Its changes are what conditions wait for.
 public final class RunVariable<Value: Sendable>: Sendable {
     private let state: Lock<Value>
     private let watchers: VariableWatchers
@@ -45,14 +45,15 @@ extension WorkflowContext {
         RunVariable(value, execution.watchers)
     }
 
-    /// Waits until `predicate` returns a value, which is recorded: the next owner's body gets the same one at once. It is
-    /// looked at now, and with every change of a variable of this run.
+    /// Waits until `predicate` returns a value, which is recorded: the next owner's body gets the same one at once. It
+    /// is looked at now, and with every change of a variable of this run.
     ///
     /// The value is all that a body should go by behind the condition: variables may have moved on.
     /// - Parameters:
     ///   - name: conditions that are waited for at the same time need different ones.
     ///   - predicate: short, and a function of the run's variables alone.
-    /// - Throws: `WorkflowError` with `duplicateStep` or `resultTooLarge`, and once with `cancelled`; `CancellationError`.
+    /// - Throws: `WorkflowError` with `duplicateStep` or `resultTooLarge`, and once with `cancelled`;
+    ///   `CancellationError`.
     public func condition<Value: Codable & Sendable>(
         _ name: String, _ predicate: @escaping @Sendable () -> Value?
     ) async throws -> Value {

@@ -20,8 +20,8 @@ public struct WorkflowQuery<Input: Codable & Sendable, Output: Codable & Sendabl
 
 extension WorkflowContext {
     /// Says how queries of a name are answered, from here on: at the beginning of a body, best.
-    /// - Parameter body: short, and without effects: it runs for each query, on any node that has the code. What it throws
-    ///   is what the query gets.
+    /// - Parameter body: short, and without effects: it runs for each query, on any node that has the code. What it
+    ///   throws is what the query gets.
     public func answer<Input, Output>(
         _ query: WorkflowQuery<Input, Output>, _ body: @escaping @Sendable (Input) throws -> Output
     ) {

@@ -67,8 +67,10 @@ extension FinishPosition {
 
 /// What commands changed, for those who wait for it.
 struct WorkflowChanges: Sendable {
-    /// Runs that got an owner, lost one, were told something, answered, ended, or were removed.
+    /// Runs that got an owner, lost one, ended, or were removed.
     var runs: [RunKey] = []
+    /// Runs that were told something, or answered.
+    var told: [RunKey] = []
     var executors = false
     /// The state was replaced.
     var everything = false
@@ -82,7 +84,7 @@ struct WorkflowChanges: Sendable {
     var checkpoints: [CheckpointChange] = []
 
     /// Whether nobody waits for any of it.
-    var isEmpty: Bool { runs.isEmpty && !executors && !everything }
+    var isEmpty: Bool { runs.isEmpty && told.isEmpty && !executors && !everything }
 }
 
 // MARK: Runs

@@ -9,10 +9,11 @@ extension WorkflowEngine {
     /// Sends a signal to a run. When it returns, the signal is durable and will be received once.
     /// - Parameters:
     ///   - value: JSON.
-    ///   - sender: whoever sends names itself and numbers its signals to the run from 1: a repetition is no second signal.
+    ///   - sender: whoever sends names itself and numbers its signals to the run from 1: a repetition is no second
+    ///     signal.
     /// - Throws: `WorkflowError` with `notFound`; `wrongState` where the run has ended; `mailboxFull`,
-    ///   `messageOutOfOrder`, `invalidName`, `invalidInput`, `inputTooLarge`, `overloaded`, `diskFull`, `unavailable` or
-    ///   `stopped`; `CancellationError`.
+    ///   `messageOutOfOrder`, `invalidName`, `invalidInput`, `inputTooLarge`, `overloaded`, `diskFull`, `unavailable`
+    ///   or `stopped`; `CancellationError`.
     public func signal(
         _ id: String, name: String, value: [UInt8], from sender: (name: String, number: UInt64)
     ) async throws {
@@ -66,7 +67,8 @@ extension WorkflowEngine {
     /// - Parameters:
     ///   - token: as the run gave it.
     ///   - value: JSON; nil rejects it with `reason`.
-    /// - Throws: `WorkflowError` with `notFound` for a token that no run has; `alreadyCompleted`; otherwise as `signal`.
+    /// - Throws: `WorkflowError` with `notFound` for a token that no run has; `alreadyCompleted`; otherwise as
+    ///   `signal`.
     public func complete(_ token: String, value: [UInt8]?, reason: String = "") async throws {
         let token = try AwakeableToken(checking: token)
         let content: MessageContent

@@ -8,13 +8,13 @@ typealias QueryAnswer = @Sendable (_ input: [UInt8]) throws -> [UInt8]
 extension WorkflowEngine {
     /// Asks a run something. The answer knows everything that was recorded before the call (read index).
     ///
-    /// Where the run is in this node's memory, its body answers. Everywhere else the code is replayed here against what is
-    /// recorded, and answers then; no step's body runs.
+    /// Where the run is in this node's memory, its body answers. Everywhere else the code is replayed here against what
+    /// is recorded, and answers then; no step's body runs.
     /// - Parameter input: JSON.
     /// - Returns: JSON.
-    /// - Throws: `WorkflowError` with `notFound`; `unknownQuery` where the code has no answer for the name; `rejected` with
-    ///   what the answer threw; `unknownWorkflow` where this node does not have the code; `unavailable` where what is
-    ///   recorded is not what the code does; `undecodableInput`, `invalidInput` or `stopped`; `CancellationError`.
+    /// - Throws: `WorkflowError` with `notFound`; `unknownQuery` where the code has no answer for the name; `rejected`
+    ///   with what the answer threw; `unknownWorkflow` where this node does not have the code; `unavailable` where what
+    ///   is recorded is not what the code does; `undecodableInput`, `invalidInput` or `stopped`; `CancellationError`.
     public func query(_ id: String, name: String, input: [UInt8]) async throws -> [UInt8] {
         let key = RunKey(defaultNamespace, id)
         let run = try await namingErrors { [environment] in

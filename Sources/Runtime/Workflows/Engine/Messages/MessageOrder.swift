@@ -1,7 +1,7 @@
 import FlotillaIO
 
-/// The order in which a run received and answered messages, for the next owner's body: branches that share variables get
-/// them in that order again, each once all before it have been met.
+/// The order in which a run received and answered messages, for the next owner's body: branches that share variables
+/// get them in that order again, each once all before it have been met.
 ///
 /// What other branches do with a message goes on while the next one is handed out: order, not a lock.
 final class MessageOrder: Sendable {
@@ -16,7 +16,8 @@ final class MessageOrder: Sendable {
         var first = 0
         var waiters: [ObjectIdentifier: Promise<Bool>] = [:]
 
-        func isClear(before place: Int) -> Bool { first == events.count || events[first].time >= events[place].time }
+        /// Whether everything before a time has been met.
+        func isClear(before time: Int64) -> Bool { first == events.count || events[first].time >= time }
 
         mutating func advance() {
             while first < events.count, events[first].isMet { first += 1 }
@@ -57,15 +58,18 @@ final class MessageOrder: Sendable {
     }
 
     /// Returns when everything before has been met, or is not going to be.
-    func turn(of use: ReplayNotes.Use, _ loop: any Loop) async throws {
+    /// - Parameter use: nil for what is not recorded yet, which comes behind all that is.
+    func turn(of use: ReplayNotes.Use?, _ loop: any Loop) async throws {
         while true {
             let waiter = Promise<Bool>()
-            let place = state.withLock { state -> Int? in
-                guard let place = state.places[use], !state.isClear(before: place) else { return nil }
+            let time = state.withLock { state -> Int64? in
+                let place = use.flatMap { state.places[$0] }
+                let time = place.map { state.events[$0].time } ?? .max
+                guard !state.isClear(before: time) else { return nil }
                 state.waiters[ObjectIdentifier(waiter)] = waiter
-                return place
+                return time
             }
-            guard let place else { return }
+            guard let time else { return }
             let timer = loop.promise(waiter, fulfilledAt: loop.now.advanced(by: Self.grace), with: false)
             defer {
                 timer.cancel()
@@ -73,7 +77,6 @@ final class MessageOrder: Sendable {
             }
             guard try await !waiter.wait() else { continue }
             let waiters = state.withLock { state -> [Promise<Bool>] in
-                let time = state.events[place].time
                 for place in state.first..<state.events.count where state.events[place].time < time {
                     state.events[place].isMet = true
                 }

@@ -20,6 +20,7 @@ extension RunExecution {
         if try await meetsCancellation(at: place) { throw Self.cancelled }
         try await replay?.end(.receipt, ask)
         let deadline = try await deadline(of: ask, limit)
+        try await order.turn(of: nil, environment.loop)
         while true {
             let bell = environment.bells.bell(for: key)
             defer { environment.bells.giveBack(bell, for: key) }

@@ -71,7 +71,7 @@ extension WorkflowState {
                 return MessageResult(message: added)
             }
         }
-        changes.runs.append(key)
+        changes.told.append(key)
         return result
     }
 
@@ -99,7 +99,7 @@ extension WorkflowState {
                 $0.add(RunMessages.Message(content: content, sender: "", sentAt: context.time), to: box)
             }
         }
-        changes.runs.append(key)
+        changes.told.append(key)
         return OperationResult()
     }
 
@@ -156,7 +156,7 @@ extension WorkflowState {
             return OperationResult()
         }
         // Whoever sent it waits for this.
-        if !result.wasDone { changes.runs.append(RunKey(context.namespace, address.workflowID)) }
+        if !result.wasDone { changes.told.append(RunKey(context.namespace, address.workflowID)) }
         return result
     }
 
