@@ -110,7 +110,7 @@ struct FleetConfigurationTests {
     )
     func manyNodes() async throws {
         try await withSimulation(
-            seed: 1, nodes: 20, workflows: [],
+            seed: 1, nodes: 0, workflows: [],
             configure: { configuration in
                 configuration = configuration.withManagementRole(configuration.id.rawValue <= 3 ? .voter : .learner)
                 guard configuration.founds else { return }
@@ -119,6 +119,10 @@ struct FleetConfigurationTests {
                 configuration = configuration.withExecutionClusterPolicy(policy)
             }
         ) { simulation in
+            for _ in 1...20 { simulation.addNode(workflows: []) }
+            try await simulation.wait(until: "all have joined") {
+                try await simulation.fleet(1).nodes.count == 20
+            }
             // Without what they ask for five of so many would vote.
             #expect(try await simulation.node(20).policy().voterCount(nodes: 20) == 5)
             try await simulation.waitForVoters([1, 2, 3], within: .seconds(30), least: 1)
