@@ -16,6 +16,8 @@ SOAK ?=
 SEEDS ?= 1000
 START ?= 1
 SCENARIO ?=
+# What 'make bench' runs, each with its usual settings.
+BENCHMARKS := steps start idle groups two-tier core log snapshots
 # To replay one: its load in seconds, its faults, and TRACE=1 for what happens in it.
 LOAD ?=
 FAULTS ?=
@@ -47,14 +49,11 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 fix: ## format all sources in place
 	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
 
-bench: setup ## the figures: durable steps per second, start to ready, memory of an idle node, cost of the core, log, snapshots
+bench: setup ## the figures; SCENARIO=name for one of steps start idle groups two-tier core log snapshots
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
-	.build/release/flotilla-bench steps
-	.build/release/flotilla-bench start
-	.build/release/flotilla-bench idle
-	.build/release/flotilla-bench core
-	.build/release/flotilla-bench log
-	.build/release/flotilla-bench snapshots
+	@for scenario in $(if $(SCENARIO),$(SCENARIO),$(BENCHMARKS)); do \
+	    echo "== $$scenario"; .build/release/flotilla-bench $$scenario || exit 1; \
+	done
 
 allocations: setup ## fail where a proposal, an entry or a command allocates more than is recorded
 	@swift build --configuration release --product flotilla-bench
@@ -66,7 +65,7 @@ soak: setup executables ## random kills under load; SECONDS=60, SOAK="--seed N" 
 trace: setup executables ## system calls of three nodes: is every start fsynced by a majority before the answer?
 	@$(RUN)/flotilla-bench trace
 
-simulate: setup simulator ## look for failing seeds: SEEDS=1000, START=1, SCENARIO=name
+simulate: setup simulator ## look for failing seeds: SEEDS=1000, START=1, SCENARIO=name (or fleets)
 	@$(if $(TRACE)$(FAULTS),,.build/release/flotilla-simulate --check-hashes)
 	@.build/release/flotilla-simulate --seeds $(SEEDS) --start $(START) $(if $(SCENARIO),--scenario $(SCENARIO)) \
 	    $(if $(LOAD),--load $(LOAD)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(TRACE),--trace)

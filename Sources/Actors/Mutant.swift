@@ -28,6 +28,10 @@ package enum Mutant: String {
     /// own: a payload file goes with the first of the entries that share it
     case removesSharedPayloads
 
+    // MARK: Messages
+    /// own: a signal that is sent again is received again
+    case takesRepeatedMessages
+
     // MARK: Snapshots
     /// 45: files get their name before they are complete
     case writesFilesInPlace

@@ -13,7 +13,7 @@ enum FlotillaSimulate {
         options: [
             .value("seeds", "N", "how many seeds of each scenario (100)"),
             .value("start", "SEED", "the first seed (1)"),
-            .value("scenario", "NAME", "only this scenario"),
+            .value("scenario", "NAME", "only this one, or fleets for the last four (the first two)"),
             .value("jobs", "N", "how many at a time (the number of cores)"),
             .value("load", "SECONDS", "virtual time under load and faults (\(ScenarioCase.usualLoad))"),
             .value("faults", "LIST", "only these faults of the seed, such as 3,17, or none"),

@@ -16,13 +16,13 @@ struct Plan {
 
     init(_ options: ParsedOptions) throws(UsageError) {
         if let name = options.string("scenario") {
-            guard let scenario = Scenario.named(name) else {
+            guard let named = name == "fleets" ? Scenario.fleets : Scenario.named(name).map({ [$0] }) else {
                 let names = Scenario.all.map(\.name).joined(separator: ", ")
-                throw options.fail("there is no scenario '\(name)'; there are \(names)")
+                throw options.fail("there is no scenario '\(name)'; there are \(names), and fleets for the last four")
             }
-            scenarios = [scenario]
+            scenarios = named
         } else {
-            scenarios = Scenario.all
+            scenarios = Scenario.usual
         }
         let start = try options.number("start", in: 0...UInt64.max / 2) ?? 1
         let isOne = options.has("trace") || options.has("faults") || options.has("list")

@@ -12,7 +12,11 @@ package struct Scenario: Sendable {
     var limits: SimulationLimits
     var body: @Sendable (ScenarioRun) async throws -> Void
 
-    package static let all: [Scenario] = [workflows, registers, growth, shrinkage, rebalancing, tiers]
+    /// Small groups of nodes: what is run unless somebody names others.
+    package static let usual: [Scenario] = [workflows, registers]
+    /// Tens of nodes in two tiers, which take more time.
+    package static let fleets: [Scenario] = [growth, shrinkage, rebalancing, tiers]
+    package static let all: [Scenario] = usual + fleets
 
     package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
 

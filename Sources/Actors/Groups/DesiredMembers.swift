@@ -21,7 +21,7 @@ public struct DesiredMembers: Hashable, Sendable {
     }
 
     /// The largest odd number of voters that there can be; zero where nobody may vote.
-    var voterCount: Int {
+    package var voterCount: Int {
         let most = min(eligible.count, votersMax)
         return most.isMultiple(of: 2) && most > 0 ? most - 1 : most
     }

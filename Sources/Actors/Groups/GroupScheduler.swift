@@ -34,6 +34,7 @@ public actor GroupScheduler {
     private var diskFull: GroupError?
     var desired: [GroupID: DesiredMembers] = [:]
     var groupsByNode = GroupsByNode()
+    var wakes = WakeQueue()
     /// New groups whose beginning is on its way to the disk, and who waits for them.
     var founding: [GroupID: [WriteCompletion]] = [:]
     var records = PendingRecords()
@@ -74,7 +75,7 @@ public actor GroupScheduler {
         let id = group.identity.group
         precondition(groups[id] == nil, "\(id) is hosted already")
         groups[id] = group
-        let epoch = transport?.assumeIsolated { $0.livenessEpoch } ?? 0
+        let epoch = livenessEpoch
         let desired = desired[id]
         let refusal = diskFull
         group.assumeIsolated { group in
@@ -87,6 +88,8 @@ public actor GroupScheduler {
     }
 
     func group(_ id: GroupID) -> RaftGroup? { groups[id] }
+
+    var livenessEpoch: UInt64 { transport?.assumeIsolated { $0.livenessEpoch } ?? 0 }
 
     var groupsInOrder: [RaftGroup] { groups.sorted { $0.key < $1.key }.map(\.value) }
 
@@ -115,7 +118,6 @@ public actor GroupScheduler {
             return !group.isDirty
         }
         if isNew { dirty.append(group) }
-        active[group.identity.group] = group
         schedulePass()
     }
 
@@ -151,13 +153,15 @@ public actor GroupScheduler {
 
     /// However late it comes, it counts as one tick: time in which this loop stood still is not the leader's silence.
     private func tick() {
-        for (id, group) in active.sorted(by: { $0.key < $1.key }) {
-            let needsMore = group.assumeIsolated { group in
+        wakes.refill()
+        wakeNext()
+        let epoch = livenessEpoch
+        for (_, group) in active.sorted(by: { $0.key < $1.key }) {
+            group.assumeIsolated { group in
+                group.core.setLivenessEpoch(epoch)
                 group.tick()
-                return group.needsTicks
             }
             markDirty(group)
-            if !needsMore { active[id] = nil }
         }
         onTick?()
         if diskFull != nil {
@@ -205,9 +209,17 @@ public actor GroupScheduler {
             startWriting()
             startReading()
             for group in applying { apply(group) }
+            for group in stepping { watchTicks(of: group) }
         }
         isInPass = false
         if !dirty.isEmpty { schedulePass() }
+    }
+
+    /// Whoever only looked at a quiet group has not woken it.
+    private func watchTicks(of group: RaftGroup) {
+        let id = group.identity.group
+        guard groups[id] === group else { return }
+        active[id] = group.assumeIsolated { $0.needsTicks } ? group : nil
     }
 
     private func apply(_ group: RaftGroup) {

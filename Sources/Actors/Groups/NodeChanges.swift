@@ -34,6 +34,15 @@ enum PeerChange: Sendable {
     case disconnected
 }
 
+/// What a group has to do about that.
+enum PeerReaction {
+    case none
+    /// It has something to send.
+    case atOnce
+    /// It is to wake and look, which can wait a little.
+    case inTurn
+}
+
 extension GroupScheduler {
     /// Whether a group that is hosted here has a member on that node.
     func hasReplica(on node: NodeID) -> Bool { groupsByNode.hasAny(on: node) }
@@ -53,8 +62,26 @@ extension GroupScheduler {
         let affected = mutated(.deadNodeWakesAll) ? groups.keys.sorted() : groupsByNode.all(on: peer)
         for id in affected {
             guard let group = groups[id] else { continue }
-            let isAffected = group.assumeIsolated { $0.peerDidChange(peer, change) }
-            if isAffected { markDirty(group) }
+            switch group.assumeIsolated({ $0.peerDidChange(peer, change) }) {
+            case .none: break
+            case .atOnce: markDirty(group)
+            case .inTurn: wakes.add([id])
+            }
+        }
+        wakeNext()
+    }
+
+    /// Wakes those whose turn it is.
+    func wakeNext() {
+        guard !wakes.isEmpty else { return }
+        let epoch = livenessEpoch
+        for id in wakes.take() {
+            guard let group = groups[id] else { continue }
+            group.assumeIsolated { group in
+                group.core.setLivenessEpoch(epoch)
+                group.core.wake()
+            }
+            markDirty(group)
         }
     }
 
@@ -69,21 +96,18 @@ extension GroupScheduler {
 
     private func wants(_ members: DesiredMembers?, in id: GroupID) {
         guard let group = groups[id] else { return }
-        group.assumeIsolated { group in
+        let leads = group.assumeIsolated { group in
             group.desiredMembers = members
+            guard group.core.status.role == .leader else { return false }
             group.core.wake()
+            return true
         }
-        markDirty(group)
+        if leads { markDirty(group) }
     }
 
-    /// This node may have been silent without knowing it.
-    func livenessEpochDidChange(_ epoch: UInt64) {
-        for group in groupsInOrder {
-            group.assumeIsolated { group in
-                group.core.setLivenessEpoch(epoch)
-                group.core.wake()
-            }
-            markDirty(group)
-        }
+    /// This node may have been silent without knowing it. Groups that see the ticks learn of the epoch by them.
+    func livenessEpochDidChange() {
+        wakes.add(groups.keys.filter { active[$0] == nil }.sorted())
+        wakeNext()
     }
 }

@@ -53,13 +53,13 @@ extension GroupScheduler {
 }
 
 extension RaftGroup {
-    /// - Returns: whether the core has something to do about it. One dead node wakes only the groups that need it.
-    func peerDidChange(_ peer: NodeID, _ change: PeerChange) -> Bool {
-        guard stopReason == nil else { return false }
+    /// One dead node wakes only the groups that need it.
+    func peerDidChange(_ peer: NodeID, _ change: PeerChange) -> PeerReaction {
+        guard stopReason == nil else { return .none }
         let configuration = core.configuration
         guard let replica = configuration.replica(on: peer) else {
             if mutated(.deadNodeWakesAll) { core.wake() }
-            return mutated(.deadNodeWakesAll)
+            return mutated(.deadNodeWakesAll) ? .atOnce : .none
         }
         let isLedByPeer = core.status.leader == replica
         switch change {
@@ -67,20 +67,19 @@ extension RaftGroup {
             silentNodes.insert(peer)
             if isLedByPeer {
                 core.leaderLost()
-                return true
+                return .atOnce
             }
-            guard core.status.role == .leader else { return false }
+            guard core.status.role == .leader else { return .none }
+            core.reportUnreachable(replica)
             // A quiet leader no longer hears of its followers by itself: it wakes to see whether a majority is left.
-            if configuration.voters.contains(replica) || configuration.outgoingVoters.contains(replica) { core.wake() }
-            core.reportUnreachable(replica)
-            return true
+            let counts = configuration.voters.contains(replica) || configuration.outgoingVoters.contains(replica)
+            return counts ? .inTurn : .atOnce
         case .newEpoch:
-            core.wake()
-            return true
+            return .inTurn
         case .disconnected:
-            guard core.status.role == .leader else { return false }
+            guard core.status.role == .leader else { return .none }
             core.reportUnreachable(replica)
-            return true
+            return .atOnce
         }
     }
 }

@@ -229,8 +229,7 @@ public actor Transport {
         if lag > failureTimeout {
             if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
             logger.warning("this node's loop stood still", ["for": "\(lag)"])
-            let epoch = livenessEpoch
-            scheduler?.assumeIsolated { $0.livenessEpochDidChange(epoch) }
+            scheduler?.assumeIsolated { $0.livenessEpochDidChange() }
         }
         let forgiven = lag > heartbeatInterval / 2 && !mutated(.countsOwnStallAsSilence) ? lag : .zero
         forgetStrangers()

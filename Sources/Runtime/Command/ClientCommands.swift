@@ -4,7 +4,7 @@ import FlotillaIO
 enum ClientCommands {
     static let all =
         [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result, list]
-        + ControlCommands.all + HistoryCommands.all
+        + ControlCommands.all + HistoryCommands.all + MessageCommands.all + [VersionCommands.versions]
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")
@@ -177,8 +177,9 @@ enum ClientCommands {
             "\(id) failed: \(failure["type"]?.cell ?? ""): \(failure["message"]?.cell ?? "")")
     }
 
-    private static func input(_ options: ParsedOptions) throws -> JSONValue {
-        let text = options.string("input") ?? "null"
+    /// The JSON that an option gives, names a file of, or has from standard input.
+    static func input(_ options: ParsedOptions, _ name: String = "input") throws -> JSONValue {
+        let text = options.string(name) ?? "null"
         let bytes: [UInt8]
         if text == "-" {
             bytes = try InputFile.read("/dev/stdin")
@@ -190,7 +191,7 @@ enum ClientCommands {
         do {
             return try JSONValue(parsing: bytes)
         } catch {
-            throw options.fail("--input is not JSON: \(error.message)")
+            throw options.fail("--\(name) is not JSON: \(error.message)")
         }
     }
 }

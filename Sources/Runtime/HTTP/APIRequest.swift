@@ -108,6 +108,15 @@ struct JSONObject: Sendable {
         return nodes
     }
 
+    /// - Throws: 400 also for what is not a whole number from 1 on.
+    func number(_ name: String) throws(Problem) -> UInt64? {
+        switch members[name] {
+        case nil, .null?: return nil
+        case .integer(let number)? where number >= 1: return UInt64(number)
+        case _?: throw .badRequest("\(name) is not a whole number from 1 on")
+        }
+    }
+
     /// - Throws: 400 also for what is not a number from 1 to the type's largest.
     func version(_ name: String) throws(Problem) -> UInt32? {
         switch members[name] {

@@ -41,8 +41,17 @@ struct HTTPAPI: Sendable {
             return [("GET", { try await history(of: path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && WorkflowAction(name: path[3]) != nil:
             return [("POST", { try await control(path[2], path[3], $0) })]
+        case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "signals":
+            return [("POST", { try await signal(path[2], path[4], $0) })]
+        case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "updates":
+            return [("POST", { try await update(path[2], path[4], $0) })]
+        case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "queries":
+            return [("POST", { try await query(path[2], path[4], $0) })]
+        case 3 where path.starts(with: ["v1", "awakeables"]):
+            return [("POST", { try await complete(path[2], $0) })]
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
             return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
+        case 2 where path == ["v1", "workflow-versions"]: return [("GET", versions)]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
         case 1 where path == ["health"]: return [("GET", health)]
         case 2 where path == ["health", "live"]: return [("GET", live)]
@@ -160,7 +169,22 @@ struct HTTPAPI: Sendable {
         return .json(WorkflowJSON.value(page))
     }
 
-    private static let namespaceDefault = "default"
+    private func versions(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        let known = try await node.workflowVersions()
+        let versions = known.versions.map { version -> JSONValue in
+            .object([
+                "type": .string(version.type), "version": .integer(Int64(version.version)),
+                "nodes": .array(version.nodes.map { WorkflowJSON.number($0.rawValue) }),
+                "running": .integer(Int64(version.running)), "parked": .integer(Int64(version.parked)),
+                "paused": .integer(Int64(version.paused)),
+            ])
+        }
+        return .json(
+            .object(["versions": .array(versions), "unavailable": .array(known.unavailable.map(JSONValue.string))]))
+    }
+
+    static let namespaceDefault = "default"
 
     private static func unknown(_ id: String) -> Problem {
         .notFound("there is no workflow with the id \(id); GET /v1/workflows lists them")

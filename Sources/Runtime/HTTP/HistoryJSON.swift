@@ -42,6 +42,14 @@ enum HistoryJSON {
             if let firedAt { object["firedAt"] = WorkflowJSON.time(firedAt) }
             return .object(object)
         case .checkpoint: break
+        case .message(_, let sender, let failure):
+            object["sender"] = .string(sender)
+            WorkflowJSON.addEnd(output: nil, failure: failure, to: &object)
+        case .reply(let failure): WorkflowJSON.addEnd(output: nil, failure: failure, to: &object)
+        case .receipt(_, let message):
+            if let message { object["message"] = WorkflowJSON.number(message) }
+            return .object(object)
+        case .awakeable: return .object(object)
         }
         object["bytes"] = .integer(Int64(event.bytes))
         if let value = event.value { object["value"] = WorkflowJSON.document(value) }
@@ -70,10 +78,7 @@ extension WorkflowHistory {
         if run.has("owner") { info.owner = NodeID(try run.number("owner")) }
         inputBytes = Int(clamping: try run.number("inputBytes"))
         if run.has("outputBytes") { outputBytes = Int(clamping: try run.number("outputBytes")) }
-        if run.has("failure") {
-            let failure = try run.object("failure")
-            self.failure = WorkflowFailure(type: try failure.text("type"), message: try failure.text("message"))
-        }
+        failure = try run.failure
         guard let events = document["events"] else { throw HistoryField.error("has no events") }
         self.events = try events.elements.map { try WorkflowEvent(HistoryField($0, "an event")) }
         next = document["next"]?.text
@@ -93,11 +98,9 @@ extension WorkflowEvent {
             let (owner, epoch) = (NodeID(try field.number("owner")), try field.number("epoch"))
             let attempt = Int(clamping: try field.number("attempt"))
             let duration = Duration.nanoseconds(Int64(clamping: try field.number("durationNanoseconds")))
-            if field.has("failure") {
-                let failure = try field.object("failure")
+            if let failure = try field.failure {
                 detail = .failedStep(
-                    owner: owner, epoch: epoch, attempt: attempt, duration: duration,
-                    failure: WorkflowFailure(type: try failure.text("type"), message: try failure.text("message")))
+                    owner: owner, epoch: epoch, attempt: attempt, duration: duration, failure: failure)
             } else {
                 detail = .step(owner: owner, epoch: epoch, attempt: attempt, duration: duration)
             }
@@ -105,9 +108,23 @@ extension WorkflowEvent {
             detail = .sleep(
                 deadline: try field.time("deadline"), firedAt: field.has("firedAt") ? try field.time("firedAt") : nil)
         case "checkpoint": detail = .checkpoint
+        case "message":
+            detail = .message(try Self.messageKind(name), sender: try field.text("sender"), failure: try field.failure)
+        case "receipt":
+            detail = .receipt(
+                try Self.messageKind(name), message: field.has("message") ? try field.number("message") : nil)
+        case "reply": detail = .reply(failure: try field.failure)
+        case "awakeable": detail = .awakeable
         case let kind: throw HistoryField.error("has an event of kind '\(kind)', which this version does not know")
         }
         value = field.bytes("value")
+    }
+}
+
+extension WorkflowEvent {
+    fileprivate static func messageKind(_ name: String) throws -> WorkflowMessageKind {
+        guard let box = Mailbox(ByteText(name)) else { throw HistoryField.error("has a message of no kind: '\(name)'") }
+        return box.kind
     }
 }
 
@@ -140,6 +157,15 @@ private struct HistoryField {
         case .integer(let number)? where number >= 0: return UInt64(number)
         case .unsigned(let number)?: return number
         default: throw Self.error("has no number '\(member)' in \(name)")
+        }
+    }
+
+    /// Nil where there is none.
+    var failure: WorkflowFailure? {
+        get throws {
+            guard has("failure") else { return nil }
+            let failure = try object("failure")
+            return WorkflowFailure(type: try failure.text("type"), message: try failure.text("message"))
         }
     }
 

@@ -22,6 +22,19 @@ protocol NodeOperations: Sendable {
     func controlWorkflow(
         _ id: String, namespace: String, _ action: WorkflowAction, reason: String
     ) async throws -> WorkflowInfo
+    /// - Parameter sender: whoever sends several; nil for a single one.
+    func signalWorkflow(
+        _ id: String, namespace: String, name: String, value: JSONValue, from sender: (name: String, number: UInt64)?
+    ) async throws
+    /// - Parameter updateID: nil for a new one.
+    /// - Returns: the update's id, and what became of it; nil when `wait` is over.
+    func updateWorkflow(
+        _ id: String, namespace: String, name: String, input: JSONValue, updateID: String?, wait: Duration
+    ) async throws -> (id: String, outcome: UpdateOutcome?)
+    /// - Returns: JSON.
+    func queryWorkflow(_ id: String, namespace: String, name: String, input: JSONValue) async throws -> [UInt8]
+    /// - Parameter value: nil rejects it with `reason`.
+    func completeAwakeable(_ token: String, value: JSONValue?, reason: String) async throws
     func pruneWorkflow(_ id: String, namespace: String) async throws
     /// - Returns: how many runs were removed, and whether there are more to remove.
     func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)
@@ -33,6 +46,7 @@ protocol NodeOperations: Sendable {
     func listWorkflows(
         namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
     ) async throws -> WorkflowPage
+    func workflowVersions() async throws -> WorkflowVersions
     func status(withHashes: Bool) async throws -> NodeStatus
     /// What the node has counted since it started, in the order in which it is shown.
     func counters() async throws -> [NodeCounter]

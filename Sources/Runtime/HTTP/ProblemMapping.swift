@@ -23,7 +23,10 @@ extension Problem {
             self = .badRequest(error.message)
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)
-        case .wrongState: self = .wrongState(error.message)
+        case .wrongState, .messageOutOfOrder, .alreadyCompleted: self = .wrongState(error.message)
+        case .unknownQuery: self = .notFound(error.message)
+        case .rejected: self = .unprocessable(error.message)
+        case .mailboxFull: self = .unavailable("\(error.message); send it again later")
         case .unknownWorkflow: self = .unprocessable(error.message)
         case .inputTooLarge, .resultTooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")
@@ -34,7 +37,7 @@ extension Problem {
                     + "again, to any node")
         case .stopped: self = .unavailable("\(error.message); ask another node")
         case .duplicateStep, .contextEnded, .undecodableResult, .failed, .cancelled, .terminated,
-            .stepFailed, .stepTimedOut, .duplicateWorkflow,
+            .stepFailed, .stepTimedOut, .compensationFailed, .duplicateWorkflow,
             .unexpectedAnswer:
             self.init("internal", "The node failed", status: 500, error.description)
         }

@@ -21,6 +21,25 @@ extension Node {
         return hashes
     }
 
+    /// Whether this node knows `count` nodes, and its groups have the voters that management wants, and no change under
+    /// way.
+    package func isFormed(of count: Int) async throws -> Bool {
+        guard let services = current else { return false }
+        let view = services.machines.management.withLock { $0 }
+        let voters = ManagementVoters(
+            state: view, observation: FleetObservation(now: 0), caughtUp: Set(view.nodes.keys), leader: nil)
+        guard view.nodes.count == count, voters.changes.isEmpty else { return false }
+        for group in services.core.hosted.all {
+            guard let membership = try? await group.membership(), !membership.isJoint else { return false }
+            if group.identity.kind == .management {
+                guard membership.voters == view.voters.sorted() else { return false }
+            } else if let cluster = view.cluster(of: group.identity.group) {
+                guard membership.voters.count == cluster.desiredMembers.voterCount else { return false }
+            }
+        }
+        return true
+    }
+
     /// What this node has sent since it started.
     package struct Traffic: Sendable {
         /// Messages of groups to other nodes.

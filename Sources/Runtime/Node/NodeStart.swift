@@ -217,13 +217,13 @@ final class NodeMachines: Sendable {
         registry.register(.management) { [self] _ in
             ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
         }
-        let attention: @Sendable (GroupID) -> Void = { [reportAttention, stewardAttention, duties] group in
+        let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
             reportAttention.mark(group)
-            stewardAttention.mark(group)
             duties.note(group)
         }
-        registry.register(.workflow) { [checkpoints] group in
-            WorkflowStateMachine(group: group, checkpoints: checkpoints, attention: attention)
+        registry.register(.workflow) { [checkpoints, stewardAttention] group in
+            WorkflowStateMachine(
+                group: group, checkpoints: checkpoints, attention: attention, deliveries: stewardAttention.mark)
         }
         return registry
     }
@@ -302,10 +302,10 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
-        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
             stewardAttention.mark(cluster.group)
         }
+        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
         managementChanges.ring()
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }

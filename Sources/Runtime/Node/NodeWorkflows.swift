@@ -172,7 +172,7 @@ extension Node: NodeOperations {
         }
     }
 
-    private static func checkNamespace(_ namespace: String) throws {
+    static func checkNamespace(_ namespace: String) throws {
         guard namespace == defaultNamespace else {
             throw NodeError(
                 .invalidConfiguration, "namespace '\(namespace)': there is only '\(defaultNamespace)' so far")

@@ -76,12 +76,12 @@ extension WorkflowRouter {
     }
 
     /// The groups that run workflows, ascending; waits until this node has heard of one.
-    private func workflowGroups() async throws -> [GroupID] {
+    func workflowGroups() async throws -> [GroupID] {
         try await machines.untilHeard(on: core.loop, patience: Self.patience)
         return machines.management.withLock { $0.clusters.members.map(\.value.group).sorted() }
     }
 
-    private func inPortions<Answer: Sendable>(
+    func inPortions<Answer: Sendable>(
         _ groups: [GroupID], _ body: @escaping @Sendable (GroupID) async -> Answer
     ) async -> [(group: GroupID, answer: Answer)] {
         var answers: [GroupID: Answer] = [:]

@@ -20,6 +20,11 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// The run is to end. Thrown once, by the next step or sleep; what a body does then is still recorded.
         case cancelled
 
+        /// A step that was to undo something failed for good; `failure` is why there was something to undo.
+        case compensationFailed
+        /// Whoever was asked said no: the body to an update, an outside system to an awakeable.
+        case rejected
+
         // From requests.
         case inputTooLarge
         /// The input is not JSON.
@@ -31,6 +36,14 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case notFound
         /// The run's status does not allow it, such as to remove a run that has not ended.
         case wrongState
+        /// Too many messages wait for the run, or too large ones; send again once it has received some.
+        case mailboxFull
+        /// A message of a sender whose message before has not come.
+        case messageOutOfOrder
+        /// The workflow's code has no answer to a query of that name.
+        case unknownQuery
+        /// The awakeable was completed before, with something else.
+        case alreadyCompleted
         /// What says where a page begins did not come from a page before.
         case invalidPage
         /// The disk of the node that was asked is full; nothing was done, and another node may do it.

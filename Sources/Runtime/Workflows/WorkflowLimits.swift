@@ -27,6 +27,12 @@ public struct WorkflowLimits: Hashable, Sendable {
     public static let reasonBytesMax = 4 << 10
     /// A failure's message is cut here.
     public static let failureMessageBytesMax = 64 << 10
+    /// A signal, an update, its answer, or what completes an awakeable is refused above this. Bytes of JSON.
+    public static let messageBytesMax = 1 << 20
+    /// So many messages may wait for a run; what comes above is refused with `mailboxFull` until it has received some.
+    public static let waitingMessagesMax = 10_000
+    /// So many bytes of messages may wait for a run; above that as well.
+    public static let waitingMessageBytesMax = 16 << 20
     /// A page of a list is cut here.
     public static let listLimitMax = 1_000
     /// How many runs one look at the state examines for a list; a longer search takes several looks, so that it

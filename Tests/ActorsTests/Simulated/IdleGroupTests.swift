@@ -163,19 +163,39 @@ import Testing
     @Test("a wish for one group's members wakes that group alone, and the same wish again none")
     func wish() async throws {
         try await withQuietGroups(nodes: 3, seeds: 1) { fleet, groups in
+            let led = groups.filter { $0.nodes[0] == NodeID(1) }[3].id
+            #expect(try await fleet.cores[NodeID(1)]!.hosted.group(led).report().leader == NodeID(1))
             var wishes = Dictionary(uniqueKeysWithValues: groups.map { ($0.id, DesiredMembers($0.nodes)) })
             let core = fleet.cores[NodeID(1)]!
             core.setDesired(wishes)
             try await Self.waitUntilQuiet(fleet)
             let before = await Self.counts(fleet)
             core.setDesired(wishes)
+            try await fleet.world.sleep(for: .milliseconds(1))
             let again = await Self.counts(fleet)
             #expect(again[NodeID(1)] == before[NodeID(1)])
-            wishes[groups[5].id] = DesiredMembers(groups[5].nodes, votersMax: 1)
+            wishes[led] = DesiredMembers(fleet.nodes, votersMax: 1)
             core.setDesired(wishes)
+            try await fleet.world.sleep(for: .milliseconds(1))
             let active = await core.onLoop { core.scheduler.assumeIsolated { $0.active.keys.sorted() } }
-            #expect(active == [groups[5].id])
+            #expect(active == [led])
         }
+    }
+
+    @Test("groups that are to look at their leaders again wake in portions, each once, in the order in which they came")
+    func portions() {
+        var wakes = WakeQueue()
+        let groups = (1...600).map { GroupID($0) }
+        wakes.add(groups)
+        #expect(wakes.take() == Array(groups[..<WakeQueue.portion]) && wakes.take() == [])
+        wakes.refill()
+        // Those that have had their turn wait for the next; the others keep their place.
+        wakes.add([groups[599], groups[0]])
+        #expect(wakes.take() == Array(groups[WakeQueue.portion..<2 * WakeQueue.portion]))
+        wakes.refill()
+        #expect(wakes.take() == Array(groups[(2 * WakeQueue.portion)...]) + [groups[0]] && wakes.isEmpty)
+        wakes.add([groups[3]])
+        #expect(wakes.take() == [groups[3]])
     }
 
     @Test("which groups have a member on a node follows every change of their members")

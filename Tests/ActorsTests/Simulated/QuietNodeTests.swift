@@ -120,7 +120,7 @@ import Testing
         try await withQuietFleet { fleet, leader, _ in
             let group = try await fleet.group(leader)
             let outcome = try await group.perform { group in
-                let isAffected = group.peerDidChange(NodeID(99), .died)
+                let isAffected = group.peerDidChange(NodeID(99), .died) != .none
                 return (isAffected: isAffected, isQuiet: group.core.isQuiet)
             }
             #expect(!outcome.isAffected && outcome.isQuiet)

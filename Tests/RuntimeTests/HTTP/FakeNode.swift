@@ -23,6 +23,7 @@ final class FakeNode: NodeOperations {
         var removed: [NodeID] = []
         var controls: [(id: String, action: WorkflowAction, reason: String)] = []
         var pruned: [String] = []
+        var messages: [String] = []
         var prunings: [(retention: WorkflowRetention, limit: Int)] = []
         var histories: [(after: String?, limit: Int, withValues: Bool)] = []
         var ids: [String] = []
@@ -106,6 +107,36 @@ final class FakeNode: NodeOperations {
         return Self.run(status: .paused).info
     }
 
+    func signalWorkflow(
+        _ id: String, namespace: String, name: String, value: JSONValue, from sender: (name: String, number: UInt64)?
+    ) async throws {
+        if name == "full" { throw WorkflowError(.mailboxFull, "too many wait") }
+        calls.withLock {
+            $0.messages.append("signal \(id) \(name) \(value.cell) \(sender?.name ?? "-") \(sender?.number ?? 0)")
+        }
+    }
+
+    func updateWorkflow(
+        _ id: String, namespace: String, name: String, input: JSONValue, updateID: String?, wait: Duration
+    ) async throws -> (id: String, outcome: UpdateOutcome?) {
+        calls.withLock { $0.messages.append("update \(id) \(name) \(input.cell) \(updateID ?? "-") \(wait)") }
+        switch name {
+        case "slow": return ("u", nil)
+        case "no": return ("u", .rejected(WorkflowFailure(type: "T", message: "not that")))
+        default: return ("u", .replied(Array("[5]".utf8)))
+        }
+    }
+
+    func queryWorkflow(_ id: String, namespace: String, name: String, input: JSONValue) async throws -> [UInt8] {
+        if name == "unknown" { throw WorkflowError(.unknownQuery, "no answer") }
+        return Array("[\"\(name)\",\(input.cell)]".utf8)
+    }
+
+    func completeAwakeable(_ token: String, value: JSONValue?, reason: String) async throws {
+        if token == "awk_done" { throw WorkflowError(.alreadyCompleted, "done otherwise") }
+        calls.withLock { $0.messages.append("awakeable \(token) \(value?.cell ?? "-") \(reason)") }
+    }
+
     func pruneWorkflow(_ id: String, namespace: String) async throws {
         calls.withLock { $0.pruned.append(id) }
         _ = try answers.pruning.get()
@@ -128,6 +159,12 @@ final class FakeNode: NodeOperations {
     ) async throws -> WorkflowPage {
         calls.withLock { $0.lists.append((namespace, filter, after, limit)) }
         return WorkflowPage(runs: [Self.run().info], next: "order-17")
+    }
+
+    func workflowVersions() async throws -> WorkflowVersions {
+        WorkflowVersions(versions: [
+            WorkflowVersion(type: "w", version: 2, nodes: [NodeID(1), NodeID(3)], running: 4, parked: 0, paused: 1)
+        ])
     }
 
     func status(withHashes: Bool) async throws -> NodeStatus {

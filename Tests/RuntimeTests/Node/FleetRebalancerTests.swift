@@ -44,8 +44,11 @@ struct FleetRebalancerTests {
             try await simulation.waitForVoters(managers, within: .seconds(20))
             let group = try await simulation.createCluster(1, on: Array(1...UInt64(size)))
             try await simulation.command(.beginMigration, on: count)
-            try await simulation.wait(until: "the cluster is the home of all ids") {
-                try await simulation.fleet(count).slots.slots(of: group).count == SlotMap.count
+            try await simulation.wait(
+                until: "the first cluster has given away all ids, and is gone", within: .seconds(90)
+            ) {
+                let fleet = try await simulation.fleet(count)
+                return fleet.mode == .twoTier && fleet.slots.slots(of: group).count == SlotMap.count
             }
             try await body(simulation, group)
         }

@@ -34,6 +34,7 @@ private struct World {
     /// Runs that began, and were not removed yet.
     var begun: Set<RunID> = []
     let numbers: [Int]
+    var isDisturbed = true
 
     init(seed: UInt64) throws {
         random = SeededGenerator(seed: seed)
@@ -146,7 +147,7 @@ private struct World {
             guard cleared.result != nil, !chance(4) else { return }
             try apply(here, .transfer(.confirmRelease(workflowID: key.workflowID.text, run)))
         case 3:
-            guard draining.contains(here) || chance(6),
+            guard draining.contains(here) || isDisturbed && chance(6),
                 let (key, run) = state.runs.sorted().randomElement(using: &random),
                 let there = groups.indices.filter({ $0 != here && !draining.contains($0) }).randomElement(
                     using: &random)
@@ -220,6 +221,7 @@ private struct World {
     // MARK: What else happens
 
     mutating func step(disturbed: Bool) throws {
+        isDisturbed = disturbed
         let here = Int.random(in: groups.indices, using: &random)
         switch Int.random(in: 0..<22, using: &random) {
         case 0...3: try stepCaller()
@@ -249,6 +251,29 @@ private struct World {
             guard disturbed, let (group, operation) = sent.randomElement(using: &random) else { return }
             if case .pruneRun = operation { return }
             try apply(group, operation)
+        }
+    }
+
+    /// Somebody still has to tell somebody something.
+    var isBusy: Bool {
+        groups.contains { group in
+            let transfers = group.state.transfers
+            return transfers.hasDeliveries
+                || numbers.contains { transfers.slots.openEpoch(of: $0) != nil && map[$0].home != group.group }
+        }
+    }
+
+    /// Whoever asks the home of an id finds its run.
+    func checkAddresses(_ place: String) throws {
+        for group in groups {
+            for (key, run) in group.state.runs.sorted() {
+                let home = groups[index(map[SlotMap.slot(of: key)].home)]
+                if home.group == group.group { continue }
+                let address = home.state.transfers.addresses[key]
+                try #require(
+                    address?.runID == run.runID && address?.group == group.group,
+                    "\(place): \(key) is in \(group.group), its home \(home.group) says \(String(describing: address))")
+            }
         }
     }
 
@@ -304,6 +329,13 @@ struct HomePropertyTests {
                 try world.step(disturbed: false)
                 try world.check("seed \(seed), draining, round \(rounds)")
             }
+            rounds = 0
+            while world.isBusy {
+                rounds += 1
+                try #require(rounds < 20_000, "seed \(seed): not at rest")
+                for here in world.groups.indices { try world.drive(here) }
+            }
+            try world.checkAddresses("seed \(seed)")
             for group in world.groups { #expect(group.state.check() == nil, "seed \(seed)") }
         }
     }

@@ -96,6 +96,12 @@ extension WorkflowState {
         if Set(order) != finished || order != order.sorted() { return "the order of the ends differs" }
         if owned != self.owned.filter({ !$0.value.isEmpty }) { return "the owned runs differ" }
         if parked != self.parked { return "the parked runs differ" }
+        var unfinished: [WorkflowType: [WorkflowStatus: Int]] = [:]
+        for (_, run) in runs.members where !run.status.isFinished {
+            unfinished[run.type, default: [:]][run.status, default: 0] += 1
+        }
+        let known = unfinishedCounts.mapValues { $0.filter { $0.value != 0 } }.filter { !$0.value.isEmpty }
+        if unfinished != known { return "the counts of unfinished runs differ" }
         if counts != self.counts.filter({ $0.value != 0 }) { return "the counts differ" }
         return startOrder.count == runs.count
             ? nil : "the order has \(startOrder.count) runs, the state \(runs.count)"

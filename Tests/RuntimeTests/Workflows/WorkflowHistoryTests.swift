@@ -58,7 +58,7 @@ struct WorkflowHistoryTests {
                     #expect(owner == NodeID(1) && epoch == 1 && attempt == 1 && duration >= .zero)
                 case .sleep(let deadline, let firedAt):
                     #expect(deadline >= event.recordedAt && firedAt ?? 0 >= deadline)
-                case .checkpoint, .failedStep: break
+                case .checkpoint, .failedStep, .message, .receipt, .reply, .awakeable: break
                 }
             }
             let notes = whole.events.filter { $0.name == "note" }.compactMap(\.value)

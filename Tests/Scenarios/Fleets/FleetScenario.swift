@@ -70,7 +70,7 @@ final class FleetPlay: @unchecked Sendable {
     private let clients: WorkflowClients
     /// Runs that outlast everything that is done to the fleet: what there is to balance.
     private static let sleeper = Workflow<Int, Int>("sleeper", version: 1) { number, context in
-        try await context.sleep(for: .seconds(400))
+        try await context.sleep(for: .seconds(180))
         return number
     }
     private static let sleeperCount = 40
@@ -118,7 +118,7 @@ final class FleetPlay: @unchecked Sendable {
         try await clients.awaitRuns()
         try await untilAtRest()
         for number in 0..<Self.sleeperCount {
-            let result = try await node().result(of: "sleeper-\(number)", as: Int.self, timeout: .seconds(500))
+            let result = try await node().result(of: "sleeper-\(number)", as: Int.self, timeout: .seconds(300))
             guard result == number else { throw ScenarioFailure("sleeper \(number) came to \(result)") }
         }
     }
@@ -160,7 +160,7 @@ final class FleetPlay: @unchecked Sendable {
                 }
             }
             removed.insert(number)
-            if cluster.runningNodes.contains(number) { cluster.crash(number) }
+            clients.nodes.retire(NodeID(UInt64(number)))
         }
     }
 

@@ -5,10 +5,12 @@ import FlotillaSimulation
 /// Whole nodes as a target of faults. Touched on the simulation's thread only.
 final class WorkflowNodes: FaultTarget, @unchecked Sendable {
     let cluster: SimulatedCluster
+    private var retired: Set<NodeID> = []
     init(_ cluster: SimulatedCluster) { self.cluster = cluster }
 
     var world: SimulationWorld { cluster.world }
-    var nodes: [NodeID] { cluster.nodes.map { NodeID(UInt64($0)) } }
+    /// All but those that have left for good.
+    var nodes: [NodeID] { cluster.nodes.map { NodeID(UInt64($0)) }.filter { !retired.contains($0) } }
 
     func isRunning(_ node: NodeID) -> Bool { cluster.runningNodes.contains(number(node)) }
 
@@ -19,7 +21,15 @@ final class WorkflowNodes: FaultTarget, @unchecked Sendable {
         }
     }
 
-    func revive(_ node: NodeID) async { cluster.restart(number(node)) }
+    func revive(_ node: NodeID) async {
+        if !retired.contains(node) { cluster.restart(number(node)) }
+    }
+
+    /// Ends a node for good.
+    func retire(_ node: NodeID) {
+        retired.insert(node)
+        if isRunning(node) { cluster.crash(number(node)) }
+    }
 
     func transferLeadership(from node: NodeID) { self.node(node)?.handOverLeadership() }
 

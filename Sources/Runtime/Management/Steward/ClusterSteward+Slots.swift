@@ -23,7 +23,7 @@ extension ClusterSteward {
 
     func closeSlots(of group: GroupID, _ look: Look, _ view: ManagementState) async throws -> Bool {
         var closing: [HomeSlots.Handover: [Int]] = [:]
-        for slot in 0..<SlotMap.count {
+        for slot in look.slots.slots.keys.sorted() {
             guard let epoch = look.slots.openEpoch(of: slot) else { continue }
             let wanted = view.slots[slot]
             guard wanted.home != group, wanted.epoch > epoch else { continue }

@@ -26,17 +26,14 @@ extension SimulatedCluster {
         }
     }
 
-    /// Waits until all nodes run, are ready, and each group has as many voters as it can, an odd number, at most five (in
-    /// the management group three, and five from 20 nodes on), with no change of them under way.
+    /// Waits until all nodes run, are ready, and each group has as many voters as it can, an odd number, with no change of
+    /// them under way: in the management group as the policy has it, in others at most five.
     public func untilFormed(within limit: Duration = .seconds(60)) async throws {
         let count = nodes.count
-        let most = count.isMultiple(of: 2) ? count - 1 : count
-        func voters(_ kind: String) -> Int { min(kind == "management" && count < 20 ? 3 : 5, most) }
-        try await wait(until: "a cluster of \(count) nodes with as many voters as it can have", within: limit) {
+        try await wait(until: "a fleet of \(count) nodes with as many voters as its groups can have", within: limit) {
             for number in nodes {
-                guard let node = try? node(number), let status = try? await node.status() else { return false }
-                guard status.ready,
-                    status.groups.allSatisfy({ $0.voters.count == voters($0.kind) && $0.outgoingVoters.isEmpty })
+                guard let node = try? node(number), let status = try? await node.status(), status.ready,
+                    try await node.isFormed(of: count)
                 else { return false }
             }
             return true

@@ -11,7 +11,7 @@ import FlotillaRaft
 
 extension SimulatedCluster {
     /// How long the client waits for one node before it asks another.
-    private static let patience: Duration = .seconds(5)
+    static let patience: Duration = .seconds(5)
 
     /// Starts a workflow on whichever node takes it, and asks again until one has. Its handle finds the result on
     /// whichever node has it: unlike the one that `Node.start` returns, it outlives every node.
@@ -103,7 +103,7 @@ extension SimulatedCluster {
     }
 
     /// Asks running nodes, picked by the seed, until one answers.
-    private func ask<Answer: Sendable>(
+    func ask<Answer: Sendable>(
         _ question: @escaping @Sendable (Node) async throws -> Answer
     ) async throws -> Answer {
         while true {
@@ -127,11 +127,11 @@ extension SimulatedCluster {
 
     private static func isTemporary(_ error: WorkflowError) -> Bool {
         switch error.code {
-        case .stopped, .unavailable, .overloaded, .diskFull: true
+        case .stopped, .unavailable, .overloaded, .diskFull, .mailboxFull: true
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
-            .unexpectedAnswer:
+            .unexpectedAnswer, .rejected, .unknownQuery, .compensationFailed, .messageOutOfOrder, .alreadyCompleted:
             false
         }
     }

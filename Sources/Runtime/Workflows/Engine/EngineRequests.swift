@@ -371,8 +371,12 @@ extension WorkflowEngine {
             case .wrongState: throw WorkflowError(.wrongState, refused.message)
             // Whoever sent the request knows where to go instead.
             case .sealed, .moved, .notHome, .notReserved, .full: throw refused
+            case .messageOutOfOrder: throw WorkflowError(.messageOutOfOrder, refused.message)
+            case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
+            case .wrongToken: throw WorkflowError(.notFound, refused.message)
+            case .alreadyCompleted: throw WorkflowError(.alreadyCompleted, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
-                .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder:
+                .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder, .noSuchMessage:
                 throw WorkflowError(.unexpectedAnswer, refused.message)
             }
         } catch let error as GroupError {

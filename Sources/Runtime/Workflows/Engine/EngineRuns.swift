@@ -36,6 +36,7 @@ extension WorkflowEngine: WorkflowObserver {
         for (stop, reason) in stops { stop.fulfill(reason) }
         for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
+        environment.bells.ring(changes.everything ? nil : changes.runs)
         if hasWork { ring() }
         if (changes.executors || changes.everything) && !isRegistered {
             state.withLock { $0.registration.want() }
@@ -91,6 +92,7 @@ extension WorkflowEngine: WorkflowObserver {
                 execution.metadata)
             return
         }
+        state.withLock { $0.enter(execution) }
         environment.logger.log(.debug, "run begins on \(node)", execution.metadata)
         await withDiscardingTaskGroup { group in
             let isAdded = group.addTaskUnlessCancelled {

@@ -12,6 +12,8 @@ struct EngineState {
         var epoch: UInt64
         var stop: Promise<RunExecution.Stop>
         var cancel: CancelRequest
+        /// Nil until the record is read.
+        var execution: RunExecution?
     }
 
     var hasRun = false
@@ -60,6 +62,12 @@ struct EngineState {
         let here = Running(epoch: assignment.epoch, stop: Promise(), cancel: CancelRequest())
         running[assignment.key] = here
         return (here.stop, here.cancel, previous?.stop)
+    }
+
+    /// The run's body begins.
+    mutating func enter(_ execution: RunExecution) {
+        guard running[execution.key]?.epoch == execution.epoch else { return }
+        running[execution.key]?.execution = execution
     }
 
     mutating func end(_ assignment: Assignment) {

@@ -23,6 +23,7 @@ struct HistoryReader: Sendable {
     ) throws(LogError) -> (events: [WorkflowEvent], next: EventPosition?) {
         var page = SortedPage(after: after, limit: limit + 1)
         collectSteps(&page)
+        collectMessages(&page)
         if let store { try collectCheckpoints(store, &page) }
         var found = page.finished()
         let isCut = found.count > limit
@@ -126,7 +127,9 @@ struct HistoryReader: Sendable {
     ) throws(LogError) -> [UInt8]? {
         switch position.kind {
         case .step: return run.steps[position.key]?.value
-        case .sleep: return nil
+        case .sleep, .receipt, .awakeable: return nil
+        case .message: return run.messages?.messages[position.key]?.content.value
+        case .reply: return run.messages?.messages[position.key]?.reply?.content.value
         case .checkpoint:
             guard let store, let latest = run.checkpoints[position.key.name] else { return nil }
             let key = CheckpointKey(run: owner, name: position.key.name)
@@ -136,7 +139,7 @@ struct HistoryReader: Sendable {
 }
 
 /// The first events behind a position, of any number that come in any order.
-private struct SortedPage {
+struct SortedPage {
     typealias Member = (position: EventPosition, event: WorkflowEvent)
 
     let after: EventPosition?

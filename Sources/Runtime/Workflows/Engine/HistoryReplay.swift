@@ -94,6 +94,7 @@ package struct HistoryReplay {
                         count: event.occurrence + 1, value: record.value, recordedAt: event.recordedAt),
                     for: step.name)
                 journal.append([.append(CheckpointKey(run: owner, name: step.name), record)])
+            case .message, .receipt, .reply, .awakeable: try run.restoreMessages(event)
             }
         }
         return (key, run)
@@ -106,6 +107,8 @@ package struct HistoryReplay {
         var lines: [String] = []
         var differs = false
         for event in history.events {
+            // What others told the run is theirs; what it received counts.
+            if case .message = event.detail { continue }
             let isUsed = used.contains(event.use)
             differs = differs || !isUsed
             lines.append((isUsed ? "  " : "- ") + Self.text(event.use))
@@ -150,14 +153,18 @@ extension WorkflowEvent {
             case .step, .failedStep: .step
             case .sleep: .sleep
             case .checkpoint: .checkpoint
+            case .message: .message
+            case .receipt: .receipt
+            case .reply: .reply
+            case .awakeable: .awakeable
             }
         return ReplayNotes.Use(kind: kind, key: StepKey(name, occurrence))
     }
 
     fileprivate var isReplayable: Bool {
         switch detail {
-        case .step, .checkpoint: value != nil
-        case .failedStep, .sleep: true
+        case .step, .checkpoint, .message(_, _, nil), .reply(nil): value != nil
+        case .failedStep, .sleep, .message, .reply, .receipt, .awakeable: true
         }
     }
 }

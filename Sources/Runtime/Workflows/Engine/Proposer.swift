@@ -11,6 +11,8 @@ struct EngineEnvironment: Sendable {
     let limits: WorkflowLimits
     let logger: FlotillaLogger
     let random: @Sendable () -> UInt64
+    /// Ring where runs of the group change.
+    let bells = RunBells()
 }
 
 extension EngineEnvironment {

@@ -12,6 +12,15 @@ final class ReplayNotes: Sendable {
         var unrecorded: [Use] = []
     }
     private let state = Lock(State())
+    let parks: Bool
+    /// Rings when the body may have come further.
+    let changes = Signal()
+
+    /// - Parameter parks: the body waits at the end of the record until its task is cancelled; else it gets an error there.
+    init(parks: Bool = false) { self.parks = parks }
+
+    /// A branch of the body has come to the end of the record.
+    var hasParked: Bool { state.withLock { !$0.unrecorded.isEmpty } }
 
     /// In the order of the asking.
     var used: [Use] { state.withLock { $0.used } }
@@ -20,13 +29,18 @@ final class ReplayNotes: Sendable {
     var unrecorded: [Use] { state.withLock { $0.unrecorded } }
 
     func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
-        state.withLock { $0.used.append(Use(kind: kind, key: key)) }
+        if !parks { state.withLock { $0.used.append(Use(kind: kind, key: key)) } }
+        tell()
     }
+
+    func tell() { changes.ring() }
 
     /// The history has nothing to hand out: the body goes no further on this branch.
     /// - Parameter isRecorded: it has the beginning of a sleep, but not its end.
-    func end(_ kind: EventPosition.Kind, _ key: StepKey, isRecorded: Bool = false) throws {
+    func end(_ kind: EventPosition.Kind, _ key: StepKey, isRecorded: Bool = false) async throws {
         if !isRecorded { state.withLock { $0.unrecorded.append(Use(kind: kind, key: key)) } }
+        tell()
+        if parks { try await Promise<Void>().wait() }
         throw CancellationError()
     }
 }

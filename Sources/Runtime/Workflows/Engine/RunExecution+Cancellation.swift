@@ -45,6 +45,10 @@ extension RunExecution {
     /// The body has come to something that is recorded.
     func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
         progress.withLock { $0.metCount += 1 }
+        order.meet(ReplayNotes.Use(kind: kind, key: key))
         replay?.meet(kind, key)
     }
+
+    /// Whether branches of a body that is replayed wait for each other: not where nothing has a clock.
+    var keepsOrder: Bool { replay?.parks ?? true }
 }

@@ -11,7 +11,7 @@ extension RunExecution {
             meet(.checkpoint, checkpoint)
             bytes = known
         } else {
-            try replay?.end(.checkpoint, checkpoint)
+            try await replay?.end(.checkpoint, checkpoint)
             bytes = try encode(value, "checkpoint \(checkpoint)")
             _ = try await propose(.setCheckpoint(address, checkpoint, value: bytes))
         }

@@ -20,7 +20,7 @@ extension RunExecution {
             throw WorkflowError(.stepFailed, tried.message(for: step), failure: tried.failure)
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
-        try replay?.end(.step, step)
+        try await replay?.end(.step, step)
         var attempt = Int(tried?.effort.attempt ?? 0)
         let deadline = policy.timeLimit.map { limit in
             let (sum, isTooLarge) = (tried?.startedAt ?? environment.loop.wallNow.nanoseconds)

@@ -26,6 +26,12 @@ final class RunExecution: Sendable {
         /// What runs now, for the check on names and for the log.
         var running: Set<String> = []
         var looks: [ByteText: UInt64] = [:]
+        /// Of messages, by mailbox.
+        var asks: [ByteText: UInt64] = [:]
+        var awakeables: [ByteText: UInt64] = [:]
+        var conditions: [ByteText: UInt64] = [:]
+        var queries: [ByteText: QueryAnswer] = [:]
+        var patches: [ByteText: Bool] = [:]
         /// How much of the record the body has met again.
         var metCount: UInt64 = 0
         /// Where the body heard first that it is to end, in this life of it or in an earlier one.
@@ -49,6 +55,8 @@ final class RunExecution: Sendable {
     /// How many steps, sleeps and checkpoints are recorded.
     let recordedCount: UInt64
     let progress = Lock(Progress())
+    let watchers = VariableWatchers()
+    let order: MessageOrder
 
     init(
         key: RunKey, recorded: Run, environment: EngineEnvironment, stop: Promise<Stop>, cancel: CancelRequest,
@@ -60,10 +68,12 @@ final class RunExecution: Sendable {
         self.stop = stop
         self.cancel = cancel
         self.replay = replay
+        order = MessageOrder(recorded.messages)
         recordedCount =
             UInt64(recorded.steps.count + recorded.timers.count)
             + recorded.checkpoints.members.reduce(0) { $0 + $1.value.count }
             + recorded.attempts.members.reduce(0) { $0 + ($1.value.nextAt == nil ? 1 : 0) }
+            + (recorded.messages?.metCount ?? 0)
         if let place = recorded.steps[Self.cancellationStep]?.value {
             progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
         }
@@ -112,7 +122,7 @@ final class RunExecution: Sendable {
             return try decode(known.value, "step \(step)")
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
-        try replay?.end(.step, step)
+        try await replay?.end(.step, step)
         let context = stepContext(step, attempt: 1)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
@@ -139,7 +149,7 @@ final class RunExecution: Sendable {
             meet(.step, step)
             return try decode(known.value, "\(step)")
         }
-        try replay?.end(.step, step)
+        try await replay?.end(.step, step)
         return try await record(compute(environment), as: step)
     }
 
@@ -164,7 +174,7 @@ final class RunExecution: Sendable {
         if known?.hasFired == true { return }
         if try await meetsCancellation(at: place) { throw Self.cancelled }
         // Where the record says that it lasts, a replay has come to the record's end.
-        try replay?.end(.sleep, timer, isRecorded: known != nil)
+        try await replay?.end(.sleep, timer, isRecorded: known != nil)
         let deadline: Int64
         if let known {
             deadline = known.deadline
@@ -271,8 +281,10 @@ final class RunExecution: Sendable {
         }
     }
 
+    /// - Parameter key: nil where occurrences are counted by the name itself.
     func begin(
-        _ kind: String, _ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>
+        _ kind: String, _ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>,
+        countedAs key: ByteText? = nil
     ) throws -> StepKey {
         let isFirst = progress.withLock { $0.running.insert("\(kind) '\(name)'").inserted }
         guard isFirst else {
@@ -282,7 +294,7 @@ final class RunExecution: Sendable {
             )
         }
         do {
-            return try count(name, counter: counter)
+            return try count(key?.text ?? name, counter: counter)
         } catch {
             finish(kind, name)
             throw error

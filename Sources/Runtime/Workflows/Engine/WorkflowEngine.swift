@@ -82,6 +82,7 @@ public final class WorkflowEngine: Sendable {
             return state.takeAllWaiters()
         }
         for waiter in waiters { waiter.fulfill(.stopped) }
+        environment.bells.close()
     }
 
     /// Gives this node's runs to others and takes no new ones: before a planned stop, which then interrupts nobody.

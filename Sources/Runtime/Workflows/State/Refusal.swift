@@ -32,6 +32,16 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case notReserved = 37
     /// As many runs as were allowed have not ended.
     case full = 38
+    /// A message whose predecessor from the same sender has not come.
+    case messageOutOfOrder = 64
+    /// Too many messages wait for the run, or too large ones.
+    case mailboxFull = 65
+    /// An answer to a message that the run has not received.
+    case noSuchMessage = 66
+    /// No awakeable has this token.
+    case wrongToken = 67
+    /// The awakeable was completed with something else.
+    case alreadyCompleted = 68
 }
 
 /// A refusal with its words. A refused command changed nothing.

@@ -124,6 +124,8 @@ struct Run: Sendable {
     var attempts = BucketedMap<StepKey, StepAttempts>()
     var timers = BucketedMap<StepKey, Timer>()
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
+    /// Nil while it was told nothing, and waits for nothing from outside.
+    var messages: RunMessages?
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?

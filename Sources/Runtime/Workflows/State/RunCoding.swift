@@ -51,12 +51,14 @@ extension Run {
         if let cancellation { writer.message(18) { cancellation.write(to: &$0) } }
         if let intervention { writer.message(19) { intervention.write(to: &$0) } }
         writer.bool(40, isListed)
+        if let messages { writer.message(64) { messages.write(to: &$0) } }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
         var header = RunHeader()
         var members: [(Int, RunMember)] = []
         var attempts: [(StepKey, StepAttempts)] = []
+        var messages: RunMessages?
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -65,10 +67,14 @@ extension Run {
             case 20:
                 var inner = try reader.message()
                 attempts.append(try StepAttempts.read(from: &inner))
+            case 64:
+                var inner = try reader.message()
+                messages = try RunMessages(from: &inner)
             default: try header.read(field, from: &reader)
             }
         }
         var run = try header.run()
+        run.messages = messages
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)

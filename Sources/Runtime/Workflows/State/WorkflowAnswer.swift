@@ -63,6 +63,8 @@ struct OperationResult: Hashable, Sendable {
     var group: GroupID?
     /// The epoch in which that group is the id's home.
     var slotEpoch: UInt64 = 0
+    /// Of an operation on messages.
+    var messages: MessageResult?
 
     func write(to writer: inout ProtobufWriter) {
         writer.bool(1, wasDone)
@@ -76,6 +78,7 @@ struct OperationResult: Hashable, Sendable {
         writer.varint(33, UInt64(turnedDown?.rawValue ?? 0))
         if let group { writer.varintAlways(34, group.rawValue) }
         writer.varint(35, slotEpoch)
+        if let messages { writer.message(64) { messages.write(to: &$0) } }
     }
 
     init(
@@ -112,6 +115,9 @@ struct OperationResult: Hashable, Sendable {
             case 33: turnedDown = WorkflowRefusal(rawValue: try reader.uint32())
             case 34: group = GroupID(try reader.varint())
             case 35: slotEpoch = try reader.varint()
+            case 64:
+                var inner = try reader.message()
+                messages = try MessageResult(from: &inner)
             default: try reader.skip()
             }
         }

@@ -29,11 +29,19 @@ public struct WorkflowEvent: Hashable, Codable, Sendable {
         /// `firedAt` is nil while it lasts.
         case sleep(deadline: Int64, firedAt: Int64?)
         case checkpoint
+        /// It was told something, by `sender`; what an awakeable was rejected with.
+        case message(WorkflowMessageKind, sender: String, failure: WorkflowFailure?)
+        /// The body received the message with that number; nil where the time to wait for one was over.
+        case receipt(WorkflowMessageKind, message: UInt64?)
+        /// The body answered an update.
+        case reply(failure: WorkflowFailure?)
+        /// It made an awakeable.
+        case awakeable
     }
 
-    /// A step's or a sleep's name, a checkpoint's key.
+    /// A step's or a sleep's name, a checkpoint's key. Of messages kind and name, such as "signal/approval".
     public var name: String
-    /// Counts the uses of a name, from 0: of steps, sleeps and checkpoints apart.
+    /// Counts the uses of a name, from 0, of each kind apart. A reply has its message's.
     public var occurrence: UInt64
     /// A sleep's is when it began.
     public var recordedAt: Int64
@@ -43,12 +51,16 @@ public struct WorkflowEvent: Hashable, Codable, Sendable {
     @Base64 public var value: [UInt8]? = nil
     public var detail: Detail
 
-    /// "step", "sleep" or "checkpoint".
+    /// "step", "sleep", "checkpoint", "message", "receipt", "reply" or "awakeable".
     public var kind: String {
         switch detail {
         case .step, .failedStep: "step"
         case .sleep: "sleep"
         case .checkpoint: "checkpoint"
+        case .message: "message"
+        case .receipt: "receipt"
+        case .reply: "reply"
+        case .awakeable: "awakeable"
         }
     }
 }
@@ -70,7 +82,7 @@ extension WorkflowHistory {
 struct EventPosition: Hashable, Comparable, Sendable {
     enum Kind: Int, Comparable {
         case step = 0
-        case sleep, checkpoint
+        case sleep, checkpoint, message, receipt, reply, awakeable
         static func < (a: Kind, b: Kind) -> Bool { a.rawValue < b.rawValue }
     }
 

@@ -21,6 +21,8 @@ enum WorkflowOperation: Hashable, Sendable {
     case controlRun(workflowID: String, WorkflowAction, reason: String)
     /// A run that moves to another group, and what comes with that.
     case transfer(TransferOperation)
+    /// What a run is told, and what comes of it.
+    case message(MessageOperation)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -65,6 +67,7 @@ extension WorkflowOperation {
             run.workflowID
         case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
         case .transfer(let operation): operation.workflowID
+        case .message(let operation): operation.workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -167,6 +170,7 @@ extension WorkflowOperation {
             writer.varint(2, UInt64(action.rawValue))
             writer.string(3, reason)
         case .transfer(let operation): return operation.encoded
+        case .message(let operation): return operation.encoded
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -175,6 +179,10 @@ extension WorkflowOperation {
     init(_ operation: Operation) throws(ApplyError) {
         if let transfer = try TransferOperation(operation) {
             self = .transfer(transfer)
+            return
+        }
+        if let message = try MessageOperation(operation) {
+            self = .message(message)
             return
         }
         guard let number = Number(rawValue: operation.type) else {

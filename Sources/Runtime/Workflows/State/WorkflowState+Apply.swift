@@ -41,6 +41,7 @@ extension WorkflowState {
         case .controlRun(let workflowID, let action, let reason):
             return try control(workflowID, action, reason: reason, context)
         case .transfer(let operation): return try apply(operation, context, arrived: arrived)
+        case .message(let operation): return try apply(operation, context)
         }
     }
 
@@ -192,7 +193,7 @@ extension WorkflowState {
     }
 
     /// Changes the run that the command's owner owns. A stale owner cannot get past here.
-    private mutating func withOwnedRun(
+    mutating func withOwnedRun(
         _ address: RunAddress, _ context: ApplyContext,
         _ body: (inout Run) throws(Refused) -> OperationResult
     ) throws(Refused) -> OperationResult {

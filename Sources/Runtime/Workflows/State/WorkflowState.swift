@@ -23,6 +23,8 @@ struct WorkflowState: Sendable {
     private(set) var owned: [NodeID: Set<UInt64>] = [:]
     private(set) var parked: Set<UInt64> = []
     private(set) var counts: [WorkflowStatus: Int] = [:]
+    /// Of runs that have not ended, by type.
+    private(set) var unfinishedCounts: [WorkflowType: [WorkflowStatus: Int]] = [:]
 
     /// Runs that have not ended and are not in `runs`; of an excerpt alone.
     private var unfinishedBesides = 0
@@ -65,7 +67,7 @@ extension FinishPosition {
 
 /// What commands changed, for those who wait for it.
 struct WorkflowChanges: Sendable {
-    /// Runs that got an owner, lost one, ended, or were removed.
+    /// Runs that got an owner, lost one, were told something, answered, ended, or were removed.
     var runs: [RunKey] = []
     var executors = false
     /// The state was replaced.
@@ -112,6 +114,7 @@ extension WorkflowState {
     /// Enters a run where its status wants it.
     private mutating func count(_ run: Run, _ key: RunKey) {
         counts[run.status, default: 0] += 1
+        if !run.status.isFinished { unfinishedCounts[run.type, default: [:]][run.status, default: 0] += 1 }
         switch run.status {
         case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
         case .parked: parked.insert(run.sequence)
@@ -124,6 +127,7 @@ extension WorkflowState {
     /// Takes a run out of where its status has it.
     private mutating func discount(_ run: Run) {
         counts[run.status, default: 0] -= 1
+        if !run.status.isFinished { unfinishedCounts[run.type]?[run.status]? -= 1 }
         if let owner = run.owner { owned[owner]?.remove(run.sequence) }
         parked.remove(run.sequence)
         if let position = FinishPosition(run) { finished.remove(position) }
@@ -195,7 +199,10 @@ extension WorkflowState {
         }
         changes.runs.append(key)
         leaveRelease(run, key)
+        // Nothing may be left but to seal the group.
+        if runs.count == 0 { changes.deliveries = true }
         return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
+            + (run.messages?.recordCount ?? 0)
     }
 
     /// Takes a run out as it is, to put it elsewhere.

@@ -19,17 +19,23 @@ public final class WorkflowStateMachine: StateMachine {
     private var isLeader = false
     /// Told, on the leader, that something happened which others may want to know.
     private let attention: @Sendable (GroupID) -> Void
+    /// Told, on the leader, that the group may owe something to other groups; see `ClusterSteward`.
+    private let deliveries: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
     private let checkpointCompanion: CheckpointCompanion
 
-    /// - Parameter attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    /// - Parameters:
+    ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
+    ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
     package init(
-        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in }
+        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in },
+        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
         self.attention = attention
+        self.deliveries = deliveries
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -75,14 +81,20 @@ public final class WorkflowStateMachine: StateMachine {
         let changes = state.changes
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
-        if isLeader, !changes.isEmpty || changes.deliveries { attention(group) }
+        if isLeader, changes.deliveries { deliveries(group) }
         guard !changes.isEmpty else { return }
+        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
     }
 
     public func roleDidChange(isLeader: Bool) {
         self.isLeader = isLeader
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
+    }
+
+    private func callAttention() {
+        attention(group)
+        deliveries(group)
     }
 
     public func didStop() {
@@ -115,7 +127,7 @@ public final class WorkflowStateMachine: StateMachine {
         let before = state
         state = decoded.state
         activity = RunActivity(isWhole: false)
-        if isLeader { attention(group) }
+        if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map(\.run.runID))
         for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {

@@ -1,0 +1,51 @@
+import FlotillaIO
+
+/// Tells those who wait for something in a run's state that it has changed.
+///
+/// Whoever waits takes a bell first and looks at the state then: what comes in between rings.
+final class RunBells: Sendable {
+    private struct State {
+        var bells: [RunKey: [ObjectIdentifier: Promise<Void>]] = [:]
+        var isClosed = false
+    }
+    private let state = Lock(State())
+
+    /// Nothing rings any more.
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+
+    /// A bell that rings once, at the next change of the run. At once if nothing will ring any more.
+    func bell(for key: RunKey) -> Promise<Void> {
+        let bell = Promise<Void>()
+        let isClosed = state.withLock { state in
+            if !state.isClosed { state.bells[key, default: [:]][ObjectIdentifier(bell)] = bell }
+            return state.isClosed
+        }
+        if isClosed { bell.fulfill(()) }
+        return bell
+    }
+
+    func giveBack(_ bell: Promise<Void>, for key: RunKey) {
+        state.withLock { state in
+            state.bells[key]?[ObjectIdentifier(bell)] = nil
+            if state.bells[key]?.isEmpty == true { state.bells[key] = nil }
+        }
+    }
+
+    /// - Parameter keys: nil for all runs.
+    func ring(_ keys: [RunKey]?) {
+        let bells = state.withLock { state -> [Promise<Void>] in
+            guard !state.bells.isEmpty else { return [] }
+            guard let keys else {
+                defer { state.bells = [:] }
+                return state.bells.values.flatMap(\.values)
+            }
+            return keys.flatMap { state.bells.removeValue(forKey: $0).map { Array($0.values) } ?? [] }
+        }
+        for bell in bells { bell.fulfill(()) }
+    }
+
+    func close() {
+        state.withLock { $0.isClosed = true }
+        ring(nil)
+    }
+}

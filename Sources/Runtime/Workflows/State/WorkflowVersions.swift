@@ -1,0 +1,40 @@
+import FlotillaActors
+public import FlotillaRaft
+
+/// A version of a workflow: who has it, and how many runs need it.
+public struct WorkflowVersion: Hashable, Codable, Sendable {
+    public var type: String
+    public var version: UInt32
+    /// The live nodes that have it. Where there is none, its runs are parked until one comes.
+    public var nodes: [NodeID]
+    public var running: Int
+    public var parked: Int
+    public var paused: Int
+
+    /// It can go from the code: no run needs it, except for a failed one that is run again.
+    public var isUnused: Bool { running + parked + paused == 0 }
+}
+
+extension WorkflowState {
+    /// Every version that was ever registered, by name and number.
+    var versions: [WorkflowVersion] {
+        knownTypes.sorted().map { type in
+            let counts = unfinishedCounts[type] ?? [:]
+            return WorkflowVersion(
+                type: type.name, version: type.version,
+                nodes: executors.filter { $0.value.isAlive && $0.value.capabilities.contains(type) }.keys.sorted(),
+                running: counts[.running] ?? 0, parked: counts[.parked] ?? 0, paused: counts[.paused] ?? 0)
+        }
+    }
+}
+
+extension WorkflowEngine {
+    /// Every version of every workflow that a node ever registered.
+    /// - Throws: `WorkflowError` with `unavailable` or `stopped`; `CancellationError`.
+    public func versions() async throws -> [WorkflowVersion] {
+        try await namingErrors { [environment] in
+            try await environment.client.barrier()
+            return try await environment.withMachine { $0.state.versions }
+        }
+    }
+}
