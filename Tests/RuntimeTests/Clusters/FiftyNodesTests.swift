@@ -13,7 +13,9 @@ struct FiftyNodesTests {
         return try await context.step("charge") { _ in number * 2 }
     }
 
-    @Test("TT-01, TT-02, TT-18, TT-34: of 50 nodes 3 vote and 47 learn; a workflow starts on each, and any other has its result")
+    @Test(
+        "TT-01, TT-02, TT-18, TT-34: of 50 nodes 3 vote and 47 learn; a workflow starts on each, and any other has its result"
+    )
     func fifty() async throws {
         try await withSimulation(seed: 1, nodes: 0, workflows: [Self.order]) { simulation in
             simulation.configure = { configuration in
