@@ -17,17 +17,15 @@ struct ClusterStagesTests {
 
     @Test("TT-13: a cluster is created, a run is assigned to it and executed, and it is destroyed, in this order")
     func stages() async throws {
-        try await withSimulation(
-            seed: 1, nodes: 5, workflows: [Self.journey],
-            configure: { configuration in
-                guard configuration.founds else { return }
-                var policy = ExecutionClusterPolicy()
-                // Five nodes run workflows in execution clusters already, and these in one of their own.
-                policy.singleClusterBelow = 5
-                policy.pinnedTypes = ["journey"]
-                configuration.executionClusterPolicy = policy
-            }
-        ) { simulation in
+        let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+            guard configuration.founds else { return }
+            var policy = ExecutionClusterPolicy()
+            // Five nodes run workflows in execution clusters already, and these in one of their own.
+            policy.singleClusterBelow = 5
+            policy.pinnedTypes = ["journey"]
+            configuration.executionClusterPolicy = policy
+        }
+        try await withSimulation(seed: 1, nodes: 5, workflows: [Self.journey], configure: configure) { simulation in
             // Not a member of the cluster: it starts, watches and drains all the same.
             let node = try simulation.node(5)
             try await simulation.wait(until: "the first cluster is gone", within: .seconds(120)) {

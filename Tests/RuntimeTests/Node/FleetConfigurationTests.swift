@@ -57,13 +57,11 @@ struct FleetConfigurationTests {
 
     @Test("the founder's policy counts once: after a change and a restart it is the changed one")
     func founding() async throws {
-        try await withSimulation(
-            seed: 1, nodes: 3, workflows: [],
-            configure: { configuration in
-                guard configuration.founds else { return }
-                configuration.executionClusterPolicy = ExecutionClusterPolicy(maximumWorkflowsPerCluster: 7)
-            }
-        ) { simulation in
+        let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+            guard configuration.founds else { return }
+            configuration.executionClusterPolicy = ExecutionClusterPolicy(maximumWorkflowsPerCluster: 7)
+        }
+        try await withSimulation(seed: 1, nodes: 3, workflows: [], configure: configure) { simulation in
             #expect(try await simulation.node(3).policy().maximumWorkflowsPerCluster == 7)
             var policy = try await simulation.node(2).policy()
             policy.maximumWorkflowsPerCluster = 8
@@ -83,16 +81,14 @@ struct FleetConfigurationTests {
     @Test("nodes that ask to vote do, whoever came first, and those that ask to be learners never")
     func roles() async throws {
         for seed in Simulation.seeds(2) {
-            try await withSimulation(
-                seed: seed, nodes: 7, workflows: [],
-                configure: { configuration in
-                    switch configuration.id.rawValue {
-                    case 1, 5, 6: configuration.managementRole = .voter
-                    case 2, 3: configuration.managementRole = .learner
-                    default: break
-                    }
+            let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+                switch configuration.id.rawValue {
+                case 1, 5, 6: configuration.managementRole = .voter
+                case 2, 3: configuration.managementRole = .learner
+                default: break
                 }
-            ) { simulation in
+            }
+            try await withSimulation(seed: seed, nodes: 7, workflows: [], configure: configure) { simulation in
                 try await simulation.waitForVoters([1, 5, 6], within: .seconds(20), least: 1)
                 // Of those that are left, one that does not ask is next.
                 simulation.crash(6)
@@ -109,16 +105,14 @@ struct FleetConfigurationTests {
         "TT-01, TT-34: of 50 nodes three vote and 47 are learners, as they ask; every node's management state lists all"
     )
     func manyNodes() async throws {
-        try await withSimulation(
-            seed: 1, nodes: 0, workflows: [],
-            configure: { configuration in
-                configuration = configuration.withManagementRole(configuration.id.rawValue <= 3 ? .voter : .learner)
-                guard configuration.founds else { return }
-                var policy = ExecutionClusterPolicy()
-                policy.singleClusterBelow = 100
-                configuration = configuration.withExecutionClusterPolicy(policy)
-            }
-        ) { simulation in
+        let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+            configuration = configuration.withManagementRole(configuration.id.rawValue <= 3 ? .voter : .learner)
+            guard configuration.founds else { return }
+            var policy = ExecutionClusterPolicy()
+            policy.singleClusterBelow = 100
+            configuration = configuration.withExecutionClusterPolicy(policy)
+        }
+        try await withSimulation(seed: 1, nodes: 0, workflows: [], configure: configure) { simulation in
             for _ in 1...50 { simulation.addNode(workflows: []) }
             try await simulation.wait(until: "all have joined") {
                 try await simulation.fleet(1).nodes.count == 50

@@ -101,12 +101,10 @@ struct FleetVotersTests {
     @Test("TT-45: voters are the nodes that were named, those with a label, or any, as the policy says")
     func selections() async throws {
         for seed in Simulation.seeds(2) {
-            try await withSimulation(
-                seed: seed, nodes: 7, workflows: [],
-                configure: { configuration in
-                    configuration.labels = ["manager": configuration.id.rawValue > 4 ? "yes" : "no"]
-                }
-            ) { simulation in
+            let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+                configuration.labels = ["manager": configuration.id.rawValue > 4 ? "yes" : "no"]
+            }
+            try await withSimulation(seed: seed, nodes: 7, workflows: [], configure: configure) { simulation in
                 try await simulation.setPolicy(on: 1) { $0.voterSelection = .fixed([2, 4, 6].map { NodeID($0) }) }
                 try await simulation.waitForVoters([2, 4, 6], within: .seconds(10))
                 // Nobody else was named.
