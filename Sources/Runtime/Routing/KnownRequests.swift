@@ -59,7 +59,7 @@ extension ReplyEnvelope {
         switch attempt {
         case .value(let reply): self = .value(try JSONCoding.encode(reply))
         case .failed(let error): self = .failed(RemoteFailure(error))
-        case .elsewhere(let group): self = .elsewhere(group)
+        case .elsewhere(let group, let isMoving): self = .elsewhere(group, isMoving: isMoving)
         case .unknown(let reason): self = .unknown(reason)
         case .refused(let code, let reason): self = .refused(code, reason)
         case .notHere(let reason), .unknownOutcome(let reason): self = .notHere(reason)

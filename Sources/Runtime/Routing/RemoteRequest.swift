@@ -75,7 +75,7 @@ enum ReplyEnvelope: Hashable {
     case value([UInt8])
     case failed(RemoteFailure)
     /// The run is in another group, or on its way there.
-    case elsewhere(GroupID)
+    case elsewhere(GroupID, isMoving: Bool)
     /// This node has no replica of the group that could answer.
     case notHere(String)
     /// The group knows nothing of the run, and would not have to.
@@ -87,7 +87,7 @@ enum ReplyEnvelope: Hashable {
         switch self {
         case .value(let bytes): writer.bytesAlways(1, bytes)
         case .failed(let failure): writer.message(2) { failure.write(to: &$0) }
-        case .elsewhere(let group): writer.varintAlways(3, group.rawValue)
+        case .elsewhere(let group, let isMoving): writer.varintAlways(isMoving ? 7 : 3, group.rawValue)
         case .notHere(let reason): writer.stringAlways(4, reason)
         case .unknown(let reason): writer.stringAlways(5, reason)
         case .refused(let code, let reason):
@@ -110,8 +110,8 @@ enum ReplyEnvelope: Hashable {
                 var inner = try reader.message()
                 self = .failed(try RemoteFailure(from: &inner))
                 return
-            case 3:
-                self = .elsewhere(GroupID(try reader.varint()))
+            case 3, 7:
+                self = .elsewhere(GroupID(try reader.varint()), isMoving: field == 7)
                 return
             case 4:
                 self = .notHere(try reader.string())

@@ -129,7 +129,7 @@ extension WorkflowRouter {
                     started.existed = started.existed || !isMine
                     return started
                 case .failed(let error): throw error
-                case .elsewhere(let other):
+                case .elsewhere(let other, _):
                     hops += 1
                     group = other
                     guard hops < 3 else {
@@ -229,7 +229,7 @@ extension WorkflowRouter {
         switch attempt {
         case .value: "it has begun"
         case .failed(let error): "\(error)"
-        case .elsewhere(let group): "the run is in \(group)"
+        case .elsewhere(let group, _): "the run is in \(group)"
         case .unknown(let reason), .refused(_, let reason), .notHere(let reason), .unknownOutcome(let reason): reason
         }
     }

@@ -6,8 +6,8 @@ enum RunAttempt<Reply: Sendable>: Sendable {
     case value(Reply)
     /// The group has the last word, and this is it.
     case failed(any Error)
-    /// The run is in another group, or on its way there.
-    case elsewhere(GroupID)
+    /// The run is in another group, or on its way there, and may be neither here nor there for a moment.
+    case elsewhere(GroupID, isMoving: Bool)
     /// The group knows nothing of the run, and would not have to.
     case unknown(String)
     /// The group does not take it, for a reason that another one may not have.
@@ -22,6 +22,8 @@ enum RunAttempt<Reply: Sendable>: Sendable {
 enum RunLocation: Sendable {
     case here
     case elsewhere(GroupID)
+    /// On its way there.
+    case moving(GroupID)
     /// - isHome: if there were such a run, this group would know.
     case unknown(isHome: Bool)
 }
@@ -35,18 +37,19 @@ extension RunRequest {
             switch try await engine.location(of: subject ?? "") {
             // It came, or came back, in between.
             case .here: return .notHere(error.message)
-            case .elsewhere(let group): return .elsewhere(group)
+            case .elsewhere(let group): return .elsewhere(group, isMoving: false)
+            case .moving(let group): return .elsewhere(group, isMoving: true)
             case .unknown(let isHome): return isHome ? .failed(error) : .unknown(error.message)
             }
         } catch let error as WorkflowError where error.code == .stopped {
             return .notHere(error.message)
         } catch let refused as Refused {
-            if refused.code == .moved, let subject,
-                case .elsewhere(let group) = try await engine.location(of: subject)
-            {
-                return .elsewhere(group)
+            guard refused.code == .moved, let subject else { return .refused(refused.code, refused.message) }
+            switch try await engine.location(of: subject) {
+            case .elsewhere(let group): return .elsewhere(group, isMoving: false)
+            case .moving(let group): return .elsewhere(group, isMoving: true)
+            case .here, .unknown: return .refused(refused.code, refused.message)
             }
-            return .refused(refused.code, refused.message)
         } catch is CancellationError {
             throw CancellationError()
         } catch {

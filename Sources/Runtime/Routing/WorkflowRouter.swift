@@ -32,6 +32,7 @@ struct WorkflowRouter: Sendable {
             let home = machines.home(of: id)
             var group = named ?? home
             var cameByAddress = false
+            var isMoving = false
             var hops = 0
             visit: while true {
                 switch try await attempt(request, in: group) {
@@ -41,8 +42,9 @@ struct WorkflowRouter: Sendable {
                     guard Request.isRepeatable else { throw WorkflowError(.unavailable, reason) }
                     try await pause(&search, because: reason)
                     break visit
-                case .elsewhere(let other):
+                case .elsewhere(let other, let mayBeNowhere):
                     (group, cameByAddress) = (other, true)
+                    isMoving = isMoving || mayBeNowhere
                     hops += 1
                     // Two that send to each other: it is on its way.
                     guard hops < 3 else {
@@ -54,7 +56,7 @@ struct WorkflowRouter: Sendable {
                         named = nil
                         break visit
                     }
-                    if cameByAddress {
+                    if cameByAddress, !isMoving {
                         search.losses += 1
                         guard search.losses < Self.lostLimit else {
                             throw WorkflowError(.notFound, "there is no workflow '\(id)'")
@@ -165,7 +167,7 @@ struct WorkflowRouter: Sendable {
                 let error = failure.error
                 if let error = error as? WorkflowError, error.code == .stopped { return .notHere(error.message) }
                 return .failed(error)
-            case .elsewhere(let group): return .elsewhere(group)
+            case .elsewhere(let group, let isMoving): return .elsewhere(group, isMoving: isMoving)
             case .notHere(let reason): return .notHere(reason)
             case .unknown(let reason): return .unknown(reason)
             case .refused(let code, let reason): return .refused(code, reason)

@@ -130,7 +130,7 @@ struct StewardTests {
         let home = try #require(world.view.slots.home(of: key)?.home)
         switch world[home].state.location(of: key, in: home) {
         case .here: return home
-        case .elsewhere(let group): return group
+        case .elsewhere(let group), .moving(let group): return group
         // An id may be reserved for a run that is to begin at its home itself.
         case .unknown: return world[home].state.transfers.addresses[key]?.group
         }

@@ -86,7 +86,7 @@ extension WorkflowState {
     /// Where a run is, as far as this group knows.
     func location(of key: RunKey, in group: GroupID) -> RunLocation {
         if runs[key] != nil { return .here }
-        if let id = transfers.frozen[key] { return .elsewhere(id.target) }
+        if let id = transfers.frozen[key] { return .moving(id.target) }
         // An id that is reserved for a run that is to begin here has none yet.
         if let address = transfers.addresses[key], address.group != group { return .elsewhere(address.group) }
         // The first cluster of a fleet is the home of everything before it says so.
