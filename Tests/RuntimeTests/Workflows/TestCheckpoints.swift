@@ -29,8 +29,8 @@ struct CallerWorker: Worker {
 
 extension WorkflowStateMachine {
     /// One without a node.
-    convenience init(of group: GroupID = .underTest) {
-        self.init(group: group, checkpoints: .inMemory(loop: CallerLoop()))
+    convenience init(of group: GroupID = .underTest, attention: @escaping @Sendable (GroupID) -> Void = { _ in }) {
+        self.init(group: group, checkpoints: .inMemory(loop: CallerLoop()), attention: attention)
     }
 }
 

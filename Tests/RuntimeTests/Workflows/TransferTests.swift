@@ -44,6 +44,18 @@ struct TransferTests {
                 .init(target: Self.target, number: number, isAccepted: accepted, isKnownAtHome: isKnown)))
     }
 
+    @Test("TT-05: a seal is something to report, although it changes no run")
+    func reportedSeal() throws {
+        let reports = Lock(0)
+        let machine = WorkflowStateMachine { _ in reports.withLock { $0 += 1 } }
+        machine.roleDidChange(isLeader: true)
+        var bench = Bench(machine: machine)
+        let before = reports.withLock { $0 }
+        try bench.apply([.transfer(.seal(epoch: 1))])
+        machine.didApplyBatch()
+        #expect(machine.state.transfers.sealEpoch == 1 && reports.withLock { $0 } > before)
+    }
+
     @Test("a run moves with all that it recorded, is frozen on its way, and goes on under a higher epoch")
     func move() throws {
         var (here, there) = (try group(Self.source, node: 1, run: "a"), try group(Self.target, node: 2))

@@ -82,8 +82,10 @@ public final class WorkflowStateMachine: StateMachine {
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
         if isLeader, changes.deliveries { deliveries(group) }
+        // A seal changes no run, and is to be reported all the same.
+        let isSealed = changes.deliveries && state.transfers.sealEpoch != nil
+        if isLeader, isSealed || !changes.isEmpty { attention(group) }
         guard !changes.isEmpty else { return }
-        if isLeader { attention(group) }
         observer?.workflowsDidChange(changes, in: self)
     }
 
