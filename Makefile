@@ -17,7 +17,10 @@ SEEDS ?= 1000
 START ?= 1
 SCENARIO ?=
 # What 'make bench' runs, each with its usual settings.
-BENCHMARKS := steps start idle groups two-tier core log snapshots
+BENCHMARKS := group steps start idle groups two-tier core log snapshots
+# Of 'make bench-peers': how often each is measured, and where the report goes.
+ROUNDS ?= 5
+OUT ?= .build/bench-peers
 # To replay one: its load in seconds, its faults, and TRACE=1 for what happens in it.
 LOAD ?=
 FAULTS ?=
@@ -25,7 +28,7 @@ TRACE ?=
 
 RUN = .build/$(CONFIGURATION)
 
-.PHONY: help setup demo test verify fix bench allocations soak trace simulate simulate-hashes sanitize mutants executables simulator clean
+.PHONY: help setup demo test verify fix bench bench-peers allocations soak trace simulate simulate-hashes sanitize mutants executables simulator clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,11 +52,16 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 fix: ## format all sources in place
 	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
 
-bench: setup ## the figures; SCENARIO=name for one of steps start idle groups two-tier core log snapshots
+bench: setup ## the figures; SCENARIO=name for one of group steps start idle groups two-tier core log snapshots
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
 	@for scenario in $(if $(SCENARIO),$(SCENARIO),$(BENCHMARKS)); do \
 	    echo "== $$scenario"; .build/release/flotilla-bench $$scenario || exit 1; \
 	done
+
+bench-peers: setup ## beside etcd, canonical/raft and PostgreSQL, in turns; OUT=path for PATH.json and PATH.html
+	@Benchmarks/Peers/setup
+	@$(MAKE) --no-print-directory executables CONFIGURATION=release
+	@.build/release/flotilla-bench group --peers all --rounds $(ROUNDS) --out "$(OUT)"
 
 allocations: setup ## fail where a proposal, an entry or a command allocates more than is recorded
 	@swift build --configuration release --product flotilla-bench

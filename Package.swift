@@ -85,7 +85,10 @@ let package = Package(
         .executableTarget(
             name: "FlotillaBenchmarks",
             dependencies: ["FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "CAllocations"],
-            path: "Benchmarks", exclude: ["orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt"],
+            path: "Benchmarks",
+            exclude: [
+                "orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt", "Peers/setup", "Peers/Programs",
+            ],
             swiftSettings: settings),
 
         // MARK: Scenarios: what simulations run, for the tests and for `flotilla-simulate`, which looks for new seeds

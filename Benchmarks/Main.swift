@@ -18,6 +18,8 @@ enum FlotillaBench {
         Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
         Subcommand(description: GroupsBenchmark.command, run: GroupsBenchmark.run),
         Subcommand(description: GroupsNode.command, run: GroupsNode.run),
+        Subcommand(description: SingleGroupBenchmark.command, run: SingleGroupBenchmark.run),
+        Subcommand(description: Comparison.command, run: Comparison.run),
         Subcommand(description: CoreBenchmark.command, run: CoreBenchmark.run),
         Subcommand(description: AllocationBenchmark.command, run: AllocationBenchmark.run),
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),

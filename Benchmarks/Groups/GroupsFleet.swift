@@ -3,8 +3,8 @@ import FoundationEssentials
 import Glibc
 
 /// Three nodes of `flotilla-bench groups-node` as processes.
-final class GroupsFleet {
-    private struct Member {
+final class GroupsFleet: Sendable {
+    private struct Member: Sendable {
         var api: NodeAPI
         var process: ChildProcess
     }
@@ -51,6 +51,13 @@ final class GroupsFleet {
         try await ask(node, "/commit?since=\(since)")
     }
 
+    /// Works the first group of `node`, by callers in its process.
+    func load(_ node: Int, _ load: GroupLoad) async throws -> LoadResult {
+        try await ask(node, "/load?\(load.query)", limit: load.warmup + load.length + .seconds(30))
+    }
+
+    var processes: [pid_t] { members.map(\.process.pid) }
+
     /// Returns when all nodes have the groups on disk.
     func found(_ count: Int, leader: Int?) async throws {
         let path = "/found?count=\(count)" + (leader.map { "&leader=\($0)" } ?? "")
@@ -88,19 +95,20 @@ final class GroupsFleet {
     /// kill -9.
     /// - Returns: when, by the machine's monotonic clock.
     func kill(_ node: Int) async -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
+        let moment = monotonicNanoseconds()
         members[node - 1].process.send(signal: SIGKILL)
         await members[node - 1].process.wait(limit: .seconds(10))
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+        return moment
     }
 
     func killAll() async {
         for node in 1...members.count { _ = await kill(node) }
     }
 
-    private func ask<Value: Decodable>(_ node: Int, _ path: String) async throws -> Value {
-        let answer = try await members[node - 1].api.get(path, limit: Self.timeLimit)
+    private func ask<Value: Decodable>(
+        _ node: Int, _ path: String, limit: Duration = timeLimit
+    ) async throws -> Value {
+        let answer = try await members[node - 1].api.get(path, limit: limit)
         guard answer.status == 200 else { throw BenchError("node \(node): \(answer.problem)") }
         return try answer.decode(Value.self)
     }

@@ -127,6 +127,11 @@ private struct GroupsHandler: Sendable {
             case "/commit":
                 guard let since = number("since") else { return .problem(status: 400, detail: "since is missing") }
                 return try Self.json(try await commit(since: UInt64(since)))
+            case "/load":
+                guard let load = GroupLoad(request), let group = core.hosted.all.first else {
+                    return .problem(status: 400, detail: "the load, or a group, is missing")
+                }
+                return try Self.json(try await load.run(group))
             default: return .problem(status: 404, detail: request.path)
             }
         } catch {

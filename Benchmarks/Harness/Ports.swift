@@ -22,7 +22,14 @@ enum Ports {
         return text.split(whereSeparator: \.isWhitespace).first.flatMap { UInt16($0) }
     }
 
-    private static func isFree(_ port: UInt16) -> Bool {
+    /// Whether somebody listens on a port of this machine.
+    static func isTaken(_ port: UInt16) -> Bool { call(port, connect) }
+
+    private static func isFree(_ port: UInt16) -> Bool { call(port, bind) }
+
+    private static func call(
+        _ port: UInt16, _ body: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
+    ) -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
@@ -32,7 +39,7 @@ enum Ports {
         address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
         return withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+                body(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
     }

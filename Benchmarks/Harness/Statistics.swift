@@ -1,3 +1,5 @@
+import Glibc
+
 /// Figures over a set of measurements.
 enum Statistics {
     /// The smallest value that at least `percent` of all values do not exceed (nearest rank); nil of nothing.
@@ -31,4 +33,11 @@ func rounded(_ value: Double, _ digits: Int) -> String {
     for _ in 0..<digits { scale *= 10 }
     let text = "\((value * scale).rounded() / scale)"
     return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+}
+
+/// The machine's monotonic clock, which all its processes share.
+func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

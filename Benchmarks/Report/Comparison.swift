@@ -1,0 +1,54 @@
+import FlotillaIO
+
+/// `flotilla-bench compare A.json B.json`: what changed between two runs.
+enum Comparison {
+    static let command = CommandDescription(
+        "flotilla-bench compare",
+        summary: "Says what changed between two runs, and whether by more than their own spread.",
+        arguments: ["BEFORE.json", "AFTER.json"])
+
+    static func run(_ options: ParsedOptions) async throws {
+        let before = try Report(readingFrom: options.arguments[0])
+        let after = try Report(readingFrom: options.arguments[1])
+        Terminal.write(text(before, after))
+    }
+
+    enum Verdict: String {
+        case better
+        case worse
+        /// The samples of the two runs overlap, or are too few to say.
+        case noise = "within noise"
+    }
+
+    /// A change counts where every sample of one run is on the same side of every sample of the other, and there are
+    /// three of each at least: by chance alone that happens to one figure in ten, and with five of each to one in 126.
+    static func verdict(_ before: Report.Measure, _ after: Report.Measure) -> Verdict {
+        guard before.samples.count >= 3, after.samples.count >= 3 else { return .noise }
+        let rises = after.least > before.most
+        guard rises || after.most < before.least else { return .noise }
+        return rises == before.isBetterHigher ? .better : .worse
+    }
+
+    static func text(_ before: Report, _ after: Report) -> String {
+        var table = TextTable(["", "", "", "before", "after", "change", ""], rightAligned: [3, 4, 5])
+        var missing: [String] = []
+        for old in before.measures {
+            guard let new = after.measures.first(where: { $0.isSameFigure(as: old) }) else {
+                missing.append("\(old.contestant), \(old.setting), \(old.name)")
+                continue
+            }
+            let change = old.median == 0 ? "" : "\(rounded((new.median / old.median - 1) * 100, 1)) %"
+            table.add([
+                old.contestant, old.setting, old.name, Report.spread(old.samples), Report.spread(new.samples), change,
+                verdict(old, new).rawValue,
+            ])
+        }
+        var text =
+            "\(before.scenario) at \(before.commit) and at \(after.commit), median (least to most):\n\n\(table.text)"
+        if before.machine.processor != after.machine.processor || before.machine.cores != after.machine.cores {
+            text += "\nThe two ran on different machines: only ratios within one run can be compared.\n"
+        }
+        if !missing.isEmpty { text += "\nNot in the second run: \(missing.joined(separator: "; "))\n" }
+        return text
+    }
+}
