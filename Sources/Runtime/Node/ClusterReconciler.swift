@@ -21,6 +21,10 @@ struct ClusterReconciler: Sendable {
     private enum Verdict {
         case stays
         case goes(String)
+        /// Its state is what the cluster's next incarnation begins with.
+        case beginsAnew(incarnation: UInt64)
+        /// The cluster's next incarnation begins elsewhere.
+        case isReplaced(ExecutionCluster)
         /// Management wants it gone; its group has not said yet that it is.
         case isLeaving
     }
@@ -49,6 +53,8 @@ struct ClusterReconciler: Sendable {
         for group in core.hosted.all where group.identity.kind == .workflow {
             switch verdict(on: group.identity, view) {
             case .stays: break
+            case .beginsAnew(let incarnation): isDone = await refound(group, incarnation) && isDone
+            case .isReplaced(let cluster): isDone = await replace(group, cluster) && isDone
             case .goes(let reason): isDone = await remove(group, because: reason) && isDone
             case .isLeaving:
                 if await isExcluded(group, view) {
@@ -65,7 +71,10 @@ struct ClusterReconciler: Sendable {
         guard let cluster = view.cluster(of: identity.group) else {
             return view.hasIssued(identity.group) ? .goes("the cluster was destroyed") : .stays
         }
-        if identity.incarnation < cluster.incarnation { return .goes("the cluster was founded anew") }
+        if identity.incarnation < cluster.incarnation {
+            if cluster.survivor == core.node { return .beginsAnew(incarnation: cluster.incarnation) }
+            return mutated(.oldIncarnationsGoOn) ? .stays : .isReplaced(cluster)
+        }
         return cluster.members[core.node] == nil ? .isLeaving : .stays
     }
 
@@ -79,6 +88,29 @@ struct ClusterReconciler: Sendable {
             logger.error("\(cluster.id) cannot be founded here; trying again", ["error": "\(error)"])
             return false
         }
+    }
+
+    private func refound(_ group: RaftGroup, _ incarnation: UInt64) async -> Bool {
+        do {
+            try await core.refound(group.identity.group, incarnation: incarnation)
+            return true
+        } catch {
+            logger.error("\(group.identity.group) cannot be founded anew here; trying again", ["error": "\(error)"])
+            return false
+        }
+    }
+
+    /// The replica does nothing more from now on. It is kept until the next incarnation is there: where that one's survivor
+    /// is lost before, an operator may found the cluster once more, with this.
+    private func replace(_ group: RaftGroup, _ cluster: ExecutionCluster) async -> Bool {
+        await core.withdraw(cluster.group, before: cluster.incarnation)
+        for node in cluster.members.keys.sorted() where node != core.node {
+            guard let known = try? await router.perform(InspectGroup(group: cluster.group), on: node),
+                known.incarnation >= cluster.incarnation
+            else { continue }
+            return await remove(group, because: "the cluster was founded anew")
+        }
+        return false
     }
 
     private func remove(_ group: RaftGroup, because reason: String) async -> Bool {

@@ -37,7 +37,9 @@ struct WorkflowReporter: Sendable {
         let view = machines.management.withLock { $0 }
         var reports: [(group: GroupID, report: WorkflowReport)] = []
         for id in groups {
-            guard let cluster = view.cluster(of: id), !cluster.spansFleet, let group = core.hosted[id] else { continue }
+            guard let cluster = view.cluster(of: id), !cluster.spansFleet, let group = core.hosted[id],
+                group.identity.incarnation == cluster.incarnation
+            else { continue }
             let report = try? await group.asLeader { machine, index in
                 (machine as? WorkflowStateMachine)?.report(to: cluster, appliedIndex: index)
             }
