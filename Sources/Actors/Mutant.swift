@@ -125,6 +125,8 @@ package enum Mutant: String {
     case oldIncarnationsGoOn
     /// own: a node may come back without its data while a group still counts on what it held
     case forgetsDepartures
+    /// own: a new leader adds members by what its node had heard before it led
+    case addsByOldWishes
     /// own: the rebalancer removes a lost voter before another has caught up
     case replacesVotersAtOnce
 }

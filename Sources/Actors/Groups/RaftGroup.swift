@@ -23,6 +23,7 @@ public actor RaftGroup {
     var routes: [ReplicaID: NodeID] = [:]
     /// Whom management wants as members; nil until it has said so.
     var desiredMembers: DesiredMembers?
+    var wish = MembershipWish()
     /// Members' nodes that died and have not written to this replica since.
     var silentNodes: Set<NodeID> = []
     /// Set once: the group has another incarnation. This one takes no further part and only applies what is committed.
