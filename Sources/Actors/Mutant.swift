@@ -117,8 +117,16 @@ package enum Mutant: String {
     case believesFormerHomes
     /// own: a late command opens slots again that have a new home
     case opensSlotsAgain
+    /// own: two operators found a cluster anew at once, and both are obeyed
+    case recoversTwice
+    /// own: a group that is founded anew issues numbers again that the lost members may have issued
+    case incarnationsShareNumbers
+    /// own: a replica goes on although its group has another incarnation elsewhere
+    case oldIncarnationsGoOn
     /// own: a node may come back without its data while a group still counts on what it held
     case forgetsDepartures
+    /// own: a new leader adds members by what its node had heard before it led
+    case addsByOldWishes
     /// own: the rebalancer removes a lost voter before another has caught up
     case replacesVotersAtOnce
 }

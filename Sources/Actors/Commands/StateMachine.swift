@@ -22,7 +22,11 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// Called on the loop when this replica becomes its group's leader, or is it no more.
     func roleDidChange(isLeader: Bool)
 
-    /// Called once on the loop when the group ends on this node: nothing is applied any more.
+    /// Called on the loop before the view is taken that the group's next incarnation begins with. The incarnation before
+    /// may have issued numbers in entries that are lost: the next one must not issue them again. May come twice.
+    func beginIncarnation(_ incarnation: UInt64)
+
+    /// Called once on the loop when the group ends on this node: nobody is to wait for anything in it any more.
     func didStop()
 
     /// The state as of now, to be serialised off the loop while commands go on. Must not copy in proportion to the
@@ -45,6 +49,7 @@ public protocol StateMachine: AnyObject, SendableMetatype {
 
 extension StateMachine {
     public func didStop() {}
+    public func beginIncarnation(_ incarnation: UInt64) {}
     public var companion: (any StateCompanion)? { nil }
     public var isReadyToApply: Bool { true }
     public func roleDidChange(isLeader: Bool) {}

@@ -48,6 +48,13 @@ final class GroupContext: Sendable {
 
     func membersDidChange(of group: GroupID) { membersHandler.withLock { $0 }?(group) }
 
+    /// Called on the loop when a group that leads here wants to add a member.
+    private let wishes = Lock<(@Sendable (GroupID, Term) -> Void)?>(nil)
+
+    func setWishHandler(_ handler: (@Sendable (GroupID, Term) -> Void)?) { wishes.withLock { $0 = handler } }
+
+    var wishHandler: (@Sendable (GroupID, Term) -> Void)? { wishes.withLock { $0 } }
+
     /// Nil once the node has ended.
     var scheduler: GroupScheduler? { box.value }
 }

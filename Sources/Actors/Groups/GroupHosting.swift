@@ -41,17 +41,37 @@ extension GroupScheduler {
             return
         }
         founding[id] = [completion]
-        record(write) { [weak self] failure in
-            self?.assumeIsolated { scheduler in
-                let waiting = scheduler.founding.removeValue(forKey: id) ?? []
-                if failure == nil { host() }
-                for completion in waiting { completion(failure) }
-            }
+        record([write]) { [weak self] failure in
+            self?.assumeIsolated { $0.finishFounding(of: id, host: host, failure) }
         }
+    }
+
+    /// Ends a group here at once, and puts a new incarnation of it in its place, in one write.
+    func replace(
+        _ group: RaftGroup, because reason: GroupError, with write: LogBatch.Write,
+        host: @escaping @Sendable () -> Void, then completion: @escaping WriteCompletion
+    ) {
+        let id = group.identity.group
+        guard founding[id] == nil else { return completion(reason) }
+        founding[id] = [completion]
+        record([end(group, because: reason), write]) { [weak self] failure in
+            self?.assumeIsolated { $0.finishFounding(of: id, host: host, failure) }
+        }
+    }
+
+    private func finishFounding(of id: GroupID, host: @Sendable () -> Void, _ failure: GroupError?) {
+        let waiting = founding.removeValue(forKey: id) ?? []
+        if failure == nil { host() }
+        for completion in waiting { completion(failure) }
     }
 
     /// Ends a group here at once, and records that its replica is gone for good.
     func remove(_ group: RaftGroup, because reason: GroupError, then completion: @escaping WriteCompletion) {
+        record([end(group, because: reason)], then: completion)
+    }
+
+    /// - Returns: what has to be written of its end.
+    private func end(_ group: RaftGroup, because reason: GroupError) -> LogBatch.Write {
         let identity = group.identity
         groups[identity.group] = nil
         groupsByNode.remove(identity.group)
@@ -62,19 +82,22 @@ extension GroupScheduler {
             group.end(reason)
             return group.isRecorded
         }
-        record(
-            LogBatch.Write(
-                group: identity.group, incarnation: identity.incarnation, created: isRecorded ? nil : identity,
-                isRemoved: true), then: completion)
+        return LogBatch.Write(
+            group: identity.group, incarnation: identity.incarnation, created: isRecorded ? nil : identity,
+            isRemoved: true)
     }
 
     /// Writes what belongs to no group that steps.
-    private func record(_ write: LogBatch.Write, then completion: @escaping WriteCompletion) {
+    private func record(_ writes: [LogBatch.Write], then completion: @escaping WriteCompletion) {
         if let stopReason { return completion(stopReason) }
         guard !isFenced else {
             return completion(GroupError(.stopped, "the log could not be written; restart the node to verify it"))
         }
-        logWriter.add([GroupOutput.Write(record: write, recordNumber: records.add(completion))])
+        let number = records.add(completion)
+        logWriter.add(
+            writes.enumerated().map { position, write in
+                GroupOutput.Write(record: write, recordNumber: position == writes.count - 1 ? number : nil)
+            })
         startWriting()
     }
 
@@ -157,7 +180,7 @@ extension NodeCore {
 
     /// Runs `body` on the loop and waits until what it writes is durable, or the node stops. Not cancelled with the
     /// task: what was begun is finished.
-    private func written(_ body: @escaping @Sendable (_ completion: @escaping WriteCompletion) -> Void) async throws {
+    func written(_ body: @escaping @Sendable (_ completion: @escaping WriteCompletion) -> Void) async throws {
         try await changes.wait { number in
             loop.execute { [self] in
                 let completion: WriteCompletion = { [self] in changes.finish(number, $0) }
@@ -193,5 +216,5 @@ extension NodeCore {
         }
     }
 
-    private func noteRemoved(_ identity: ReplicaIdentity) { removed.withLock { $0.append(identity) } }
+    func noteRemoved(_ identity: ReplicaIdentity) { removed.withLock { $0.append(identity) } }
 }

@@ -155,6 +155,7 @@ public actor GroupScheduler {
     private func tick() {
         wakes.refill()
         wakeNext()
+        retryUnknownGroups()
         let epoch = livenessEpoch
         for (_, group) in active.sorted(by: { $0.key < $1.key }) {
             group.assumeIsolated { group in

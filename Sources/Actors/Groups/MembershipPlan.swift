@@ -88,6 +88,17 @@ struct MembershipPlan {
     }
 }
 
+extension ConfigurationChange {
+    fileprivate var addsMembers: Bool {
+        operations.contains { operation in
+            switch operation {
+            case .addLearner, .addVoter: true
+            default: false
+            }
+        }
+    }
+}
+
 extension RaftGroup {
     /// How far a learner may be behind the commit index and still be promoted.
     static let promotionLag: UInt64 = 256
@@ -101,6 +112,7 @@ extension RaftGroup {
             active: Set(members.filter(isActive)), leader: identity.replica)
         switch plan.nextStep {
         case .change(let change):
+            guard !change.addsMembers || mayAddMembers() else { return }
             // Refused while another change is pending; the next tick tries again.
             _ = core.proposeChange(change, encoded: change.encodedPayload())
         case .handOver(let heirs): transferLeadership(among: heirs)

@@ -134,6 +134,7 @@ public final class NodeCore: Sendable {
         }
         changes.close(reason)
         context.setMembersHandler(nil)
+        context.setWishHandler(nil)
     }
 
     // MARK: Groups

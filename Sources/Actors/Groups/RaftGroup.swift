@@ -23,8 +23,11 @@ public actor RaftGroup {
     var routes: [ReplicaID: NodeID] = [:]
     /// Whom management wants as members; nil until it has said so.
     var desiredMembers: DesiredMembers?
+    var wish = MembershipWish()
     /// Members' nodes that died and have not written to this replica since.
     var silentNodes: Set<NodeID> = []
+    /// Set once: the group has another incarnation. This one takes no further part and only applies what is committed.
+    var withdrawal: GroupError?
     var unapplied: [Entry] = []
     /// The term of the last applied entry.
     var appliedTerm = Term.zero
@@ -89,12 +92,13 @@ public actor RaftGroup {
 
     /// Whether somebody waits for this replica, so that it must see the ticks even while the group is quiet.
     var needsTicks: Bool {
-        stopReason == nil
+        if withdrawal != nil { return stopReason == nil && !unapplied.isEmpty }
+        return stopReason == nil
             && (!core.isQuiet || !unapplied.isEmpty || !pending.isEmpty || !reads.isEmpty || snapshots.isTransferring)
     }
 
     func tick() {
-        guard stopReason == nil else { return }
+        guard stopReason == nil, withdrawal == nil else { return }
         core.tick(1)
         reconcileMembership()
         let now = loop.now
@@ -104,7 +108,7 @@ public actor RaftGroup {
     }
 
     func receive(_ message: Message, from node: NodeID) {
-        guard stopReason == nil else { return }
+        guard stopReason == nil, withdrawal == nil else { return }
         routes[message.from] = node
         if !silentNodes.isEmpty { silentNodes.remove(node) }
         // A member that cannot apply takes no more entries, or they would fill its memory: they count as lost.
@@ -137,7 +141,12 @@ public actor RaftGroup {
     func collect() -> GroupOutput {
         guard stopReason == nil else { return GroupOutput() }
         var effects = core.takeEffects()
-        context.observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
+        if withdrawal == nil {
+            context.observer?.replica(identity, boot: client.boot, stepped: core, into: effects)
+        } else {
+            effects.messages = []
+            effects.persist = nil
+        }
         var output = GroupOutput()
         output.messages = route(effects.messages)
         output.messages += snapshots.announcements
@@ -202,8 +211,22 @@ public actor RaftGroup {
         for completion in pending.removeAll() { completion.finish(.failure(reason)) }
         for completion in reads.removeAll() { completion.finish(.failure(reason)) }
         stateMachine.didApplyBatch()
-        stateMachine.didStop()
+        if withdrawal == nil { stateMachine.didStop() }
         leaderWatchers.finish()
+    }
+
+    /// Takes no further part in the group; whoever waits for something of it hears `reason`. What it has stays, and can
+    /// still be looked at. Idempotent.
+    func withdraw(_ reason: GroupError) {
+        guard stopReason == nil, withdrawal == nil else { return }
+        withdrawal = reason
+        core.withdraw()
+        for completion in pending.removeAll() { completion.finish(.failure(reason)) }
+        for completion in reads.removeAll() { completion.finish(.failure(reason)) }
+        (snapshots.fetch, snapshots.completion) = (nil, nil)
+        stateMachine.didApplyBatch()
+        stateMachine.didStop()
+        wake()
     }
 
     /// The node ends: nothing is asked of the group any more.

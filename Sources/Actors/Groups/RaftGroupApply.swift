@@ -36,7 +36,7 @@ extension RaftGroup {
 
     /// The only voter need not wait for a leader that cannot be, nor need the first member of a new group.
     func campaignIfDue() {
-        guard core.status.role == .follower, core.status.leader == nil else { return }
+        guard core.status.role == .follower, core.status.leader == nil, withdrawal == nil else { return }
         let configuration = core.configuration
         let isAlone = configuration.voters == [identity.replica] && !configuration.isJoint
         let isFirst = identity.replica == ReplicaID(1) && core.appliedIndex == LogIndex(1)

@@ -5,7 +5,7 @@ import FlotillaRaft
 extension RaftGroup {
     /// The leader says that this replica needs a snapshot.
     func receiveSnapshot(_ message: Message, _ metadata: SnapshotMetadata, _ offer: SnapshotOffer, from node: NodeID) {
-        guard stopReason == nil else { return }
+        guard stopReason == nil, withdrawal == nil else { return }
         routes[message.from] = node
         guard metadata.index > core.commitIndex else { return core.step(message) }
         let id = SnapshotID(identity, metadata)

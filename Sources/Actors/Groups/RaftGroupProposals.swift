@@ -49,7 +49,7 @@ extension RaftGroup {
     }
 
     private func enqueue(_ proposal: GroupInbox.Proposal) throws(GroupError) -> UInt64 {
-        if let reason = stopReason ?? proposalRefusal { throw reason }
+        if let reason = stopReason ?? withdrawal ?? proposalRefusal { throw reason }
         guard pending.count < settings.pendingProposalLimit else {
             throw GroupError(
                 .overloaded, "\(pending.count) commands of \(identity.group) wait for their outcome; try again later")
@@ -133,8 +133,8 @@ extension RaftGroup {
 
     /// All reads of one pass share one round.
     func read(_ completions: [Completion<Void>]) {
-        if let stopReason {
-            for completion in completions { completion.finish(.failure(stopReason)) }
+        if let reason = stopReason ?? withdrawal {
+            for completion in completions { completion.finish(.failure(reason)) }
             return
         }
         let now = loop.now
@@ -187,7 +187,9 @@ extension RaftGroup {
     /// - Returns: whether nothing is left to ask for, or this replica can no longer propose.
     public nonisolated func assumeIsolatedProposing(_ body: @Sendable (any StateMachine) -> Operation?) -> Bool {
         assumeIsolated { group in
-            guard group.stopReason == nil, let operation = body(group.stateMachine) else { return true }
+            guard group.stopReason == nil, group.withdrawal == nil, let operation = body(group.stateMachine) else {
+                return true
+            }
             if group.pending.isEmpty { group.proposeUnobserved([operation]) }
             return false
         }

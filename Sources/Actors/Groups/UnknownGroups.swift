@@ -10,6 +10,8 @@ struct UnknownGroupKey: Hashable {
 struct UnknownGroupBackoff {
     var until: MonotonicTime
     var delay: Duration
+    /// The group was woken to try again, and has no answer yet.
+    var isOver = false
 
     static let delayMin: Duration = .milliseconds(100)
     static let delayMax: Duration = .seconds(2)
@@ -41,6 +43,26 @@ extension GroupScheduler {
         markDirty(group)
     }
 
+    /// With every tick: a quiet group that leads here tries again whether a peer hosts its replica by now. Nobody else would
+    /// tell it: the peer lives, and has given up what kept it from that, such as an older replica.
+    func retryUnknownGroups() {
+        guard !backoffs.isEmpty else { return }
+        let now = loop.now
+        let due = backoffs.filter { !$0.value.isOver && $0.value.until <= now }.keys
+        for key in due.sorted(by: { ($0.group, $0.node) < ($1.group, $1.node) }) {
+            backoffs[key]?.isOver = true
+            guard let group = groups[key.group] else { continue }
+            let isToTry = group.assumeIsolated { group in
+                guard group.core.status.role == .leader, group.core.configuration.replica(on: key.node) != nil else {
+                    return false
+                }
+                group.core.wake()
+                return true
+            }
+            if isToTry { markDirty(group) }
+        }
+    }
+
     func isBackingOff(_ group: GroupID, _ node: NodeID) -> Bool {
         guard !backoffs.isEmpty, let backoff = backoffs[UnknownGroupKey(group: group, node: node)] else { return false }
         return loop.now < backoff.until
@@ -55,7 +77,7 @@ extension GroupScheduler {
 extension RaftGroup {
     /// One dead node wakes only the groups that need it.
     func peerDidChange(_ peer: NodeID, _ change: PeerChange) -> PeerReaction {
-        guard stopReason == nil else { return .none }
+        guard stopReason == nil, withdrawal == nil else { return .none }
         let configuration = core.configuration
         guard let replica = configuration.replica(on: peer) else {
             if mutated(.deadNodeWakesAll) { core.wake() }

@@ -196,6 +196,25 @@ public struct Raft: ~Copyable, Sendable {
         isFenced = !mutated(.votesAfterStorageFailure)
     }
 
+    /// This replica is to take no further part: it steps down. From now on the shell hands on nothing of what it says,
+    /// nothing that others say to it, and no ticks; what is committed is still applied.
+    public mutating func withdraw() {
+        if isFenced { return }
+        wake()
+        becomeFollower(term, leader: nil)
+        outbox.removeAll()
+    }
+
+    /// The group is given up for another one that begins with the state of this replica, which has withdrawn: all that is
+    /// in its log counts as committed, whoever else has it.
+    /// - Returns: the last entry, up to which the shell applies.
+    public mutating func commitOwnLog() -> LogIndex {
+        if isFenced { return log.applied }
+        log.advanceCommit(to: log.lastIndex)
+        checkInvariants()
+        return log.lastIndex
+    }
+
     // MARK: What others see
 
     public var status: Status {

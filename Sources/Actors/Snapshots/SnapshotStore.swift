@@ -221,13 +221,14 @@ public actor SnapshotStore {
     }
 
     /// Removes all that is kept of a group that has left this node.
-    public func removeAll(of group: GroupID) throws(LogError) {
-        for id in complete where id.group == group { forget(id) }
+    /// - Parameter incarnation: only of lives before this one.
+    public func removeAll(of group: GroupID, before incarnation: UInt64 = .max) throws(LogError) {
+        for id in complete where id.group == group && id.incarnation < incarnation { forget(id) }
         parts[group] = nil
         try io { () throws(FileError) in
             for name in try files.list(directory) {
                 let id = SnapshotID(fileName: name) ?? SnapshotID(fileName: name, suffix: SnapshotID.partSuffix)
-                if id?.group == group { try files.remove("\(directory)/\(name)") }
+                if let id, id.group == group, id.incarnation < incarnation { try files.remove("\(directory)/\(name)") }
             }
         }
     }

@@ -2,7 +2,7 @@ import FlotillaIO
 
 /// The commands about execution clusters: `flotilla cluster list` and so on.
 enum ClusterCommands {
-    static let all = [list, describe, create, destroy, add, remove, drain, resume]
+    static let all = [list, describe, create, destroy, add, remove, drain, resume, recover]
 
     private static let options = [APIClient.option, ClientCommands.json]
 
@@ -112,6 +112,26 @@ enum ClusterCommands {
         let id = try client.get(path(options.arguments[0]))["id"]?.cell ?? ""
         let cluster = try APIClient.parse(try client.send("POST", path(id) + "/resume").body)
         try report(cluster, options, "\(id) takes new runs again. Runs that have moved stay where they are.")
+    }
+
+    private static let recover = command(
+        "recover", "Founds a cluster anew that has lost its majority for good, with what the best survivor has.",
+        arguments: ["ID"],
+        options: [.flag("force", "do it; without this it only says what would be done, and what may be lost")]
+    ) { options, client in
+        let path = path(options.arguments[0]) + "/recovery"
+        let isForced = options.has("force")
+        let plan =
+            isForced
+            ? try APIClient.parse(try client.send("POST", path, query: [("force", "1")]).body) : try client.get(path)
+        if options.has("json") {
+            ClientCommands.printJSON(plan)
+        } else {
+            Terminal.write(FleetTables.recovery(plan))
+        }
+        guard isForced else {
+            throw CommandError("nothing was changed; repeat it with --force to carry it out")
+        }
     }
 
     // MARK: Parts

@@ -12,6 +12,8 @@ extension HTTPAPI {
             return [("GET", { try await cluster(path[2], $0) }), ("DELETE", { try await destroy(path[2], $0) })]
         case ("clusters", 4) where path[3] == "drain": return [("POST", { try await drain(path[2], $0) })]
         case ("clusters", 4) where path[3] == "resume": return [("POST", { try await resume(path[2], $0) })]
+        case ("clusters", 4) where path[3] == "recovery":
+            return [("GET", { try await recoveryPlan(path[2], $0) }), ("POST", { try await recover(path[2], $0) })]
         case ("clusters", 5) where path[3] == "members":
             return [
                 ("PUT", { try await addMember(path[4], path[2], $0) }),
@@ -72,6 +74,17 @@ extension HTTPAPI {
         _ = try request.optionalObject(allowing: [])
         try await node.resumeCluster(id)
         return .json(try FleetJSON.value(try await node.cluster(id)))
+    }
+
+    private func recoveryPlan(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        return .json(try FleetJSON.value(try await node.recoveryPlan(ofCluster: id)))
+    }
+
+    private func recover(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery("force")
+        let plan = try await node.recoverCluster(id, isForced: try request.flag("force"))
+        return .json(try FleetJSON.value(plan))
     }
 
     private func addMember(_ text: String, _ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {

@@ -1,5 +1,5 @@
 /// Clusters and nodes as the HTTP interface shows them: the members of `FleetStatus` and `ClusterStatus`, with times in
-/// RFC 3339.
+/// RFC 3339; and plans to recover clusters.
 enum FleetJSON {
     static func value(_ cluster: ClusterStatus) throws -> JSONValue {
         guard case .object(var members) = try plain(cluster) else { preconditionFailure("a cluster is an object") }
@@ -15,6 +15,12 @@ enum FleetJSON {
     static func value(_ fleet: FleetStatus) throws -> JSONValue {
         guard case .object(var members) = try plain(fleet) else { preconditionFailure("a fleet is an object") }
         members["clusters"] = .array(try fleet.clusters.map(value))
+        return .object(members)
+    }
+
+    static func value(_ plan: ClusterRecoveryPlan) throws -> JSONValue {
+        guard case .object(var members) = try plain(plan) else { preconditionFailure("a plan is an object") }
+        members["consequences"] = .array(plan.consequences.map(JSONValue.string))
         return .object(members)
     }
 

@@ -62,6 +62,8 @@ protocol NodeOperations: Sendable {
     func removeMember(_ node: NodeID, fromCluster id: String) async throws
     func drainCluster(_ id: String, into successor: String?) async throws
     func resumeCluster(_ id: String) async throws
+    func recoveryPlan(ofCluster id: String) async throws -> ClusterRecoveryPlan
+    func recoverCluster(_ id: String, isForced: Bool) async throws -> ClusterRecoveryPlan
     func drainNode(_ node: NodeID, isDraining: Bool) async throws
     func setRoles(_ roles: [NodeID: NodeRole]) async throws
     func policy() async throws -> ExecutionClusterPolicy

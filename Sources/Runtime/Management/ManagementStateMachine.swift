@@ -62,6 +62,8 @@ final class ManagementStateMachine: StateMachine {
         case unknownGroup = 17
         /// A group may still hold a replica of an earlier node with this id.
         case nodeDeparting = 18
+        /// The cluster was founded anew meanwhile.
+        case staleIncarnation = 19
     }
 
     private(set) var state = ManagementState()

@@ -21,6 +21,11 @@ struct ClusterReconciler: Sendable {
     private enum Verdict {
         case stays
         case goes(String)
+        /// Its state is what the cluster's next incarnation begins with.
+        case beginsAnew(incarnation: UInt64)
+        /// The cluster's next incarnation begins elsewhere. It does nothing more from now on, and is kept until that one is
+        /// there: where its survivor is lost before, an operator may found the cluster once more, with this.
+        case isReplaced(by: UInt64)
         /// Management wants it gone; its group has not said yet that it is.
         case isLeaving
     }
@@ -50,13 +55,17 @@ struct ClusterReconciler: Sendable {
         for group in core.hosted.all where group.identity.kind == .workflow {
             switch verdict(on: group.identity, view) {
             case .stays: break
+            case .beginsAnew(let incarnation): isDone = await refound(group, incarnation) && isDone
+            case .isReplaced(let incarnation):
+                await core.withdraw(group.identity.group, before: incarnation)
+                leaving.append(group)
             case .goes(let reason): isDone = await remove(group, because: reason) && isDone
             case .isLeaving: leaving.append(group)
             }
         }
         let excluded = await excluded(of: leaving, view)
         for group in leaving where excluded.contains(group.identity.group) {
-            isDone = await remove(group, because: "the group has removed this replica") && isDone
+            isDone = await remove(group, because: "the group has another replica, or none, in its place") && isDone
         }
         return isDone && excluded.count == leaving.count
     }
@@ -65,7 +74,10 @@ struct ClusterReconciler: Sendable {
         guard let cluster = view.cluster(of: identity.group) else {
             return view.hasIssued(identity.group) ? .goes("the cluster was destroyed") : .stays
         }
-        if identity.incarnation < cluster.incarnation { return .goes("the cluster was founded anew") }
+        if identity.incarnation < cluster.incarnation {
+            if cluster.survivor == core.node { return .beginsAnew(incarnation: cluster.incarnation) }
+            return mutated(.oldIncarnationsGoOn) ? .stays : .isReplaced(by: cluster.incarnation)
+        }
         return cluster.members[core.node] == nil ? .isLeaving : .stays
     }
 
@@ -77,6 +89,16 @@ struct ClusterReconciler: Sendable {
             return true
         } catch {
             logger.error("\(cluster.id) cannot be founded here; trying again", ["error": "\(error)"])
+            return false
+        }
+    }
+
+    private func refound(_ group: RaftGroup, _ incarnation: UInt64) async -> Bool {
+        do {
+            try await core.refound(group.identity.group, incarnation: incarnation)
+            return true
+        } catch {
+            logger.error("\(group.identity.group) cannot be founded anew here; trying again", ["error": "\(error)"])
             return false
         }
     }
@@ -97,7 +119,7 @@ struct ClusterReconciler: Sendable {
         return true
     }
 
-    /// Which of these groups say that this node's replica is no member any more. The other members are asked all at once,
+    /// Which of these groups say that this node's replica is no member any more, or have another incarnation. The other members are asked all at once,
     /// each about all of its groups: one that is dead costs the others no time.
     private func excluded(of leaving: [RaftGroup], _ view: ManagementState) async -> Set<GroupID> {
         var excluded: Set<GroupID> = []
@@ -120,17 +142,19 @@ struct ClusterReconciler: Sendable {
                 }
             }
             for await answer in tasks {
-                for known in answer {
-                    guard let identity = identities[known.group],
-                        known.membership.incarnation == identity.incarnation,
-                        known.membership.excludes(identity.replica)
-                    else { continue }
+                for known in answer where identities[known.group].map({ isOver($0, by: known, view) }) ?? false {
                     excluded.insert(known.group)
                 }
                 if excluded.count == leaving.count { tasks.cancelAll() }
             }
         }
         return excluded
+    }
+
+    private func isOver(_ identity: ReplicaIdentity, by known: GroupInspection, _ view: ManagementState) -> Bool {
+        let (incarnation, wanted) = (known.membership.incarnation, view.cluster(of: identity.group)?.incarnation)
+        if incarnation == identity.incarnation { return known.membership.excludes(identity.replica) }
+        return incarnation > identity.incarnation && incarnation >= wanted ?? incarnation
     }
 }
 

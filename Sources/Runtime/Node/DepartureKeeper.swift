@@ -29,6 +29,9 @@ struct DepartureKeeper: Sendable {
         for group in core.hosted.all {
             let departures = view.departures(from: group.identity.group)
             guard !departures.isEmpty else { continue }
+            // An older incarnation speaks for nobody.
+            let incarnation = view.cluster(of: group.identity.group)?.incarnation
+            guard incarnation ?? group.identity.incarnation == group.identity.incarnation else { continue }
             isDone = false
             confirmed += (try? await completed(departures, of: group)) ?? []
         }

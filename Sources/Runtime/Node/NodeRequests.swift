@@ -73,17 +73,13 @@ extension NodeServices {
             nodes: view.nodes.values.sorted { $0.node < $1.node }.map {
                 NodeStatus.Member(id: $0.node.rawValue, address: $0.address, http: $0.httpAddress)
             }, groups: [])
+        var executing: Set<GroupID> = []
         for group in core.hosted.all {
-            let report = try await group.report()
-            var line = NodeStatus.Group(report)
-            if withHashes {
-                // The index that the hash stands for, which may have moved on since the report.
-                let (index, hash) = try await group.stateHash()
-                line.appliedIndex = index.rawValue
-                line.stateHash = String(hash, radix: 16)
+            do {
+                if try await add(group, to: &status, withHashes: withHashes) { executing.insert(group.identity.group) }
+            } catch  where core.hosted[group.identity.group] !== group {
+                // It has left this node meanwhile.
             }
-            status.groups.append(line)
-            status.warnings += report.warnings
         }
         if let warning = await core.strangersCall() { status.warnings.append(warning) }
         if let warning = machines.checkpoints.warning { status.warnings.append(warning) }
@@ -93,18 +89,30 @@ extension NodeServices {
         if case .memory = configuration.data {
             status.warnings.append("this node keeps its data in memory: what it holds is lost when it ends")
         }
-        var executing: Set<GroupID> = []
-        for group in core.hosted.all where group.identity.kind == .workflow {
-            let (counts, isExecutor) = try await workflows(of: group)
-            status.workflows.add(counts)
-            if isExecutor { executing.insert(group.identity.group) }
-        }
         let expected = Set(view.clusters(on: identity.node).map(\.group))
         let led = Set(status.groups.filter { $0.leader != nil }.map { GroupID($0.group) })
         status.ready =
             view.nodes[identity.node] != nil && view.slots.hasHomes && expected.isSubset(of: executing)
             && expected.union([NodeStart.managementGroup.group]).isSubset(of: led)
         return status
+    }
+
+    /// - Returns: whether this node can be given runs of the group.
+    private func add(_ group: RaftGroup, to status: inout NodeStatus, withHashes: Bool) async throws -> Bool {
+        let report = try await group.report()
+        var line = NodeStatus.Group(report)
+        if withHashes {
+            // The index that the hash stands for, which may have moved on since the report.
+            let (index, hash) = try await group.stateHash()
+            line.appliedIndex = index.rawValue
+            line.stateHash = String(hash, radix: 16)
+        }
+        let (counts, isExecutor) =
+            group.identity.kind == .workflow ? try await workflows(of: group) : (NodeStatus.Workflows(), false)
+        status.groups.append(line)
+        status.warnings += report.warnings
+        status.workflows.add(counts)
+        return isExecutor
     }
 
     /// - Returns: what the group has, and whether this node can be given some of it.

@@ -88,6 +88,9 @@ final class NodeServices: Sendable {
                 await DepartureKeeper(core: self.core, machines: self.machines, logger: self.logger).run()
             }
             group.addTask {
+                await WishKeeper(core: self.core, questions: self.machines.wishes, logger: self.logger).run()
+            }
+            group.addTask {
                 await WorkflowReporter(
                     core: self.core, machines: self.machines, router: self.router, logger: self.logger
                 ).run()

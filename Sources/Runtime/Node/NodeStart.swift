@@ -199,6 +199,9 @@ final class NodeMachines: Sendable {
     /// Rings when it has changed, for whoever keeps this node's groups as they should be.
     let managementChanges = Signal()
 
+    /// Groups led here that are to add a member.
+    let wishes = WishQuestions()
+
     /// Rings when groups are to confirm that a node has left them.
     let departures = Signal()
 
@@ -210,7 +213,10 @@ final class NodeMachines: Sendable {
         self.checkpoints = checkpoints
     }
 
-    func attach(_ core: NodeCore) { self.core.set(core) }
+    func attach(_ core: NodeCore) {
+        self.core.set(core)
+        core.setWishHandler { [wishes] in wishes.add($0, $1) }
+    }
 
     var registry: StateMachineRegistry {
         var registry = StateMachineRegistry()

@@ -146,6 +146,53 @@ import Testing
     }
 
     @Test(
+        "a leader adds nobody before it has learned in its term whom management wants now, and needs that for no removal"
+    )
+    func wishes() async throws {
+        try await withEmptyFleets(nodes: 5, seeds: 3) { fleet in
+            let asked = Lock<[Term]>([])
+            for core in fleet.cores.values { core.setWishHandler { _, term in asked.withLock { $0.append(term) } } }
+            try await Self.found(Self.foundation(on: [1, 2, 3]), fleet)
+            func want(_ nodes: [UInt64]) {
+                for core in fleet.cores.values { core.setDesired([Self.group: DesiredMembers(nodes.map(NodeID.init))]) }
+            }
+            func members(_ node: UInt64) async throws -> Set<NodeID> {
+                Set(try await fleet.group(NodeID(node)).membership().members.values)
+            }
+            func wait(_ what: String, for nodes: [UInt64]) async throws {
+                try await fleet.wait(what) { reports in
+                    let wanted = Set(nodes.map(NodeID.init))
+                    return nodes.allSatisfy { node in
+                        reports[NodeID(node)].map { Set($0.voters + $0.learners) == wanted } ?? false
+                    }
+                }
+            }
+            want([1, 2, 3, 4])
+            try await fleet.world.sleep(for: .seconds(3))
+            #expect(try await members(1) == Set([1, 2, 3].map { NodeID($0) }))
+            let first = try #require(asked.withLock { $0.last })
+            #expect(asked.withLock { $0.filter { $0 == first }.count } == 1, "once is enough")
+            for core in fleet.cores.values { core.confirmWish(of: Self.group, in: Term(first.rawValue - 1)) }
+            try await fleet.world.sleep(for: .seconds(1))
+            #expect(try await members(1).count == 3, "what it knew before it led does not count")
+            for core in fleet.cores.values { core.confirmWish(of: Self.group, in: first) }
+            try await wait("the fourth", for: [1, 2, 3, 4])
+            want([1, 2, 3, 4, 5])
+            try await wait("the fifth, in the same term", for: [1, 2, 3, 4, 5])
+            // The next leader has to learn it itself, and needs nothing to remove the old one.
+            let leader = try #require(try await fleet.group(NodeID(1)).membership().leader)
+            let others = fleet.nodes.filter { $0 != leader }
+            await fleet.crash(leader, .killed)
+            want(others.map(\.rawValue))
+            try await wait("the leader to go", for: others.map(\.rawValue))
+            want(fleet.nodes.map(\.rawValue))
+            try await fleet.world.sleep(for: .seconds(3))
+            #expect(try await members(others[0].rawValue) == Set(others))
+            #expect(try #require(asked.withLock { $0.last }) > first)
+        }
+    }
+
+    @Test(
         "votes move in one step to the members that may vote, and not to one whose node died while the group was quiet")
     func eligible() async throws {
         try await withEmptyFleets(nodes: 5, seeds: 5) { fleet in

@@ -47,6 +47,19 @@ extension FakeNode {
         try note("drain \(id) \(successor ?? "any")")
     }
     func resumeCluster(_ id: String) async throws { try note("resume \(id)") }
+    func recoveryPlan(ofCluster id: String) async throws -> ClusterRecoveryPlan {
+        ClusterRecoveryPlan(
+            cluster: Self.clusterID.text, incarnation: 2, survivor: 3,
+            candidates: [
+                .init(node: 3, incarnation: 1, lastTerm: 2, lastIndex: 40, commitIndex: 38, isDamaged: false)
+            ], givenUp: [1, 2], lost: [1, 2], members: [3, 4], unconfirmedEntries: 2, isCarriedOut: false)
+    }
+    func recoverCluster(_ id: String, isForced: Bool) async throws -> ClusterRecoveryPlan {
+        try note("recover \(id) \(isForced)")
+        var plan = try await recoveryPlan(ofCluster: id)
+        plan.isCarriedOut = true
+        return plan
+    }
     func drainNode(_ node: NodeID, isDraining: Bool) async throws { try note("node \(node.rawValue) \(isDraining)") }
     func setRoles(_ roles: [NodeID: NodeRole]) async throws {
         try note(roles.sorted { $0.key < $1.key }.map { "\($0.key.rawValue)=\($0.value)" }.joined(separator: " "))

@@ -66,6 +66,20 @@ struct FleetAPITests {
             ])
     }
 
+    @Test("the plan to recover a cluster is shown with what it costs, and carried out by force")
+    func recovery() async throws {
+        let node = FakeNode()
+        let path = "/v1/clusters/\(Self.short)/recovery"
+        let plan = try await ask(node, "GET", path).json
+        #expect(plan["survivor"] == .integer(3) && plan["isCarriedOut"] == .bool(false))
+        #expect(plan["consequences"]?.elements.first?.text?.contains("nodes 1, 2") == true, "\(plan)")
+        #expect(changes(node).isEmpty)
+        #expect(try await ask(node, "POST", path, query: [("force", "1")]).json["isCarriedOut"] == .bool(true))
+        #expect(changes(node) == ["recover \(Self.short) true"])
+        #expect(try await ask(node, "POST", path, query: [("forced", "1")]).status == 400)
+        #expect(try await ask(node, "DELETE", path).status == 405)
+    }
+
     @Test("a member is added as voter or learner, and removed")
     func members() async throws {
         let node = FakeNode()

@@ -60,7 +60,7 @@ struct ManagementPropertyTests {
         let (cluster, state) = (Bench.cluster(number), bench.state)
         let node = NodeID(.random(in: 1...8, using: &random))
         let role = Bool.random(using: &random) ? ExecutionCluster.MemberRole.voter : .learner
-        switch Int.random(in: 0..<26, using: &random) {
+        switch Int.random(in: 0..<27, using: &random) {
         case 0...2: return .registerNode(Bench.node(node.rawValue, instance: .random(in: 1...9, using: &random) / 9))
         case 3: return .removeNode(node, instance: nil)
         case 4, 5:
@@ -81,6 +81,11 @@ struct ManagementPropertyTests {
             return .moveSlots(SlotMove(version: state.slots.version, slots: slots, home: group))
         case 17: return .drainNode(node, isDraining: Bool.random(using: &random))
         case 18: return .createCommonCluster
+        case 21:
+            let incarnation = (state.clusters[cluster]?.incarnation ?? 1) + .random(in: 0...1, using: &random)
+            let members = (1...UInt64(8)).shuffled(using: &random).prefix(3).map(NodeID.init)
+            return .recoverCluster(
+                ClusterRecovery(cluster: cluster, incarnation: incarnation, survivor: node, members: members))
         case 19, 20:
             let departure = ([ManagementState.group] + state.clusters.members.map(\.value.group)).sorted()
                 .flatMap(state.departures).randomElement(using: &random)

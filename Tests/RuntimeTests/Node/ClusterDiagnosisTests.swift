@@ -27,7 +27,7 @@ struct ClusterDiagnosisTests {
             group: group,
             membership: GroupMembership(
                 incarnation: 1, leader: leader.map { NodeID($0) }, isLeader: isLeader, lastTerm: 2, lastIndex: 9,
-                appliedIndex: 9, members: [:], voters: voters.map { NodeID($0) },
+                commitIndex: 9, appliedIndex: 9, members: [:], voters: voters.map { NodeID($0) },
                 learners: learners.map { NodeID($0) }, isJoint: false, caughtUp: caughtUp.map { NodeID($0) },
                 nextReplica: 9),
             holdings: holdings, stopReason: stopReason)
@@ -71,7 +71,8 @@ struct ClusterDiagnosisTests {
         #expect(status.leader == nil)
         #expect(
             status.problem
-                == "it has no quorum: 1 of 3 voters answer; node 2 is silent for 12 s, node 3 does not answer")
+                == "it has no quorum: 1 of 3 voters answer; node 2 is silent for 12 s, node 3 does not answer; if they are "
+                + "lost for good: flotilla cluster recover")
     }
 
     @Test("a cluster that nobody answers for names all of its voters")

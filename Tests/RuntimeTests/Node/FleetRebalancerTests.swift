@@ -9,7 +9,7 @@ import Testing
 /// The rebalancer on simulated nodes.
 @Suite("The rebalancer of a fleet", .timeLimit(.minutes(5)))
 struct FleetRebalancerTests {
-    private static let waiting = Workflow("waiting", version: 1) {
+    static let waiting = Workflow("waiting", version: 1) {
         (input: Int, context: WorkflowContext) async throws -> Int in
         var sum = 0
         for number in 1...10 {
@@ -20,7 +20,7 @@ struct FleetRebalancerTests {
     }
 
     /// A fleet whose runs begin in one execution cluster, on the first nodes; the last three vote in the management group.
-    private static func withFleet(
+    static func withFleet(
         of count: Int, clusterOf size: Int, seeds: Int,
         _ body: @escaping @Sendable (SimulatedCluster, GroupID) async throws -> Void
     ) async throws {

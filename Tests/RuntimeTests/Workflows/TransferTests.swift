@@ -83,6 +83,34 @@ struct TransferTests {
         #expect(here.machine.state.check() == nil && there.machine.state.check() == nil)
     }
 
+    @Test("a group that is founded anew repeats no number that the lost ones may have used, for transfers or owners")
+    func nextIncarnation() throws {
+        var (lost, there) = (try group(Self.source, node: 1, run: "a"), try group(Self.target, node: 2))
+        // The survivor has not heard of the transfer that the majority made and finished before it was lost.
+        var here = try group(Self.source, node: 1, run: "a")
+        try here.apply([Bench.start("b", run: 2)])
+        try lost.apply([export("a")])
+        #expect(try there.apply([transfer(lost)]).result?.runID != nil)
+        let epoch = try #require(here.machine.run("b")).epoch
+        for _ in 1...2 { here.machine.beginIncarnation(2) }
+        #expect(try #require(here.machine.run("b")).epoch > epoch + 1_000_000)
+        let number = try #require(try here.apply([export("b", run: 2)]).result?.sequence)
+        #expect(number > 1)
+        let restored = try WorkflowSnapshot.state(
+            from: here.machine.snapshotView().serialize(), formatVersion: WorkflowSnapshot.formatVersion)
+        #expect(restored.transfers.outgoingBase == number - 1)
+        #expect(
+            try there.apply([transfer(here, number)]).result?.runID == RunID(high: 7, low: 2),
+            "it is not taken for the transfer that was lost")
+        #expect(try there.apply([transfer(here, number)]).result?.wasDone == true)
+        #expect(there.machine.run("b") != nil)
+        // And the one behind it is the next one.
+        try here.apply([Bench.start("c", run: 3)])
+        #expect(try here.apply([export("c", run: 3)]).result?.sequence == number + 1)
+        #expect(try there.apply([transfer(here, number + 1)]).result?.runID == RunID(high: 7, low: 3))
+        #expect(here.machine.state.check() == nil && there.machine.state.check() == nil)
+    }
+
     @Test("values of a checkpoint that come along are in the new group's history, and in the old one's no more")
     func history() throws {
         var (here, there) = (try group(Self.source, node: 1, run: "a"), try group(Self.target, node: 2))

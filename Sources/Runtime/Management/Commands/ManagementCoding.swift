@@ -184,6 +184,30 @@ extension SlotMove {
     }
 }
 
+extension ClusterRecovery {
+    func write(to writer: inout ProtobufWriter) {
+        writer.write(1, cluster)
+        writer.varint(2, incarnation)
+        writer.varint(3, survivor.rawValue)
+        writer.packed(4, members.map(\.rawValue))
+    }
+
+    init(from reader: inout ProtobufReader) throws(WireError) {
+        self.init(cluster: ClusterID(high: 0, low: 0), incarnation: 0, survivor: NodeID(0), members: [])
+        var nodes: [UInt64] = []
+        while let field = try reader.next() {
+            switch field {
+            case 1: cluster = try ClusterID(from: &reader)
+            case 2: incarnation = try reader.varint()
+            case 3: survivor = NodeID(try reader.varint())
+            case 4: try reader.packed(into: &nodes)
+            default: throw reader.unknownField(in: "the recovery of a cluster")
+            }
+        }
+        members = nodes.map(NodeID.init)
+    }
+}
+
 extension Departure {
     func write(to writer: inout ProtobufWriter) {
         writer.varint(1, node.rawValue)

@@ -35,12 +35,14 @@ enum ManagementOperation: Hashable, Sendable {
     case beginMigration
     /// A group's own configuration holds no replica any more on a node that left it.
     case confirmDeparture(Departure)
+    /// An operator's word that the cluster's majority is lost for good.
+    case recoverCluster(ClusterRecovery)
 
     private enum Number: UInt32 {
         case registerNode = 1
         case removeNode, createCommonCluster, raiseFeatureLevel, createCluster, destroyCluster, associateNode,
             disassociateNode, reportWorkflows, changeNodeRole, setPolicy, moveSlots, drainCluster, resumeCluster,
-            moveRuns, drainNode, beginMigration, confirmDeparture
+            moveRuns, drainNode, beginMigration, confirmDeparture, recoverCluster
     }
 
     private static let version: UInt32 = 1
@@ -95,6 +97,9 @@ enum ManagementOperation: Hashable, Sendable {
         case .moveRuns(let from, let to, let count):
             number = .moveRuns
             ClusterChange(cluster: from, other: to, count: UInt64(count)).write(to: &writer)
+        case .recoverCluster(let recovery):
+            number = .recoverCluster
+            recovery.write(to: &writer)
         case .confirmDeparture(let departure):
             number = .confirmDeparture
             departure.write(to: &writer)
@@ -138,6 +143,7 @@ enum ManagementOperation: Hashable, Sendable {
         case .reportWorkflows: return .reportWorkflows(try WorkflowReport(from: &reader))
         case .setPolicy: return .setPolicy(try ExecutionClusterPolicy(from: &reader))
         case .moveSlots: return .moveSlots(try SlotMove(from: &reader))
+        case .recoverCluster: return .recoverCluster(try ClusterRecovery(from: &reader))
         case .confirmDeparture: return .confirmDeparture(try Departure(from: &reader))
         case .removeNode, .raiseFeatureLevel, .changeNodeRole, .drainNode:
             return try readNodeOperation(number, from: &reader)

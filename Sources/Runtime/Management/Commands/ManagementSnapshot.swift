@@ -115,6 +115,7 @@ extension ExecutionCluster {
         }
         for (key, run) in runs.sorted() { writer.message(11) { run.write(key, to: &$0) } }
         writer.bool(12, spansFleet)
+        if let survivor { writer.varintAlways(13, survivor.rawValue) }
     }
 
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
@@ -147,6 +148,7 @@ extension ExecutionCluster {
                 let (key, run) = try LocatedRun.read(from: &inner)
                 insert(run, for: key)
             case 12: spansFleet = try inner.bool()
+            case 13: survivor = NodeID(try inner.varint())
             default: throw inner.unknownField(in: "a cluster")
             }
         }

@@ -55,10 +55,11 @@ extension WorkflowReport {
         }
         writer.varint(7, endedWithin)
         writer.varint(8, sealEpoch)
+        writer.varint(9, incarnation)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
-        self.init(cluster: ClusterID(high: 0, low: 0), after: .zero, through: .zero)
+        self.init(cluster: ClusterID(high: 0, low: 0), incarnation: 0, after: .zero, through: .zero)
         while let field = try reader.next() {
             switch field {
             case 1: cluster = try ClusterID(from: &reader)
@@ -71,6 +72,7 @@ extension WorkflowReport {
             case 6: ended.append(try Ended(from: &reader))
             case 7: endedWithin = try reader.varint()
             case 8: sealEpoch = try reader.varint()
+            case 9: incarnation = try reader.varint()
             default: throw reader.unknownField(in: "a report of workflows")
             }
         }

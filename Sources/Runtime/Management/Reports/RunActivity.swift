@@ -56,10 +56,13 @@ extension WorkflowStateMachine {
         guard appliedIndex > heard else { return nil }
         guard let changed = activity.changed(after: heard) else {
             return WorkflowReport(
-                cluster: cluster.id, after: .zero, through: appliedIndex, isWhole: true, started: locatedRuns,
+                cluster: cluster.id, incarnation: cluster.incarnation, after: .zero, through: appliedIndex,
+                isWhole: true, started: locatedRuns,
                 sealEpoch: sealEpoch)
         }
-        var report = WorkflowReport(cluster: cluster.id, after: heard, through: appliedIndex, sealEpoch: sealEpoch)
+        var report = WorkflowReport(
+            cluster: cluster.id, incarnation: cluster.incarnation, after: heard, through: appliedIndex,
+            sealEpoch: sealEpoch)
         for key in changed.sorted() {
             let known = cluster.runs[key]
             let here = state.runs[key].flatMap { $0.status.isFinished ? nil : LocatedRun($0) }

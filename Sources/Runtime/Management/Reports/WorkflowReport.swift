@@ -19,6 +19,8 @@ struct WorkflowReport: Hashable, Sendable {
     }
 
     var cluster: ClusterID
+    /// Whose log it is: indexes of another one say nothing.
+    var incarnation: UInt64 = 1
     /// Management must have heard of everything up to here, and of nothing behind.
     var after: LogIndex
     var through: LogIndex
@@ -55,9 +57,12 @@ struct WorkflowReportBatch: Sendable {
     mutating func add(_ report: WorkflowReport, at now: Int64) {
         openedAt = openedAt ?? now
         let previous = reports[report.cluster]
+        if let previous, previous.incarnation > report.incarnation { return }
         count -= previous?.count ?? 0
         var next = report
-        if let previous, !report.isWhole, report.after == previous.through { next = previous.followed(by: report) }
+        if let previous, previous.incarnation == report.incarnation, !report.isWhole, report.after == previous.through {
+            next = previous.followed(by: report)
+        }
         reports[report.cluster] = next
         count += next.count
     }

@@ -43,7 +43,7 @@ struct WorkflowReporter: Sendable {
                 if !view.hasIssued(id) { machines.reportAttention.mark(id) }
                 continue
             }
-            guard !cluster.spansFleet else { continue }
+            guard !cluster.spansFleet, group.identity.incarnation == cluster.incarnation else { continue }
             let report = try? await group.asLeader { machine, index in
                 (machine as? WorkflowStateMachine)?.report(to: cluster, appliedIndex: index)
             }

@@ -54,7 +54,10 @@ struct ExecutionCluster: Sendable {
     let id: ClusterID
     /// Where its messages go and its log stands. Issued when the cluster is created, never twice.
     var group: GroupID
-    let incarnation: UInt64
+    /// Rises when the cluster is founded anew.
+    var incarnation: UInt64
+    /// Whose replica the present incarnation began with; nil for the first.
+    var survivor: NodeID?
     /// The voters of the first configuration, in the order of their replica ids.
     let founders: [NodeID]
     /// Workflows of this type alone run here, and nowhere else; nil for all that are not pinned.

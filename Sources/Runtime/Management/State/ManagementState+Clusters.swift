@@ -175,7 +175,7 @@ extension ManagementState {
         return cluster
     }
 
-    private func checkUsable(_ node: NodeID) throws(ManagementRefused) {
+    func checkUsable(_ node: NodeID) throws(ManagementRefused) {
         guard let known = nodes[node] else {
             throw ManagementRefused(.unknownNode, "\(node) is no member of the fleet")
         }
@@ -184,7 +184,7 @@ extension ManagementState {
         }
     }
 
-    private mutating func leave(_ node: NodeID, _ id: ClusterID) {
+    mutating func leave(_ node: NodeID, _ id: ClusterID) {
         memberships[node]?.remove(id)
         if memberships[node]?.isEmpty == true { memberships[node] = nil }
     }

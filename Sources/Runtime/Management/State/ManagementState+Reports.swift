@@ -6,7 +6,8 @@ import FlotillaRaft
 extension ManagementState {
     /// - Returns: whether anything changed.
     mutating func take(_ report: WorkflowReport, time: Int64) -> Bool {
-        guard let cluster = clusters[report.cluster], report.through > cluster.reportedThrough,
+        guard let cluster = clusters[report.cluster], report.incarnation == cluster.incarnation,
+            report.through > cluster.reportedThrough,
             report.isWhole || report.after == cluster.reportedThrough
         else { return false }
         // Nothing starts behind a seal.

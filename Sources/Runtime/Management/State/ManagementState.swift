@@ -51,6 +51,7 @@ struct ManagementState: Sendable {
         case .registerNode(let node): return try register(node, time: time)
         case .removeNode(let node, let instance): return try remove(node, instance: instance)
         case .changeNodeRole(let node, let role): return try changeNode(node) { $0.role = role }
+        case .recoverCluster(let recovery): return try recover(recovery)
         case .confirmDeparture(let departure): return confirm(departure)
         case .drainNode(let node, let isDraining): return try changeNode(node) { $0.isDraining = isDraining }
         case .raiseFeatureLevel(let level): return try raiseFeatureLevel(to: level)

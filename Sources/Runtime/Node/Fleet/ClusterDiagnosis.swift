@@ -21,9 +21,11 @@ extension FleetView {
                 $0.membership.leader
             }.first { !isSilent($0) }
         status.leader = leader?.rawValue
-        let voting = best.membership.voters.filter { answers[$0].map { $0.stopReason == nil } ?? false }
-        if voting.count * 2 <= best.membership.voters.count {
-            status.problem = noQuorum(best.membership.voters, answers)
+        if best.membership.incarnation < cluster.incarnation {
+            status.problem = notFoundedYet(cluster)
+        } else if !best.membership.hasQuorum(where: { votes(answers[$0], cluster) }) {
+            let voters = Set(best.membership.voters + best.membership.outgoingVoters).sorted()
+            status.problem = noQuorum(voters, answers) + "; if they are lost for good: flotilla cluster recover"
         } else if leader == nil {
             status.problem = "it has no leader now; a majority answers, so it elects one"
         } else if let (node, reason) = stopped(answers) {
@@ -36,23 +38,40 @@ extension FleetView {
     /// The leader's word, or the one that has heard most.
     func best(of answers: [NodeID: GroupInspection]) -> GroupInspection? {
         answers.values.max { a, b in
-            func rank(_ answer: GroupInspection) -> (Int, UInt64, UInt64, UInt64) {
+            func rank(_ answer: GroupInspection) -> (UInt64, Int, UInt64, UInt64, UInt64) {
                 let membership = answer.membership
                 return (
-                    membership.isLeader && answer.stopReason == nil ? 1 : 0, membership.lastTerm,
-                    membership.appliedIndex, membership.leader?.rawValue ?? 0
+                    membership.incarnation, membership.isLeader && answer.stopReason == nil ? 1 : 0,
+                    membership.lastTerm, membership.appliedIndex, membership.leader?.rawValue ?? 0
                 )
             }
             return rank(a) < rank(b)
         }
     }
 
+    /// Whether a replica counts for the majority of its cluster.
+    func votes(_ answer: GroupInspection?, _ cluster: ExecutionCluster) -> Bool {
+        guard let answer else { return false }
+        return answer.stopReason == nil && !answer.membership.isRecovering
+            && answer.membership.incarnation == cluster.incarnation
+    }
+
+    private func notFoundedYet(_ cluster: ExecutionCluster) -> String {
+        guard let survivor = cluster.survivor else { return "it is founded anew" }
+        return "it is to be founded anew with what \(survivor) has"
+            + (isSilent(survivor) ? ", and \(whyAbsent(survivor)): flotilla cluster recover chooses another one" : "")
+    }
+
     private func noQuorum(_ voters: [NodeID], _ answers: [NodeID: GroupInspection]) -> String {
         let absent = voters.filter { answers[$0] == nil }.map(whyAbsent)
         let stopped = voters.filter { answers[$0]?.stopReason != nil }.map { "\($0) has stopped" }
-        let count = voters.count - absent.count - stopped.count
+        let recovering = voters.filter {
+            answers[$0].map { $0.membership.isRecovering && $0.stopReason == nil } ?? false
+        }
+        .map { "\($0) lacks entries of its log" }
+        let count = voters.count - absent.count - stopped.count - recovering.count
         return "it has no quorum: \(count) of \(voters.count) voters answer; "
-            + (absent + stopped).joined(separator: ", ")
+            + (absent + stopped + recovering).joined(separator: ", ")
     }
 
     private func stopped(_ answers: [NodeID: GroupInspection]) -> (NodeID, String)? {

@@ -99,6 +99,8 @@ public final class WorkflowStateMachine: StateMachine {
         deliveries(group)
     }
 
+    public func beginIncarnation(_ incarnation: UInt64) { state.beginIncarnation(incarnation) }
+
     public func didStop() {
         hasStopped = true
         observer?.groupDidStop()

@@ -52,6 +52,7 @@ extension Transfers {
                 }
             }
         }
+        writer.varint(9, outgoingBase)
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -66,6 +67,9 @@ extension Transfers {
                     throw WireError(.invalidValue, "a run that has left has no id of 16 bytes")
                 }
                 departed.insert(run)
+                continue
+            case 9:
+                outgoingBase = try reader.varint()
                 continue
             case 2, 3, 4, 5, 6, 8: break
             default: throw reader.unknownField(in: "the transfers")

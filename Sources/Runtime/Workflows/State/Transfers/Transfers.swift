@@ -24,6 +24,11 @@ struct Transfers: Sendable {
     struct Inbox: Hashable, Sendable {
         /// The number that comes next; all below have been dealt with.
         var next: UInt64 = 1
+        /// Whether this transfer is to be dealt with now: the next one, or the first of a later incarnation of the source,
+        /// which does not know what may be missing in between.
+        func expects(_ number: UInt64) -> Bool {
+            number == next || number > next && IncarnationNumbers.isFirst(number)
+        }
         /// Those that were turned down, and why, until the source has heard it.
         var turnedDown: [UInt64: WorkflowRefusal] = [:]
         /// What has come of the next one, and the checksum of the whole.
@@ -36,6 +41,8 @@ struct Transfers: Sendable {
     private(set) var outgoing: [ID: Outgoing] = [:]
     /// How many transfers there were to each group.
     var outgoingCounts: [GroupID: UInt64] = [:]
+    /// Where the count begins for groups to which there were none: zero in a group's first incarnation.
+    var outgoingBase: UInt64 = 0
     var inboxes: [GroupID: Inbox] = [:]
 
     var slots = HomeSlots()

@@ -112,7 +112,7 @@ extension WorkflowState {
         run.epoch += 1
         // A home that has handed its slot over has told where its runs are.
         if transfers.slots[SlotMap.slot(of: key)].map({ $0.phase != .open }) ?? false { run.isListed = true }
-        let number = (transfers.outgoingCounts[target] ?? 0) + 1
+        let number = (transfers.outgoingCounts[target] ?? transfers.outgoingBase) + 1
         transfers.outgoingCounts[target] = number
         transfers.freeze(run, key, as: Transfers.ID(target: target, number: number))
         changes.moved.append(key)
@@ -160,7 +160,7 @@ extension WorkflowState {
     /// - Throws: what stops the group on this node, as an operation with an unknown field does.
     func arrival(of part: TransferOperation.ImportPart) throws(ApplyError) -> TransferredRun? {
         let inbox = transfers.inboxes[part.source] ?? Transfers.Inbox()
-        guard part.isLast, part.number == inbox.next || mutated(.importsTwice), let bytes = inbox.bytes(with: part),
+        guard part.isLast, inbox.expects(part.number) || mutated(.importsTwice), let bytes = inbox.bytes(with: part),
             CRC32C.checksum(bytes) == part.checksum
         else { return nil }
         do throws(WireError) {
@@ -179,7 +179,7 @@ extension WorkflowState {
         if part.number < inbox.next, arrived == nil || !mutated(.importsTwice) {
             return OperationResult(wasDone: true, turnedDown: inbox.turnedDown[part.number])
         }
-        guard part.number <= inbox.next else {
+        guard part.number <= inbox.next || inbox.expects(part.number) else {
             throw Refused(
                 .transferOutOfOrder,
                 "transfer \(part.number) of \(part.source) comes before its transfer \(inbox.next)")
