@@ -16,7 +16,9 @@ public struct DesiredMembers: Hashable, Sendable {
         _ nodes: [NodeID], eligible: [NodeID]? = nil, votersMax: Int = DesiredMembers.defaultVotersMax
     ) {
         self.nodes = nodes.sorted()
-        self.eligible = eligible.map { eligible in nodes.filter(eligible.contains).sorted() } ?? self.nodes
+        let mayVote = eligible.map { eligible in self.nodes.filter(eligible.contains) } ?? self.nodes
+        // Mostly they are the same, and then one list.
+        self.eligible = mayVote == self.nodes ? self.nodes : mayVote
         self.votersMax = votersMax
     }
 

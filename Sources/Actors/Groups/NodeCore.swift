@@ -75,8 +75,7 @@ public final class NodeCore: Sendable {
             snapshotStore: parts.snapshots, featureLevel: parts.featureLevel, seed: parts.seed, logger: parts.logger,
             observer: parts.observer)
         scheduler = GroupScheduler(
-            node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
-            logWorker: parts.logWorker, readWorker: parts.readWorker, snapshots: parts.snapshots, logger: parts.logger)
+            context, store: parts.store, logWorker: parts.logWorker, readWorker: parts.readWorker)
         transport = Transport(
             loop: parts.loop, network: parts.network,
             hello: Hello(
