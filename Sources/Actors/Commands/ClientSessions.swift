@@ -67,7 +67,8 @@ struct ClientSessions: Sendable {
 
     private mutating func insert(_ session: Session) -> Int {
         let position = sessions.firstIndex { $0.replica > session.replica } ?? sessions.endIndex
-        sessions.insert(session, at: position)
+        // Without room for more: the members of a group are soon all there.
+        sessions = Array(sessions[..<position]) + [session] + sessions[position...]
         return position
     }
 

@@ -15,10 +15,11 @@ public struct DesiredMembers: Hashable, Sendable {
     public init(
         _ nodes: [NodeID], eligible: [NodeID]? = nil, votersMax: Int = DesiredMembers.defaultVotersMax
     ) {
-        self.nodes = nodes.sorted()
-        let mayVote = eligible.map { eligible in self.nodes.filter(eligible.contains) } ?? self.nodes
+        let sorted = nodes.sorted()
+        let mayVote = eligible.map { sorted.filter($0.contains) } ?? sorted
+        self.nodes = sorted
         // Mostly they are the same, and then one list.
-        self.eligible = mayVote == self.nodes ? self.nodes : mayVote
+        self.eligible = mayVote == sorted ? sorted : mayVote
         self.votersMax = votersMax
     }
 

@@ -1,4 +1,4 @@
-public import FlotillaIO
+import FlotillaIO
 public import FlotillaRaft
 
 /// Steps the groups of one loop, in phases: what tasks asked for and what arrived, then every dirty group, then one

@@ -21,8 +21,11 @@ struct LogTable {
         var segment: UInt64
         /// What they take on disk, about.
         var bytes: Int
-        /// Where to begin to look for them, ascending; the first one is at or before the first entry.
-        var marks: [Mark] = []
+        /// Where to begin to look for them: at or before the first entry. Means nothing where the segment does not.
+        var start = Mark(first: .zero, offset: 0)
+        /// Where to begin to look for later ones, ascending; none in most runs.
+        var laterMarks: [Mark] = []
+        var marks: [Mark] { [start] + laterMarks }
 
         static let nowhere: UInt64 = 0
         static let lost = UInt64.max
@@ -126,7 +129,7 @@ extension LogTable {
     func problem(with head: LogHeads.Write) -> String? { problem(with: head, to: replicas[head.key]) }
 
     /// - Parameter known: the write's replica, where there is one.
-    private func problem(with head: LogHeads.Write, to known: borrowing Replica?) -> String? {
+    private func problem(with head: LogHeads.Write, to known: Replica?) -> String? {
         let write = head.write
         let key = head.key
         if let created = write.created {

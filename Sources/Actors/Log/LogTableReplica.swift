@@ -115,13 +115,13 @@ extension [LogTable.Run] {
         {
             self[end].last = entry.index
             self[end].bytes += bytes
-            let marked = self[end].marks[self[end].marks.count - 1].offset
-            if place.offset - marked >= LogTable.Mark.spacing { self[end].marks.append(mark) }
+            let marked = (self[end].laterMarks.last ?? self[end].start).offset
+            if place.offset - marked >= LogTable.Mark.spacing { self[end].laterMarks.append(mark) }
         } else {
             append(
                 LogTable.Run(
                     first: entry.index, last: entry.index, term: entry.term, segment: place.segment, bytes: bytes,
-                    marks: [mark]))
+                    start: mark))
         }
     }
 }
@@ -132,8 +132,8 @@ extension LogTable.Run {
         part.first = first
         part.last = last
         part.bytes = Int(Double(bytes) * Double(part.count) / Double(count))
-        let begin = marks.lastIndex { $0.first <= first } ?? 0
-        part.marks = marks[begin...].filter { $0.first <= last }
+        part.start = laterMarks.last { $0.first <= first } ?? start
+        part.laterMarks = laterMarks.filter { $0.first > first && $0.first <= last }
         return part
     }
 }

@@ -37,7 +37,7 @@ final class NodeServices: Sendable {
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
         store: NodeStore, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
         http: HTTPServer?
-    ) {
+    ) throws {
         self.http = http
         self.configuration = configuration
         self.environment = environment
@@ -50,7 +50,7 @@ final class NodeServices: Sendable {
         self.machines = machines
         self.workflows = workflows
         logger = configuration.logger
-        clusters = ExecutionClusters(
+        clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
             limits: configuration.limits, logger: configuration.logger, random: environment.random,
             didChange: machines.managementChanges)

@@ -22,6 +22,8 @@ struct NodeStart {
     }
 
     mutating func run(workflows: [any RegisterableWorkflow], api: HTTPAPI) async throws -> NodeServices {
+        // Before anything begins: a name that is registered twice would be noticed by the first run.
+        _ = try WorkflowEngine.definitions(of: workflows)
         var identity = try await identify()
         if store.recovered.tornBytes > 0 {
             configuration.logger.info(
@@ -74,7 +76,7 @@ struct NodeStart {
                 "node": "\(identity.node.rawValue)", "cluster": String(identity.cluster, radix: 16),
                 "address": address, "http": http?.address ?? "none", "boot": "\(store.boot)",
             ])
-        return NodeServices(
+        return try NodeServices(
             configuration: configuration, environment: environment, core: core, identity: identity,
             store: store, address: address, machines: machines, workflows: workflows, http: http)
     }
@@ -221,9 +223,10 @@ final class NodeMachines: Sendable {
             reportAttention.mark(group)
             duties.note(group)
         }
+        let types = WorkflowTypeSets()
         registry.register(.workflow) { [checkpoints, stewardAttention] group in
             WorkflowStateMachine(
-                group: group, checkpoints: checkpoints, attention: attention, deliveries: stewardAttention.mark)
+                group: group, checkpoints: checkpoints, types: types, attention: attention, deliveries: stewardAttention.mark)
         }
         return registry
     }
