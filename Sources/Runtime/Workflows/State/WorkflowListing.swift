@@ -158,7 +158,8 @@ public struct WorkflowPage: Hashable, Codable, Sendable {
     public var runs: [WorkflowInfo]
     /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
     public var next: String?
-    /// The execution clusters that did not answer: what they have is missing here.
+    /// The execution clusters that did not answer: what they have is missing here, and on later pages unless they answer
+    /// by then.
     public var unavailable: [String] = []
     /// Whether something is missing.
     public var isPartial: Bool { !unavailable.isEmpty }
