@@ -25,6 +25,7 @@ enum FlotillaBench {
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),
         Subcommand(description: SnapshotsBenchmark.command, run: SnapshotsBenchmark.run),
         Subcommand(description: TwoTierBenchmark.command, run: TwoTierBenchmark.run),
+        Subcommand(description: FleetProcess.command, run: FleetProcess.run),
     ]
 
     static func main() async {

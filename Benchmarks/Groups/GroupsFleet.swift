@@ -16,7 +16,7 @@ final class GroupsFleet: Sendable {
     init(_ kind: GroupsBenchmark.Kind, directory: String) throws {
         let count = GroupsBenchmark.nodeCount
         let ports = try Ports.free(count * 2).map { "127.0.0.1:\($0)" }
-        let program = try Self.ownPath()
+        let program = try ownPath()
         members = try (1...count).map { id in
             let http = ports[count + id - 1]
             return Member(
@@ -28,13 +28,6 @@ final class GroupsFleet: Sendable {
                         "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue,
                     ], environment: [:], log: "\(directory)/\(id).log"))
         }
-    }
-
-    private static func ownPath() throws(BenchError) -> String {
-        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
-        guard count > 0 else { throw BenchError("/proc/self/exe cannot be read") }
-        return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// - Parameter node: from 1.

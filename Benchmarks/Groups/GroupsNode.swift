@@ -40,8 +40,9 @@ enum GroupsNode {
         let duties = LeaderDuties(executorTimeout: .seconds(1), retention: WorkflowRetention(), portion: 100)
         var registry = StateMachineRegistry()
         registry.register(.benchmark) { _ in Ballast(Ballast.View(blocks: [])) }
+        let types = WorkflowTypeSets()
         registry.register(.workflow) {
-            WorkflowStateMachine(group: $0, checkpoints: checkpoints, attention: duties.note)
+            WorkflowStateMachine(group: $0, checkpoints: checkpoints, types: types, attention: duties.note)
         }
         let core = NodeCore(
             NodeCore.Parts(
@@ -59,7 +60,7 @@ enum GroupsNode {
                 }))
         core.setMembersHandler { duties.note($0) }
         await core.setTickHandler { duties.tick(core, members: Set(members)) }
-        let clusters = ExecutionClusters(
+        let clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: checkpoints, boot: recovered.bootCounter,
             limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: Signal())
         let handler = GroupsHandler(core: core, members: members, kind: kind)

@@ -105,6 +105,14 @@ final class ChildProcess: Sendable {
     }
 }
 
+/// The program that runs, to start it once more.
+func ownPath() throws(BenchError) -> String {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+    guard count > 0 else { throw BenchError("/proc/self/exe cannot be read") }
+    return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
 /// The children that run now, so that an interrupted process can end them.
 enum RunningChildren {
     private static let pids = Lock<Set<pid_t>>([])

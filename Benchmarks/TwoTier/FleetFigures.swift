@@ -1,12 +1,10 @@
 import Flotilla
 import FlotillaIO
 import FlotillaRaft
-import FoundationEssentials
-import Glibc
 
 /// What was measured of one fleet.
-struct FleetFigures: Sendable {
-    enum Mode: String, CaseIterable, Sendable {
+struct FleetFigures: Codable, Sendable {
+    enum Mode: String, CaseIterable, Codable, Sendable {
         case single = "one cluster"
         case twoTier = "two tiers"
     }
@@ -23,7 +21,11 @@ struct FleetFigures: Sendable {
     var managementP99 = 0.0
     var startP50 = 0.0
     var mebibytesPerNode = 0.0
+    /// Of one more idle cluster, all of its replicas together; none in one cluster.
+    var kibibytesPerCluster: Double?
 
+    /// How many idle clusters are added to see what they take.
+    private static let addedClusters = 20
     /// Checkpoints that are recorded one after the other, with nothing else going on.
     private static let aloneCount = 200
     private static let managementCount = 100
@@ -45,7 +47,7 @@ struct FleetFigures: Sendable {
             }
             return count
         }
-        let before = residentMebibytes()
+        let before = ProcessUsage.current()
         let fleet = try InProcessFleet(directory: scratch.path, workflows: [recording]) { configuration in
             configuration.handoverTimeLimit = .milliseconds(100)
             guard configuration.founds else { return }
@@ -60,13 +62,18 @@ struct FleetFigures: Sendable {
             let figures = try await fleet.run(count, progress: progress) { fleet in
                 try await settle(fleet, mode)
                 var figures = FleetFigures()
-                figures.mebibytesPerNode = (residentMebibytes() - before) / Double(count)
+                let resident = ProcessUsage.current().residentKilobytes - before.residentKilobytes
+                figures.mebibytesPerNode = Double(resident) / 1_024 / Double(count)
                 progress.update("\(count) nodes: one checkpoint after the other")
                 try await figures.measureAlone(fleet, recording, latencies)
                 progress.update("\(count) nodes: under load")
                 try await figures.measureLoad(fleet, recording, load, latencies)
                 progress.update("\(count) nodes: commits of the management group")
                 try await figures.measureManagement(fleet)
+                if mode == .twoTier {
+                    progress.update("\(count) nodes: more clusters")
+                    try await figures.measureClusters(fleet)
+                }
                 return figures
             }
             await fleet.shutdown()
@@ -164,12 +171,19 @@ struct FleetFigures: Sendable {
         managementP99 = Statistics.percentile(99, of: taken) ?? 0
     }
 
-    /// Of this process.
-    private static func residentMebibytes() -> Double {
-        guard let text = try? readText("/proc/self/statm") else { return 0 }
-        let words = text.split(separator: " ")
-        guard words.count > 1, let pages = Double(words[1]) else { return 0 }
-        return pages * Double(sysconf(Int32(_SC_PAGESIZE))) / 1_048_576
+    /// What idle clusters take of the heap.
+    private mutating func measureClusters(_ fleet: InProcessFleet) async throws {
+        let before = try await fleet.nodes[0].clusters(withLeaders: true).count
+        let heap = ProcessUsage.current().heapBytes
+        var policy = try await fleet.nodes[0].policy()
+        policy.readyClusters += Self.addedClusters
+        try await fleet.nodes[0].setPolicy(policy)
+        try await Self.settle(fleet, .twoTier)
+        // Until they are quiet.
+        try await Task.sleep(for: .seconds(2))
+        let added = try await fleet.nodes[0].clusters(withLeaders: true).count - before
+        guard added > 0 else { throw BenchError("no clusters were added to \(before)") }
+        kibibytesPerCluster = Double(ProcessUsage.current().heapBytes - heap) / 1_024 / Double(added)
     }
 }
 

@@ -9,7 +9,7 @@ enum TwoTierBenchmark {
         "flotilla-bench two-tier",
         summary: "Counts messages, and measures commits and memory, of fleets in one cluster and in two tiers.",
         options: [
-            .value("nodes", "N,N,...", "how many nodes (default: 10,20,50)"),
+            .value("nodes", "N,N,...", "how many nodes (default: 10,20,50,100)"),
             .value("workflows", "N", "how many workflows at a time under load (default: 100)"),
             .value("checkpoints", "N", "how many each of them records (default: 10)"),
             .value("runs", "N", "how often, each time with a new fleet (default: 3)"),
@@ -17,7 +17,7 @@ enum TwoTierBenchmark {
 
     static func run(_ options: ParsedOptions) async throws {
         var counts: [Int] = []
-        for word in (options.string("nodes") ?? "10,20,50").split(separator: ",") {
+        for word in (options.string("nodes") ?? "10,20,50,100").split(separator: ",") {
             guard let count = Int(word), (3...200).contains(count) else {
                 throw options.fail("--nodes \(word): 3 to 200 nodes")
             }
@@ -35,7 +35,7 @@ enum TwoTierBenchmark {
                     progress.event("run \(run) of \(runs): \(count) nodes, \(mode.rawValue)")
                     let row = Row(nodes: count, mode: mode)
                     figures[row, default: []].append(
-                        try await FleetFigures.take(count, mode, load, progress: progress))
+                        try await FleetProcess.take(count, mode, load))
                 }
             }
         }
@@ -52,10 +52,11 @@ enum TwoTierBenchmark {
         _ figures: [Row: [FleetFigures]], _ counts: [Int], _ load: FleetLoadPlan, runs: Int
     ) -> String {
         var table = TextTable(["figure"] + counts.map { "\($0) nodes" }, rightAligned: Set(1...counts.count))
-        func add(_ name: String, _ digits: Int, _ value: @escaping (FleetFigures) -> Double) {
+        func add(_ name: String, _ digits: Int, _ value: @escaping (FleetFigures) -> Double?) {
             for mode in FleetFigures.Mode.allCases {
                 let cells = counts.map { count in
-                    let values = (figures[Row(nodes: count, mode: mode)] ?? []).map(value)
+                    let values = (figures[Row(nodes: count, mode: mode)] ?? []).compactMap(value)
+                    if values.isEmpty { return "-" }
                     let figures = [Statistics.median(values), values.min(), values.max()].map {
                         rounded($0 ?? 0, digits)
                     }
@@ -76,6 +77,7 @@ enum TwoTierBenchmark {
         add("management commit p99, ms", 2) { $0.managementP99 }
         add("start of a workflow p50, ms", 2) { $0.startP50 }
         add("resident memory per node, MiB", 1) { $0.mebibytesPerNode }
+        add("heap per idle cluster and its replicas, KiB", 1) { $0.kibibytesPerCluster }
         let ratios = counts.map { count -> String in
             let both = FleetFigures.Mode.allCases.map { mode in
                 Statistics.median((figures[Row(nodes: count, mode: mode)] ?? []).map(\.messagesPerCheckpoint)) ?? 0
@@ -84,7 +86,7 @@ enum TwoTierBenchmark {
         }
         table.add(["group messages per checkpoint: one cluster / two tiers"] + ratios)
         return """
-            \(load.workflows) workflows of \(load.checkpoints) checkpoints at a time; whole nodes of one process on two \
+            \(load.workflows) workflows of \(load.checkpoints) checkpoints at a time; whole nodes of one process for each fleet, on two \
             loops, loopback, fsync on a majority before each acknowledgement, all logs on one disk; a message is one \
             message of a group between two nodes; median (least-most) of \(runs) runs:
 

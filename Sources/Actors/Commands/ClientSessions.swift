@@ -16,62 +16,71 @@ struct ClientSessions: Sendable {
     }
 
     private struct Session: Sendable {
+        let replica: ReplicaID
         var boot: UInt64
         var acknowledgedBelow: UInt64 = 0
-        var answers: [UInt64: Answer] = [:]
+        var answers = KeptAnswers()
     }
 
-    private var sessions: [ReplicaID: Session] = [:]
+    /// Ascending by replica: a group has few members.
+    private var sessions: [Session] = []
 
     /// - Parameter configuration: the one in force where the request stands in the log. A removed replica's session is
     ///   gone, so that nobody knows what it had applied; a new member's requests come behind the change that added it.
     func lookUp(_ request: RequestID, in configuration: Configuration) -> Lookup {
         if mutated(.appliesRetriesAgain) { return .fresh }
-        guard let session = sessions[request.client.replica] else {
+        guard let position = position(of: request.client.replica) else {
             let isStranger = configuration.node(of: request.client.replica) == nil
             return isStranger && !mutated(.appliesCommandsOfStrangers) ? .stale : .fresh
         }
-        guard request.client.boot <= session.boot else { return .fresh }
-        guard request.client.boot == session.boot, request.sequence >= session.acknowledgedBelow else { return .stale }
-        return session.answers[request.sequence].map { .applied($0) } ?? .fresh
+        let boot = sessions[position].boot
+        guard request.client.boot <= boot else { return .fresh }
+        guard request.client.boot == boot, request.sequence >= sessions[position].acknowledgedBelow else { return .stale }
+        return sessions[position].answers[request.sequence].map { .applied($0) } ?? .fresh
     }
 
     /// Remembers the answer to a request that was `fresh`.
     mutating func record(_ answer: Answer, for request: RequestID) {
-        let replica = request.client.replica
-        if sessions[replica]?.boot != request.client.boot { sessions[replica] = Session(boot: request.client.boot) }
-        sessions[replica]!.answers[request.sequence] = answer
+        let position = begin(request.client)
         let acknowledged = min(request.acknowledgedBelow, request.sequence)
-        if acknowledged > sessions[replica]!.acknowledgedBelow { forget(replica, below: acknowledged) }
+        if acknowledged > sessions[position].acknowledgedBelow {
+            sessions[position].answers.forget(from: sessions[position].acknowledgedBelow, below: acknowledged)
+            sessions[position].acknowledgedBelow = acknowledged
+        }
+        sessions[position].answers.insert(answer, for: request.sequence)
     }
 
     /// Drops the sessions of replicas that are no members any more; their ids never come back.
     mutating func retain(membersOf configuration: Configuration) {
-        let members = Set(configuration.members.map(\.replica))
-        sessions = sessions.filter { members.contains($0.key) }
+        sessions.removeAll { configuration.node(of: $0.replica) == nil }
     }
 
-    private mutating func forget(_ replica: ReplicaID, below sequence: UInt64) {
-        var session = sessions.removeValue(forKey: replica)!
-        let dropped = sequence - session.acknowledgedBelow
-        if dropped < UInt64(session.answers.count) {
-            for old in session.acknowledgedBelow..<sequence { session.answers[old] = nil }
-        } else {
-            session.answers = session.answers.filter { $0.key >= sequence }
-        }
-        session.acknowledgedBelow = sequence
-        sessions[replica] = session
+    private func position(of replica: ReplicaID) -> Int? { sessions.firstIndex { $0.replica == replica } }
+
+    /// - Returns: where the client's session is, which ends that of an earlier boot.
+    private mutating func begin(_ client: RequestID.Client) -> Int {
+        let new = Session(replica: client.replica, boot: client.boot)
+        guard let position = position(of: client.replica) else { return insert(new) }
+        if sessions[position].boot != client.boot { sessions[position] = new }
+        return position
+    }
+
+    private mutating func insert(_ session: Session) -> Int {
+        let position = sessions.firstIndex { $0.replica > session.replica } ?? sessions.endIndex
+        // Without room for more: the members of a group are soon all there.
+        sessions = Array(sessions[..<position]) + [session] + sessions[position...]
+        return position
     }
 
     // MARK: Snapshots
 
     func encode(into writer: inout ProtobufWriter) {
-        for (replica, session) in sessions.sorted(by: { $0.key < $1.key }) {
+        for session in sessions {
             writer.message(1) { writer in
-                writer.varint(1, replica.rawValue)
+                writer.varint(1, session.replica.rawValue)
                 writer.varint(2, session.boot)
                 writer.varint(3, session.acknowledgedBelow)
-                for (sequence, answer) in session.answers.sorted(by: { $0.key < $1.key }) {
+                for (sequence, answer) in session.answers.sorted {
                     writer.message(4) { writer in
                         writer.varint(1, sequence)
                         writer.varint(2, UInt64(answer.code))
@@ -94,12 +103,14 @@ struct ClientSessions: Sendable {
 
     private mutating func decodeSession(_ reader: inout ProtobufReader) throws(WireError) {
         var replica = ReplicaID(0)
-        var session = Session(boot: 0)
+        var boot: UInt64 = 0
+        var acknowledgedBelow: UInt64 = 0
+        var answers = KeptAnswers()
         while let field = try reader.next() {
             switch field {
             case 1: replica = ReplicaID(try reader.varint())
-            case 2: session.boot = try reader.varint()
-            case 3: session.acknowledgedBelow = try reader.varint()
+            case 2: boot = try reader.varint()
+            case 3: acknowledgedBelow = try reader.varint()
             case 4:
                 var inner = try reader.message()
                 var sequence: UInt64 = 0
@@ -112,10 +123,73 @@ struct ClientSessions: Sendable {
                     default: throw inner.unknownField(in: "an answer")
                     }
                 }
-                session.answers[sequence] = answer
+                answers.insert(answer, for: sequence)
             default: throw reader.unknownField(in: "a session")
             }
         }
-        sessions[replica] = session
+        sessions.removeAll { $0.replica == replica }
+        _ = insert(Session(replica: replica, boot: boot, acknowledgedBelow: acknowledgedBelow, answers: answers))
+    }
+}
+
+/// A client's answers that it has not acknowledged. A client that has been quiet for long has one: it acknowledges the
+/// last answer with its next request.
+private struct KeptAnswers: Sendable {
+    private enum Storage: Sendable {
+        case none
+        case one(UInt64, Answer)
+        case many([UInt64: Answer])
+    }
+
+    private var storage = Storage.none
+
+    subscript(sequence: UInt64) -> Answer? {
+        switch storage {
+        case .none: nil
+        case .one(let known, let answer): known == sequence ? answer : nil
+        case .many(let answers): answers[sequence]
+        }
+    }
+
+    mutating func insert(_ answer: Answer, for sequence: UInt64) {
+        switch storage {
+        case .none: storage = .one(sequence, answer)
+        case .one(let known, let first):
+            storage = known == sequence ? .one(sequence, answer) : .many([known: first, sequence: answer])
+        case .many(var answers):
+            // Else the change would copy all of them.
+            storage = .none
+            answers[sequence] = answer
+            storage = .many(answers)
+        }
+    }
+
+    /// - Parameter first: nothing before it is here.
+    mutating func forget(from first: UInt64, below sequence: UInt64) {
+        switch storage {
+        case .none: break
+        case .one(let known, _): if known < sequence { storage = .none }
+        case .many(var answers):
+            storage = .none
+            if sequence - first < UInt64(answers.count) {
+                for old in first..<sequence { answers[old] = nil }
+            } else {
+                answers = answers.filter { $0.key >= sequence }
+            }
+            if answers.count > 1 {
+                storage = .many(answers)
+            } else if let (last, answer) = answers.first {
+                storage = .one(last, answer)
+            }
+        }
+    }
+
+    /// In the order of the requests.
+    var sorted: [(sequence: UInt64, answer: Answer)] {
+        switch storage {
+        case .none: []
+        case .one(let sequence, let answer): [(sequence, answer)]
+        case .many(let answers): answers.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        }
     }
 }

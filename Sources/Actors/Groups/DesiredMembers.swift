@@ -15,8 +15,11 @@ public struct DesiredMembers: Hashable, Sendable {
     public init(
         _ nodes: [NodeID], eligible: [NodeID]? = nil, votersMax: Int = DesiredMembers.defaultVotersMax
     ) {
-        self.nodes = nodes.sorted()
-        self.eligible = eligible.map { eligible in nodes.filter(eligible.contains).sorted() } ?? self.nodes
+        let sorted = nodes.sorted()
+        let mayVote = eligible.map { sorted.filter($0.contains) } ?? sorted
+        self.nodes = sorted
+        // Mostly they are the same, and then one list.
+        self.eligible = mayVote == sorted ? sorted : mayVote
         self.votersMax = votersMax
     }
 

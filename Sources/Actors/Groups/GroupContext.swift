@@ -41,12 +41,23 @@ final class GroupContext: Sendable {
 
     func attach(_ scheduler: GroupScheduler) { box.set(scheduler) }
 
-    /// Called on the loop when a group has other members.
-    private let membersHandler = Lock<(@Sendable (GroupID) -> Void)?>(nil)
+    private struct State {
+        var membersHandler: (@Sendable (GroupID) -> Void)?
+        var proposalRefusal: GroupError?
+    }
 
-    func setMembersHandler(_ handler: (@Sendable (GroupID) -> Void)?) { membersHandler.withLock { $0 = handler } }
+    /// A closure in a struct: one that is a lock's whole state is wrapped once more with every look at it.
+    private let state = Lock(State())
 
-    func membersDidChange(of group: GroupID) { membersHandler.withLock { $0 }?(group) }
+    /// - Parameter handler: called on the loop when a group has other members.
+    func setMembersHandler(_ handler: (@Sendable (GroupID) -> Void)?) { state.withLock { $0.membersHandler = handler } }
+
+    func membersDidChange(of group: GroupID) { state.withLock { $0.membersHandler }?(group) }
+
+    /// Why this node cannot write proposals down for now; nil while it can.
+    var proposalRefusal: GroupError? { state.withLock { $0.proposalRefusal } }
+
+    func setProposalRefusal(_ refusal: GroupError?) { state.withLock { $0.proposalRefusal = refusal } }
 
     /// Called on the loop when a group that leads here wants to add a member.
     private let wishes = Lock<(@Sendable (GroupID, Term) -> Void)?>(nil)

@@ -82,7 +82,7 @@ extension RaftGroup {
             let status = group.core.status
             let nodes = { (replicas: [ReplicaID]) in replicas.compactMap { configuration.node(of: $0) }.sorted() }
             return GroupMembership(
-                incarnation: group.identity.incarnation, leader: status.leader.flatMap { group.routes[$0] },
+                incarnation: group.identity.incarnation, leader: status.leader.flatMap { group.node(of: $0) },
                 isLeader: status.role == .leader, lastTerm: group.core.lastTerm.rawValue,
                 lastIndex: group.core.lastIndex.rawValue, commitIndex: group.core.commitIndex.rawValue,
                 appliedIndex: group.core.appliedIndex.rawValue, isRecovering: group.core.isRecovering,

@@ -46,11 +46,11 @@ extension RaftGroup {
         let nodes = { (replicas: [ReplicaID]) in replicas.compactMap { configuration.node(of: $0) }.sorted() }
         return GroupReport(
             group: identity.group, incarnation: identity.incarnation, kind: identity.kind,
-            replica: identity.replica, status: core.status, leader: core.status.leader.flatMap { routes[$0] },
+            replica: identity.replica, status: core.status, leader: core.status.leader.flatMap { node(of: $0) },
             commitIndex: core.commitIndex, appliedIndex: core.appliedIndex, lastIndex: core.lastIndex,
             isQuiet: core.isQuiet, isRecovering: core.isRecovering, voters: nodes(configuration.voters),
             outgoingVoters: nodes(configuration.outgoingVoters), learners: nodes(configuration.learners),
-            stopReason: stopReason, proposalRefusal: proposalRefusal, appliedEntries: metrics.applied,
+            stopReason: stopReason, proposalRefusal: context.proposalRefusal, appliedEntries: metrics.applied,
             pendingProposals: pending.count, snapshotIndex: snapshots.newest?.index ?? .zero,
             snapshotsTaken: metrics.snapshotsTaken, snapshotsInstalled: metrics.snapshotsInstalled,
             snapshotChunksFetched: metrics.snapshotChunksFetched, quorumRounds: quorumTimer.rounds,

@@ -1,4 +1,4 @@
-public import FlotillaIO
+import FlotillaIO
 public import FlotillaRaft
 
 /// Steps the groups of one loop, in phases: what tasks asked for and what arrived, then every dirty group, then one
@@ -6,12 +6,8 @@ public import FlotillaRaft
 ///
 /// A group that has nothing to do is not visited: it has no timer of its own and sends nothing.
 public actor GroupScheduler {
-    nonisolated let loop: any Loop
+    nonisolated let context: GroupContext
     public nonisolated let unownedExecutor: UnownedSerialExecutor
-    public nonisolated let node: NodeID
-    nonisolated let settings: GroupSettings
-    nonisolated let logger: FlotillaLogger
-    nonisolated let snapshotStore: SnapshotStore
     var serving: SnapshotQueue
 
     var groups: [GroupID: RaftGroup] = [:]
@@ -31,7 +27,7 @@ public actor GroupScheduler {
     /// Set when the node ends: nothing is taken any more.
     private(set) var stopReason: GroupError?
     /// Why no proposals are taken: the log's disk is full.
-    private var diskFull: GroupError?
+    private var diskFull: GroupError? { didSet { context.setProposalRefusal(diskFull) } }
     var desired: [GroupID: DesiredMembers] = [:]
     var groupsByNode = GroupsByNode()
     var wakes = WakeQueue()
@@ -49,20 +45,19 @@ public actor GroupScheduler {
     /// A frame is sent before it grows beyond this; with the largest message it stays below the network's limit.
     static let frameTarget = 1 << 20
 
-    public init(
-        node: NodeID, loop: any Loop, settings: GroupSettings, store: any LogStore, logWorker: any Worker,
-        readWorker: any Worker, snapshots: SnapshotStore, logger: FlotillaLogger
-    ) {
-        self.node = node
-        self.loop = loop
-        unownedExecutor = loop.asUnownedSerialExecutor()
-        self.settings = settings
-        self.logger = logger
-        logWriter = LogWriter(store: store, worker: logWorker, loop: loop)
-        logReader = LogReader(store: store, worker: readWorker, loop: loop)
-        snapshotStore = snapshots
-        serving = SnapshotQueue(bytesPerSecond: settings.snapshotBytesPerSecond, now: loop.now)
+    init(_ context: GroupContext, store: any LogStore, logWorker: any Worker, readWorker: any Worker) {
+        self.context = context
+        unownedExecutor = context.executor
+        logWriter = LogWriter(store: store, worker: logWorker, loop: context.loop)
+        logReader = LogReader(store: store, worker: readWorker, loop: context.loop)
+        serving = SnapshotQueue(bytesPerSecond: context.settings.snapshotBytesPerSecond, now: context.loop.now)
     }
+
+    public nonisolated var node: NodeID { context.node }
+    nonisolated var loop: any Loop { context.loop }
+    nonisolated var settings: GroupSettings { context.settings }
+    nonisolated var logger: FlotillaLogger { context.logger }
+    nonisolated var snapshotStore: SnapshotStore { context.snapshotStore }
 
     // MARK: Life
 
@@ -77,9 +72,7 @@ public actor GroupScheduler {
         groups[id] = group
         let epoch = livenessEpoch
         let desired = desired[id]
-        let refusal = diskFull
         group.assumeIsolated { group in
-            group.proposalRefusal = refusal
             group.desiredMembers = desired
             group.core.setLivenessEpoch(epoch)
         }
@@ -220,7 +213,11 @@ public actor GroupScheduler {
     private func watchTicks(of group: RaftGroup) {
         let id = group.identity.group
         guard groups[id] === group else { return }
-        active[id] = group.assumeIsolated { $0.needsTicks } ? group : nil
+        if group.assumeIsolated({ $0.needsTicks }) {
+            active[id] = group
+        } else if active.removeValue(forKey: id) != nil {
+            group.assumeIsolated { $0.shrink() }
+        }
     }
 
     private func apply(_ group: RaftGroup) {
@@ -281,17 +278,12 @@ public actor GroupScheduler {
     private func diskDidFill(_ failure: LogError) {
         guard diskFull == nil else { return }
         logger.error("the log's disk is full; no proposals are taken until there is room", ["reason": failure.message])
-        setProposalRefusal(GroupError(.diskFull, failure.message))
+        diskFull = GroupError(.diskFull, failure.message)
     }
 
     private func diskHasRoom() {
         logger.info("the log's disk has room again; proposals are taken")
-        setProposalRefusal(nil)
-    }
-
-    private func setProposalRefusal(_ refusal: GroupError?) {
-        diskFull = refusal
-        for group in groupsInOrder { group.assumeIsolated { $0.proposalRefusal = refusal } }
+        diskFull = nil
     }
 
     /// A failed write is never tried again: nobody knows what the disk holds now. The node takes no further part

@@ -75,8 +75,7 @@ public final class NodeCore: Sendable {
             snapshotStore: parts.snapshots, featureLevel: parts.featureLevel, seed: parts.seed, logger: parts.logger,
             observer: parts.observer)
         scheduler = GroupScheduler(
-            node: parts.identity.node, loop: parts.loop, settings: parts.settings, store: parts.store,
-            logWorker: parts.logWorker, readWorker: parts.readWorker, snapshots: parts.snapshots, logger: parts.logger)
+            context, store: parts.store, logWorker: parts.logWorker, readWorker: parts.readWorker)
         transport = Transport(
             loop: parts.loop, network: parts.network,
             hello: Hello(
@@ -320,19 +319,26 @@ public final class NodeCore: Sendable {
 
     /// Gives leadership of every group to another voter, and waits until it is gone or `deadline` has passed.
     public func handOver(until deadline: MonotonicTime) async {
-        await poll(until: deadline) { [self] in !handOverNow() }
+        // Those that are left are asked again, and no others.
+        let left = Lock<[RaftGroup]?>(nil)
+        await poll(until: deadline) { [self] in
+            let groups = handOver(left.withLock { $0 } ?? scheduler.assumeIsolated { $0.groupsInOrder })
+            left.withLock { $0 = groups }
+            return groups.isEmpty
+        }
     }
 
     /// Asks other voters to take over what this node leads. Loop only.
     /// - Returns: whether there was anything to hand over, and somebody to take it.
     @discardableResult
-    package func handOverNow() -> Bool {
-        let groups = scheduler.assumeIsolated { $0.groupsInOrder }
-        var isHandingOver = false
-        for group in groups where group.assumeIsolated({ $0.stopReason == nil && $0.transferLeadership() }) {
-            isHandingOver = true
-            scheduler.assumeIsolated { $0.markDirty(group) }
+    package func handOverNow() -> Bool { !handOver(scheduler.assumeIsolated { $0.groupsInOrder }).isEmpty }
+
+    /// - Returns: those of `groups` where there was anything to hand over, and somebody to take it.
+    private func handOver(_ groups: [RaftGroup]) -> [RaftGroup] {
+        let left = groups.filter { group in
+            group.assumeIsolated { $0.stopReason == nil && $0.transferLeadership() }
         }
-        return isHandingOver
+        for group in left { scheduler.assumeIsolated { $0.markDirty(group) } }
+        return left
     }
 }

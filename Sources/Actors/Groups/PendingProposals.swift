@@ -34,6 +34,9 @@ struct PendingProposals {
         return (nextSequence, oldest)
     }
 
+    /// Gives the memory of an empty list back.
+    mutating func shrink() { if items.isEmpty { items = [:] } }
+
     mutating func remove(_ sequence: UInt64) -> Item? { items.removeValue(forKey: sequence) }
 
     mutating func removeAll() -> [Completion<Answer>] {

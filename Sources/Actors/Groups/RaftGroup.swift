@@ -15,12 +15,11 @@ public actor RaftGroup {
     var sessions = ClientSessions()
     /// The group's time: the maximum of the stamps of all commands applied so far.
     var time: Int64 = 0
-    /// This replica's own session.
-    nonisolated let client: RequestID.Client
     var pending = PendingProposals()
     var reads: PendingReads
-    /// Where each replica lives: by configuration, and by where its last message came from.
-    var routes: [ReplicaID: NodeID] = [:]
+    /// Where replicas live that the configuration in force does not know: by where their last message came from, or by the
+    /// configuration before.
+    private var strangers: [ReplicaID: NodeID] = [:]
     /// Whom management wants as members; nil until it has said so.
     var desiredMembers: DesiredMembers?
     var wish = MembershipWish()
@@ -37,8 +36,6 @@ public actor RaftGroup {
     var bulkItems: [(NodeID, PeerFrameItem)] = []
     /// Set once: the group takes no further part on this node.
     private(set) var stopReason: GroupError?
-    /// Set by the scheduler while this node cannot write proposals down.
-    var proposalRefusal: GroupError?
     var snapshots: SnapshotState
     var largeMessages: LargeMessages
     var leaderWatchers = LeaderWatchers()
@@ -59,7 +56,6 @@ public actor RaftGroup {
         self.context = context
         self.stateMachine = stateMachine
         let seed = context.seed(of: identity.group)
-        client = RequestID.Client(replica: identity.replica, boot: context.boot)
         reads = PendingReads(contextBase: seed & 0xFFFF_FFFF << 32)
         isRecorded = recovered != nil
         snapshots = SnapshotState(newest: recovered?.snapshot)
@@ -69,11 +65,12 @@ public actor RaftGroup {
             restored: RestoredReplica(
                 hardState: recovered?.hardState ?? HardState(), snapshot: recovered?.snapshot,
                 outline: recovered?.outline ?? LogOutline(), recoveringUntil: recovered?.recoveringUntil))
-        for member in core.configuration.members { routes[member.replica] = member.node }
     }
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { context.executor }
     public nonisolated var node: NodeID { context.node }
+    /// This replica's own session.
+    nonisolated var client: RequestID.Client { RequestID.Client(replica: identity.replica, boot: context.boot) }
     nonisolated var loop: any Loop { context.loop }
     nonisolated var settings: GroupSettings { context.settings }
     nonisolated var logger: FlotillaLogger { context.logger }
@@ -97,6 +94,13 @@ public actor RaftGroup {
             && (!core.isQuiet || !unapplied.isEmpty || !pending.isEmpty || !reads.isEmpty || snapshots.isTransferring)
     }
 
+    /// Nothing happens here for now: gives back what only a busy group needs.
+    func shrink() {
+        core.shrink()
+        pending.shrink()
+        if snapshots.transfers?.isEmpty == true { snapshots.transfers = nil }
+    }
+
     func tick() {
         guard stopReason == nil, withdrawal == nil else { return }
         core.tick(1)
@@ -109,7 +113,7 @@ public actor RaftGroup {
 
     func receive(_ message: Message, from node: NodeID) {
         guard stopReason == nil, withdrawal == nil else { return }
-        routes[message.from] = node
+        noteSender(of: message, node)
         if !silentNodes.isEmpty { silentNodes.remove(node) }
         // A member that cannot apply takes no more entries, or they would fill its memory: they count as lost.
         if case .append(let append) = message.body, !append.entries.isEmpty, !unapplied.isEmpty,
@@ -149,8 +153,10 @@ public actor RaftGroup {
         }
         var output = GroupOutput()
         output.messages = route(effects.messages)
-        output.messages += snapshots.announcements
-        snapshots.announcements = []
+        if let transfers = snapshots.transfers {
+            output.messages += transfers.announcements
+            transfers.announcements = []
+        }
         // Before what the core asks for, which may be a newer snapshot than the one that is recorded here.
         for record in recordsToWrite { output.writes.append(.init(record: record)) }
         recordsToWrite = []
@@ -159,7 +165,7 @@ public actor RaftGroup {
         swap(&output.bulkItems, &bulkItems)
         if let restore = effects.restore { install(restore) }
         // The core did not need a snapshot that was fetched: its log had caught up meanwhile.
-        snapshots.installing = nil
+        snapshots.transfers?.installing = nil
         if !effects.committed.isEmpty {
             if unapplied.isEmpty { swap(&unapplied, &effects.committed) } else { unapplied += effects.committed }
         }
@@ -245,11 +251,28 @@ public actor RaftGroup {
         }
     }
 
+    // MARK: Where replicas live
+
+    func node(of replica: ReplicaID) -> NodeID? { core.configuration.node(of: replica) ?? strangers[replica] }
+
+    func noteSender(of message: Message, _ node: NodeID) {
+        guard core.configuration.node(of: message.from) == nil else { return }
+        strangers[message.from] = node
+    }
+
+    /// Other members are in force than `former`. Those that left may still be owed an answer.
+    func membersDidChange(from former: Configuration) {
+        for member in former.members { strangers[member.replica] = member.node }
+        let configuration = core.configuration
+        strangers = strangers.filter { configuration.node(of: $0.key) == nil }
+        hasNewMembers = true
+    }
+
     // MARK: Helpers
 
     private func route(_ messages: [Message]) -> [GroupOutput.Send] {
         messages.compactMap { message in
-            guard let node = routes[message.to] else { return nil }
+            guard let node = self.node(of: message.to) else { return nil }
             guard case .snapshot(let metadata) = message.body else {
                 return GroupOutput.Send(node: node, message: message)
             }
@@ -268,7 +291,7 @@ public actor RaftGroup {
     }
 
     private func statusDidChange(_ status: Status) {
-        let leader = status.leader.flatMap { routes[$0] }
+        let leader = status.leader.flatMap { node(of: $0) }
         logger.info(
             "\(identity.group) is \(status.role.rawValue) at term \(status.term)",
             ["leader": leader.map(\.description) ?? "none"])

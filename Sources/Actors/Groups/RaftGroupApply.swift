@@ -82,9 +82,9 @@ extension RaftGroup {
         } catch {
             throw ApplyError(error.code == .unknownField ? .unknownField : .damagedCommand, error.description)
         }
+        let former = core.configuration
         let configuration = core.applyConfiguration(change)
-        for member in configuration.members { routes[member.replica] = member.node }
-        hasNewMembers = true
+        membersDidChange(from: former)
         sessions.retain(membersOf: configuration)
         logger.info(
             "\(identity.group) has a new configuration",

@@ -66,7 +66,7 @@ extension RaftGroup {
 
     /// A snapshot's bytes are on disk here; the core hears of them once nothing is missing beside them.
     func complete(_ completion: SnapshotCompletion) {
-        snapshots.completion = completion
+        transfers.completion = completion
         guard stateMachine.companion != nil else { return install(completion) }
         askForCompanion()
     }
@@ -84,22 +84,22 @@ extension RaftGroup {
     private func stateIsDecoded(
         _ id: SnapshotID, _ outcome: Result<Result<GroupRestoration, ApplyError>, LogError>
     ) {
-        guard stopReason == nil, let completion = snapshots.completion, completion.id == id,
+        guard stopReason == nil, let completion = transfers.completion, completion.id == id,
             case .success(let decoded) = outcome
         else { return }
-        snapshots.completion = nil
+        transfers.completion = nil
         switch decoded {
         case .failure(let error):
             stop(GroupError(.stopped, "the snapshot at \(completion.metadata.index) cannot be restored: \(error)"))
         case .success(let state):
-            snapshots.installing = (completion.metadata, state)
+            transfers.installing = (completion.metadata, state)
             core.step(completion.message)
             wake()
         }
     }
 
     private func askForCompanion() {
-        guard let completion = snapshots.completion, let companion = stateMachine.companion else { return }
+        guard let completion = transfers.completion, let companion = stateMachine.companion else { return }
         let (id, bytes) = (completion.id, completion.bytes)
         snapshotStore.perform(on: loop) { _ throws(LogError) in
             let snapshot: GroupSnapshot
@@ -115,7 +115,7 @@ extension RaftGroup {
     }
 
     private func questionIsReady(_ id: SnapshotID, _ outcome: Result<[UInt8]?, LogError>) {
-        guard stopReason == nil, let completion = snapshots.completion, completion.id == id else { return }
+        guard stopReason == nil, let completion = transfers.completion, completion.id == id else { return }
         switch outcome {
         case .failure(let error): companionFailed(error)
         case .success(nil): install(completion)
@@ -125,7 +125,7 @@ extension RaftGroup {
     }
 
     private func send(_ request: CompanionRequest) {
-        guard let node = snapshots.completion?.ask(request, now: loop.now) else { return }
+        guard let node = transfers.completion?.ask(request, now: loop.now) else { return }
         bulkItems.append((node, .companionRequest(request)))
         wake()
     }
@@ -134,16 +134,16 @@ extension RaftGroup {
         guard stopReason == nil, let companion = stateMachine.companion else { return }
         guard !answer.isGone else {
             // Another one is asked when the time is over: none may be able to answer just now.
-            snapshots.completion?.passOver(node)
+            transfers.completion?.passOver(node)
             return
         }
-        guard snapshots.completion?.receive(answer, now: loop.now) == true else { return }
+        guard transfers.completion?.receive(answer, now: loop.now) == true else { return }
         let id = answer.id
         snapshotStore.perform(on: loop) { _ throws(LogError) in
             try companion.take(answer.body)
         } then: { outcome in
             self.assumeIsolated { group in
-                guard group.stopReason == nil, group.snapshots.completion?.id == id else { return }
+                guard group.stopReason == nil, group.transfers.completion?.id == id else { return }
                 switch outcome {
                 case .success: group.askForCompanion()
                 case .failure(let error): group.companionFailed(error)
@@ -154,25 +154,25 @@ extension RaftGroup {
 
     /// It was announced again: perhaps nothing of what was asked arrived.
     func announcedAgain(_ message: Message, by node: NodeID) {
-        snapshots.completion?.announcedAgain(message, by: node)
-        if let request = snapshots.completion?.request { send(request) }
+        transfers.completion?.announcedAgain(message, by: node)
+        if let request = transfers.completion?.request { send(request) }
     }
 
     func expireCompletion(now: MonotonicTime) {
-        guard let completion = snapshots.completion, let request = completion.request else { return }
+        guard let completion = transfers.completion, let request = completion.request else { return }
         if completion.lastProgress.advanced(by: SnapshotState.transferTimeout) <= now {
             // What has arrived stays for the next attempt.
-            snapshots.completion = nil
+            transfers.completion = nil
             return logger.warning(
                 "\(identity.group): nobody hands out what belongs to the snapshot", ["index": "\(completion.id.index)"])
         }
         guard completion.askedAt.advanced(by: SnapshotCompletion.sourceTimeout) <= now else { return }
-        snapshots.completion?.passOverFirst()
+        transfers.completion?.passOverFirst()
         send(request)
     }
 
     private func companionFailed(_ error: LogError) {
-        snapshots.completion = nil
+        transfers.completion = nil
         // The leader offers the snapshot again, and what has arrived stays for that.
         guard error.code != .diskFull else {
             return logger.warning("\(identity.group) cannot take what belongs to a snapshot yet: \(error)", [:])
@@ -185,7 +185,7 @@ extension RaftGroup {
     /// - Parameter reply: called on the loop.
     func answer(_ request: CompanionRequest, _ reply: @escaping @Sendable (CompanionAnswer) -> Void) {
         let gone = CompanionAnswer(id: request.id, number: request.number, body: [], isGone: true)
-        guard stopReason == nil, let companion = stateMachine.companion, snapshots.completion == nil,
+        guard stopReason == nil, let companion = stateMachine.companion, transfers.completion == nil,
             identity.incarnation == request.id.incarnation, core.appliedIndex >= request.id.index
         else { return reply(gone) }
         snapshotStore.perform(on: loop) { _ throws(LogError) in

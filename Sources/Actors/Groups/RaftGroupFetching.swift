@@ -6,29 +6,29 @@ extension RaftGroup {
     /// The leader says that this replica needs a snapshot.
     func receiveSnapshot(_ message: Message, _ metadata: SnapshotMetadata, _ offer: SnapshotOffer, from node: NodeID) {
         guard stopReason == nil, withdrawal == nil else { return }
-        routes[message.from] = node
+        noteSender(of: message, node)
         guard metadata.index > core.commitIndex else { return core.step(message) }
         let id = SnapshotID(identity, metadata)
-        if let fetch = snapshots.fetch {
+        if let fetch = transfers.fetch {
             if fetch.phase == .finishing || fetch.id.index > id.index { return }
             guard message.term >= fetch.message.term else { return }
             if fetch.id == id, fetch.offer == offer {
                 // A request or its answer may have been lost, and the core takes a snapshot from the leader of its own
                 // term only.
-                snapshots.fetch?.announcedAgain(message, by: node, now: loop.now)
+                transfers.fetch?.announcedAgain(message, by: node, now: loop.now)
                 return requestChunks()
             }
         }
-        if let completion = snapshots.completion {
+        if let completion = transfers.completion {
             guard message.term >= completion.message.term, id.index >= completion.id.index else { return }
             if completion.id == id { return announcedAgain(message, by: node) }
-            snapshots.completion = nil
+            transfers.completion = nil
         }
-        guard snapshots.installing == nil else { return }
+        guard transfers.installing == nil else { return }
         logger.info(
             "\(identity.group) gets a snapshot",
             ["index": metadata.index.description, "bytes": "\(offer.size)", "from": node.description])
-        snapshots.fetch = SnapshotFetch(
+        transfers.fetch = SnapshotFetch(
             id: id, offer: offer, pieceBytes: settings.snapshotFiles.pieceBytes, message: message,
             sources: sources(of: metadata, node), now: loop.now)
         if let bytes = offer.bytes { return take(bytes, metadata) }
@@ -51,15 +51,15 @@ extension RaftGroup {
 
     /// It came with its announcement.
     private func take(_ bytes: [UInt8], _ metadata: SnapshotMetadata) {
-        guard let fetch = snapshots.fetch, fetch.offer.matches(bytes) else {
-            snapshots.fetch = nil
+        guard let fetch = transfers.fetch, fetch.offer.matches(bytes) else {
+            transfers.fetch = nil
             return logger.warning("\(identity.group): a snapshot does not match its checksum", [:])
         }
-        snapshots.fetch?.finishEmbedded()
+        transfers.fetch?.finishEmbedded()
         if mutated(.installsSnapshotBeforeItIsSaved),
             let state = try? Self.decodeState(bytes, for: type(of: stateMachine))
         {
-            snapshots.installing = (metadata, state)
+            transfers.installing = (metadata, state)
             core.step(fetch.message)
         }
         let id = fetch.id
@@ -72,17 +72,17 @@ extension RaftGroup {
     }
 
     private func fetchIsPrepared(_ id: SnapshotID, _ outcome: Result<[Bool], LogError>) {
-        guard stopReason == nil, snapshots.fetch?.id == id, snapshots.fetch?.phase == .preparing else { return }
+        guard stopReason == nil, transfers.fetch?.id == id, transfers.fetch?.phase == .preparing else { return }
         switch outcome {
         case .failure(let error): stopFetching(error)
         case .success(let present):
-            snapshots.fetch?.prepared(present: present, now: loop.now)
+            transfers.fetch?.prepared(present: present, now: loop.now)
             requestChunks()
         }
     }
 
     private func requestChunks() {
-        guard let requests = snapshots.fetch?.takeRequests(now: loop.now), !requests.isEmpty else {
+        guard let requests = transfers.fetch?.takeRequests(now: loop.now), !requests.isEmpty else {
             return finishIfComplete()
         }
         for (node, request) in requests { bulkItems.append((node, .snapshotRequest(request))) }
@@ -90,9 +90,9 @@ extension RaftGroup {
     }
 
     func receiveChunk(_ chunk: SnapshotChunk, from node: NodeID) {
-        guard stopReason == nil, snapshots.fetch?.id == chunk.id else { return }
+        guard stopReason == nil, transfers.fetch?.id == chunk.id else { return }
         guard !chunk.isGone else { return sourceFailed(node) }
-        guard let received = snapshots.fetch?.receive(chunk.piece, from: node, now: loop.now) else { return }
+        guard let received = transfers.fetch?.receive(chunk.piece, from: node, now: loop.now) else { return }
         metrics.snapshotChunksFetched += 1
         let id = chunk.id
         snapshotStore.perform(on: loop) { store throws(LogError) in
@@ -103,26 +103,26 @@ extension RaftGroup {
     }
 
     private func chunkIsWritten(_ id: SnapshotID, offset: UInt64, _ outcome: Result<Bool, LogError>) {
-        guard stopReason == nil, snapshots.fetch?.id == id else { return }
+        guard stopReason == nil, transfers.fetch?.id == id else { return }
         switch outcome {
         case .failure(let error): stopFetching(error)
         case .success(let isValid):
             if !isValid { logger.warning("\(identity.group): a part of a snapshot came damaged", ["at": "\(offset)"]) }
-            snapshots.fetch?.written(offset: offset, isValid: isValid)
+            transfers.fetch?.written(offset: offset, isValid: isValid)
             requestChunks()
         }
     }
 
     /// A node does not have the snapshot, or cannot be reached: others are asked.
     func sourceFailed(_ node: NodeID) {
-        guard stopReason == nil, snapshots.fetch != nil else { return }
-        snapshots.fetch?.fail(node)
+        guard stopReason == nil, snapshots.transfers?.fetch != nil else { return }
+        transfers.fetch?.fail(node)
         requestChunks()
     }
 
     private func finishIfComplete() {
-        guard let fetch = snapshots.fetch, fetch.isComplete else { return }
-        snapshots.fetch?.finish()
+        guard let fetch = transfers.fetch, fetch.isComplete else { return }
+        transfers.fetch?.finish()
         let id = fetch.id
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.finishFetch(id)
@@ -132,8 +132,8 @@ extension RaftGroup {
     }
 
     private func fetchIsFinished(_ id: SnapshotID, _ outcome: Result<[UInt8]?, LogError>) {
-        guard stopReason == nil, let fetch = snapshots.fetch, fetch.id == id else { return }
-        snapshots.fetch = nil
+        guard stopReason == nil, let fetch = transfers.fetch, fetch.id == id else { return }
+        transfers.fetch = nil
         switch outcome {
         case .failure(let error): return stopFetching(error)
         case .success(nil):
@@ -143,13 +143,13 @@ extension RaftGroup {
             complete(
                 SnapshotCompletion(
                     id: id, metadata: metadata, bytes: bytes, message: fetch.message,
-                    sources: sources(of: metadata, routes[fetch.message.from]), now: loop.now))
+                    sources: sources(of: metadata, self.node(of: fetch.message.from)), now: loop.now))
         }
         wake()
     }
 
     private func stopFetching(_ error: LogError) {
-        snapshots.fetch = nil
+        transfers.fetch = nil
         if error.code == .diskFull {
             // The leader offers it again.
             return logger.warning("a snapshot of \(identity.group) was fetched and not kept: \(error)", [:])
@@ -158,13 +158,13 @@ extension RaftGroup {
     }
 
     func expireFetch(now: MonotonicTime) {
-        guard let fetch = snapshots.fetch, fetch.phase == .fetching else { return }
+        guard let fetch = transfers.fetch, fetch.phase == .fetching else { return }
         if fetch.lastProgress.advanced(by: SnapshotState.transferTimeout) <= now {
             // What has arrived stays on disk for the next attempt.
-            snapshots.fetch = nil
+            transfers.fetch = nil
             return logger.warning("\(identity.group): nobody hands out the snapshot", ["index": "\(fetch.id.index)"])
         }
-        snapshots.fetch?.expire(now: now)
+        transfers.fetch?.expire(now: now)
         requestChunks()
     }
 }

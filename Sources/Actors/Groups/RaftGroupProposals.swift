@@ -49,7 +49,7 @@ extension RaftGroup {
     }
 
     private func enqueue(_ proposal: GroupInbox.Proposal) throws(GroupError) -> UInt64 {
-        if let reason = stopReason ?? withdrawal ?? proposalRefusal { throw reason }
+        if let reason = stopReason ?? withdrawal ?? context.proposalRefusal { throw reason }
         guard pending.count < settings.pendingProposalLimit else {
             throw GroupError(
                 .overloaded, "\(pending.count) commands of \(identity.group) wait for their outcome; try again later")

@@ -1,11 +1,27 @@
 import FlotillaIO
 import FlotillaRaft
 
-/// What a group knows of its snapshots and of transfers in both directions.
+/// What a group knows of its snapshots.
 struct SnapshotState {
     /// The newest one on this node's disk.
     var newest: SnapshotMetadata?
     var isBeingTaken = false
+    /// Nil until there is one, and again some time after the last.
+    var transfers: SnapshotTransfers?
+
+    init(newest: SnapshotMetadata?) { self.newest = newest }
+
+    var isTransferring: Bool { isBeingTaken || transfers?.isUnderWay == true }
+
+    /// Without progress for this long, a transfer is given up; the leader offers a snapshot anew.
+    static let transferTimeout: Duration = .seconds(10)
+    /// While a follower fetches a snapshot, the next one waits until so many times the entries have been applied: it
+    /// would compact away what the follower needs behind the one that it fetches.
+    static let patience: UInt64 = 8
+}
+
+/// The transfers of one group, in both directions.
+final class SnapshotTransfers {
     /// One that is being fetched.
     var fetch: SnapshotFetch?
     /// One that was fetched, while what belongs to it is asked for.
@@ -17,18 +33,19 @@ struct SnapshotState {
     /// Announcements that were made ready aside.
     var announcements: [GroupOutput.Send] = []
 
-    init(newest: SnapshotMetadata?) { self.newest = newest }
-
-    var isTransferring: Bool { fetch != nil || completion != nil || !offered.isEmpty || isBeingTaken }
-
-    /// Without progress for this long, a transfer is given up; the leader offers a snapshot anew.
-    static let transferTimeout: Duration = .seconds(10)
-    /// While a follower fetches a snapshot, the next one waits until so many times the entries have been applied: it
-    /// would compact away what the follower needs behind the one that it fetches.
-    static let patience: UInt64 = 8
+    var isUnderWay: Bool { fetch != nil || completion != nil || !offered.isEmpty }
+    var isEmpty: Bool { !isUnderWay && installing == nil && announcements.isEmpty }
 }
 
 extension RaftGroup {
+    /// Those that are under way, or the place for the first.
+    var transfers: SnapshotTransfers {
+        if let transfers = snapshots.transfers { return transfers }
+        let transfers = SnapshotTransfers()
+        snapshots.transfers = transfers
+        return transfers
+    }
+
     // MARK: Taking
 
     /// Whether a snapshot is due right behind this entry: at the same entries on all members, whose files are then the
@@ -36,11 +53,11 @@ extension RaftGroup {
     func isSnapshotDue(behind index: LogIndex) -> Bool {
         let threshold = UInt64(settings.snapshotThreshold)
         let phase = identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15 % threshold
-        guard index.rawValue % threshold == phase, stopReason == nil, !snapshots.isBeingTaken, snapshots.fetch == nil,
-            snapshots.completion == nil, snapshots.installing == nil
+        guard index.rawValue % threshold == phase, stopReason == nil, !snapshots.isBeingTaken, transfers.fetch == nil,
+            transfers.completion == nil, transfers.installing == nil
         else { return false }
         let last = snapshots.newest?.index ?? .zero
-        return snapshots.offered.isEmpty || index.rawValue - last.rawValue >= threshold * SnapshotState.patience
+        return transfers.offered.isEmpty || index.rawValue - last.rawValue >= threshold * SnapshotState.patience
     }
 
     /// Freezes the state as it is now, right behind `entry`, and stores it aside. Commands go on meanwhile.
@@ -106,7 +123,7 @@ extension RaftGroup {
     func announce(_ message: Message, _ metadata: SnapshotMetadata, to node: NodeID) {
         // A newer one has come in between, which the core will announce.
         guard metadata.index == snapshots.newest?.index else { return }
-        snapshots.offered[message.to] = loop.now
+        transfers.offered[message.to] = loop.now
         let id = SnapshotID(identity, metadata)
         let limit = UInt64(settings.snapshotEmbedLimit)
         snapshotStore.perform(on: loop) { store throws(LogError) in
@@ -123,7 +140,7 @@ extension RaftGroup {
         guard stopReason == nil else { return }
         switch outcome {
         case .success(let offer):
-            snapshots.announcements.append(GroupOutput.Send(node: node, message: message, offer: offer))
+            transfers.announcements.append(GroupOutput.Send(node: node, message: message, offer: offer))
             wake()
         case .failure(let error):
             // The next snapshot replaces it, and followers that are up to date have theirs.
@@ -135,17 +152,19 @@ extension RaftGroup {
 
     /// A follower asked for a part of a snapshot.
     func didServe(_ node: NodeID) {
-        for (replica, home) in routes where home == node && snapshots.offered[replica] != nil {
-            snapshots.offered[replica] = loop.now
+        guard let transfers = snapshots.transfers else { return }
+        for replica in transfers.offered.keys where self.node(of: replica) == node {
+            transfers.offered[replica] = loop.now
         }
     }
 
     func expireTransfers(now: MonotonicTime) {
+        guard snapshots.transfers != nil else { return }
         expireFetch(now: now)
         expireCompletion(now: now)
-        for (replica, lastSign) in snapshots.offered.sorted(by: { $0.key < $1.key })
+        for (replica, lastSign) in transfers.offered.sorted(by: { $0.key < $1.key })
         where lastSign.advanced(by: SnapshotState.transferTimeout) <= now {
-            snapshots.offered[replica] = nil
+            transfers.offered[replica] = nil
             core.reportSnapshot(replica, succeeded: false)
         }
     }
@@ -154,10 +173,10 @@ extension RaftGroup {
 
     /// The core took the snapshot: the state machine follows, before anything behind it is applied.
     func install(_ metadata: SnapshotMetadata) {
-        guard let (installing, state) = snapshots.installing, installing.index == metadata.index else {
+        guard let (installing, state) = transfers.installing, installing.index == metadata.index else {
             preconditionFailure("\(identity.group) installs \(metadata.index) without its state")
         }
-        snapshots.installing = nil
+        transfers.installing = nil
         unapplied = []
         // To let go of a large state takes time as well, so that is done aside: here is the last reference.
         let replaced = Lock<(any SnapshotView)?>(stateMachine.snapshotView())
@@ -169,9 +188,9 @@ extension RaftGroup {
         snapshots.newest = metadata
         appliedTerm = metadata.term
         metrics.snapshotsInstalled += 1
-        for member in metadata.configuration.members { routes[member.replica] = member.node }
-        hasNewMembers = true
+        let former = core.configuration
         core.applied(through: metadata.index)
+        membersDidChange(from: former)
         stateMachine.didApplyBatch()
     }
 }

@@ -37,6 +37,8 @@ extension DiskLog {
         var reader = SegmentReader(bytes, header: header, path: path)
         var sequence = header.firstSequence
         var found: [LogKey: [LogIndex: Entry]] = [:]
+        // Once: it is behind a lock, and nothing changes it here.
+        let table = table
         while reader.offset < segment.end {
             let offset = reader.offset
             guard case .batch(let batch) = try reader.next(sequence: sequence) else {

@@ -10,7 +10,7 @@ extension DiskLog {
     /// - Parameter logged: of each write of the batch.
     func missingPayloads(of batch: LogBatch, _ logged: [LoggedEntries]) -> [PayloadReference: [UInt8]] {
         var missing: [PayloadReference: [UInt8]] = [:]
-        let uses = table.payloadUses
+        let uses = table.space.payloadUses
         for (write, list) in zip(batch.writes, logged) {
             for payload in list.payloads where !uses.contains(payload.reference) {
                 let position = list.entries[0].index.distance(to: payload.index)
@@ -34,14 +34,14 @@ extension DiskLog {
     }
 
     func removeUnusedPayloads() throws(LogError) {
-        for reference in index.withContents({ $0.table.payloadUses.takeUnused() }) {
+        for reference in index.withContents({ $0.table.space.payloadUses.takeUnused() }) {
             try io { () throws(FileError) in try payloads.remove(reference) }
         }
     }
 
     /// Removes the files of writes that never completed, and those that a crash brought back.
     func removeUnnamedPayloads() throws(LogError) {
-        _ = index.withContents { $0.table.payloadUses.takeUnused() }
+        _ = index.withContents { $0.table.space.payloadUses.takeUnused() }
         try io { () throws(FileError) in
             for name in try unnamedPayloads() { try files.remove("\(payloads.path)/\(name)") }
         }

@@ -46,14 +46,16 @@ public struct LogDamage: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-extension LogTable {
+extension LogTable.Replica {
     /// Takes note of lost entries, which later writes may still replace.
-    mutating func lose(_ claim: LogHeads.Claim, from replica: inout Replica) {
-        guard claim.last > replica.snapshotIndex else { return }
-        truncate(&replica, from: max(claim.first, replica.snapshotIndex.next))
-        extend(&replica, through: claim.last, in: Run.lost)
+    mutating func lose(_ claim: LogHeads.Claim, _ space: inout LogSpace) {
+        guard claim.last > snapshotIndex else { return }
+        truncate(from: max(claim.first, snapshotIndex.next), &space)
+        extend(through: claim.last, in: LogTable.Run.lost, &space)
     }
+}
 
+extension LogTable {
     /// Takes note of lost copies. What they were made of is where it was, unless its segment was deleted.
     mutating func loseCopy(_ claim: LogHeads.Claim, of key: LogKey) {
         lose(claim.first...claim.last, of: key) { $0.segment == Run.nowhere }
@@ -76,8 +78,8 @@ extension LogTable {
             changed.append(lost)
             if last < run.last { changed.append(run.part(first: last.next, last: run.last)) }
         }
-        for run in runs { account(run, -1) }
-        for run in changed { account(run, 1) }
+        for run in runs { space.account(run, -1) }
+        for run in changed { space.account(run, 1) }
         replicas[key]?.runs = changed
     }
 
@@ -94,7 +96,7 @@ extension LogTable {
             guard var replica = replicas[key], let snapshot = replica.snapshot,
                 replica.runs.contains(where: { $0.segment == Run.lost && $0.first <= snapshot.index })
             else { continue }
-            compact(&replica, through: snapshot.index)
+            replica.compact(through: snapshot.index, &space)
             replica.base = snapshot.position
             replicas[key] = replica
         }
@@ -107,7 +109,7 @@ extension LogTable {
             else { continue }
             // The commit index counts as well: the log may have been cut before.
             let end = max(replica.last, replica.hardState.commit, replica.recoveringUntil ?? .zero)
-            truncate(&replica, from: lost.first)
+            replica.truncate(from: lost.first, &space)
             replica.hardState.commit = min(replica.hardState.commit, replica.last)
             replica.recoveringUntil = mutated(.forgetsLostEntries) ? nil : end
             replicas[key] = replica

@@ -21,8 +21,11 @@ struct LogTable {
         var segment: UInt64
         /// What they take on disk, about.
         var bytes: Int
-        /// Where to begin to look for them, ascending; the first one is at or before the first entry.
-        var marks: [Mark] = []
+        /// Where to begin to look for them: at or before the first entry. Means nothing where the segment does not.
+        var start = Mark(first: .zero, offset: 0)
+        /// Where to begin to look for later ones, ascending; none in most runs.
+        var laterMarks: [Mark] = []
+        var marks: [Mark] { [start] + laterMarks }
 
         static let nowhere: UInt64 = 0
         static let lost = UInt64.max
@@ -82,23 +85,18 @@ struct LogTable {
         }
     }
 
-    /// What is live in one segment.
-    struct Usage: Hashable {
-        var entries = 0
-        var bytes = 0
-    }
-
     var replicas: [LogKey: Replica] = [:]
     var removed: [ReplicaIdentity] = []
-    private(set) var usage: [UInt64: Usage] = [:]
-    var payloadUses = PayloadUses()
-    private let keepsEntries: Bool
+    /// Apart from the replicas, so that one of those is changed in its place while this is.
+    var space: LogSpace
 
     /// What an entry takes on disk besides its payload, about.
     static let entryOverheadBytes = 16
 
-    init(keepingEntries: Bool) { keepsEntries = keepingEntries }
+    init(keepingEntries: Bool) { space = LogSpace(keepsEntries: keepingEntries) }
 
+    /// What is live in each segment.
+    var usage: [UInt64: LogSpace.Usage] { space.usage }
     var liveBytes: Int { usage.values.reduce(0) { $0 + $1.bytes } }
     /// In ascending order, so that the same history gives the same bytes.
     var sortedReplicas: [Replica] { replicas.sorted { $0.key < $1.key }.map(\.value) }
@@ -128,10 +126,12 @@ extension LogTable {
     }
 
     /// Why a write must not be applied: nil if it may. For a caller it is a broken precondition, for a reader damage.
-    func problem(with head: LogHeads.Write) -> String? {
+    func problem(with head: LogHeads.Write) -> String? { problem(with: head, to: replicas[head.key]) }
+
+    /// - Parameter known: the write's replica, where there is one.
+    private func problem(with head: LogHeads.Write, to known: Replica?) -> String? {
         let write = head.write
         let key = head.key
-        let known = replicas[key]
         if let created = write.created {
             if created.key != key { return "a write of \(key) creates a replica of \(created.key)" }
             if let known, known.identity != created {
@@ -191,22 +191,36 @@ extension LogTable {
     /// Applies a write that has no problem: first the snapshot, then the hard state, then the entries.
     /// - Parameter place: of the batch that holds the entries.
     mutating func apply(_ head: LogHeads.Write, _ logged: LoggedEntries, place: Place) {
-        let write = head.write
-        var replica = take(head)
-        if let hardState = write.hardState { replica.hardState = hardState }
-        append(logged, to: &replica, place: place)
-        // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
-        let passed = max(replica.snapshotIndex, logged.entries.last?.index ?? .zero)
-        if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
-        putBack(replica, isRemoved: write.isRemoved)
+        change(head) { replica, space in
+            replica.append(logged, place: place, &space)
+            // Whatever comes behind the damage comes from a leader, for a recovering replica never leads.
+            let passed = max(replica.snapshotIndex, logged.entries.last?.index ?? .zero)
+            if let until = replica.recoveringUntil, passed >= until { replica.recoveringUntil = nil }
+        }
     }
 
     /// The same for a write whose entries are lost.
     mutating func apply(_ head: LogHeads.Write, losing claim: LogHeads.Claim) {
-        var replica = take(head)
-        if let hardState = head.write.hardState { replica.hardState = hardState }
-        lose(claim, from: &replica)
-        putBack(replica, isRemoved: head.write.isRemoved)
+        change(head) { replica, space in replica.lose(claim, &space) }
+    }
+
+    /// Changes the write's replica in its place, which is looked up once: its snapshot and hard state, and what `body` does.
+    private mutating func change(_ head: LogHeads.Write, _ body: (inout Replica, inout LogSpace) -> Void) {
+        if head.write.created != nil { create(head) }
+        guard let position = replicas.index(forKey: head.key) else {
+            preconditionFailure("\(head.key) has no replica here")
+        }
+        replicas.values[position].begin(head, &space)
+        body(&replicas.values[position], &space)
+        guard head.write.isRemoved else { return }
+        let (_, replica) = replicas.remove(at: position)
+        space.drop(replica)
+        removed.append(replica.identity)
+    }
+
+    private mutating func create(_ head: LogHeads.Write) {
+        guard let created = head.write.created, replicas[head.key] == nil else { return }
+        replicas[head.key] = Replica(identity: created)
     }
 
     /// Marks every replica: an unknown write was lost, of which no more is known than `claims`.
@@ -217,144 +231,5 @@ extension LogTable {
             replica.recoveringUntil = max(until, replica.recoveringUntil ?? .zero)
             replicas[key] = replica
         }
-    }
-
-    /// Takes the replica out of the table, so that it is changed in place, and installs the write's snapshot.
-    private mutating func take(_ head: LogHeads.Write) -> Replica {
-        var replica: Replica
-        if let known = replicas.removeValue(forKey: head.key) {
-            replica = known
-        } else {
-            guard let created = head.write.created else {
-                preconditionFailure("\(head.key) has no replica here")
-            }
-            replica = Replica(identity: created)
-        }
-        if let snapshot = head.write.snapshot {
-            let base = head.newBase ?? snapshot.position
-            if head.keepsTail {
-                compact(&replica, through: base.index)
-            } else {
-                truncate(&replica, from: replica.base.index.next)
-            }
-            replica.base = base
-            replica.snapshot = snapshot
-        }
-        return replica
-    }
-
-    private mutating func putBack(_ replica: Replica, isRemoved: Bool) {
-        guard isRemoved else {
-            replicas[replica.identity.key] = replica
-            return
-        }
-        drop(replica)
-        removed.append(replica.identity)
-    }
-
-    private mutating func append(_ logged: LoggedEntries, to replica: inout Replica, place: Place) {
-        let entries = logged.entries.drop { $0.index <= replica.snapshotIndex }
-        guard let first = entries.first else { return }
-        if !mutated(.replayKeepsReplacedTail) { truncate(&replica, from: first.index) }
-        for entry in entries {
-            extend(&replica.runs, with: entry, place: place)
-            if entry.kind == .configuration { replica.configurations.append(entry) }
-        }
-        if keepsEntries { replica.entries.append(contentsOf: entries) }
-        note(logged.payloads.drop { $0.index <= replica.snapshotIndex }, in: &replica)
-        usage[place.segment, default: Usage()].entries += entries.count
-        usage[place.segment, default: Usage()].bytes += entries.reduce(0) {
-            $0 + $1.payload.count + Self.entryOverheadBytes
-        }
-    }
-
-    /// Adds places of entries that are not there.
-    mutating func extend(_ replica: inout Replica, through last: LogIndex, in segment: UInt64) {
-        let run = Run(first: replica.last.next, last: last, term: .zero, segment: segment, bytes: 0)
-        replica.runs.append(run)
-        account(run, 1)
-    }
-
-    func extend(_ runs: inout [Run], with entry: Entry, place: Place) {
-        let bytes = entry.payload.count + Self.entryOverheadBytes
-        let mark = Mark(first: entry.index, offset: place.offset)
-        let end = runs.count - 1
-        if end >= 0, runs[end].term == entry.term, runs[end].segment == place.segment,
-            runs[end].last.next == entry.index
-        {
-            runs[end].last = entry.index
-            runs[end].bytes += bytes
-            let marked = runs[end].marks[runs[end].marks.count - 1].offset
-            if place.offset - marked >= Mark.spacing { runs[end].marks.append(mark) }
-        } else {
-            runs.append(
-                Run(
-                    first: entry.index, last: entry.index, term: entry.term, segment: place.segment,
-                    bytes: bytes, marks: [mark]))
-        }
-    }
-}
-
-// MARK: Cutting
-
-extension LogTable {
-    /// Drops the entries from `index` on.
-    mutating func truncate(_ replica: inout Replica, from index: LogIndex) {
-        while let run = replica.runs.last, run.last >= index {
-            replica.runs.removeLast()
-            account(run, -1)
-            guard run.first < index else { continue }
-            let kept = run.part(first: run.first, last: index.previous)
-            replica.runs.append(kept)
-            account(kept, 1)
-        }
-        while let change = replica.configurations.last, change.index >= index { replica.configurations.removeLast() }
-        dropPayloads(of: &replica, from: index)
-        if keepsEntries {
-            replica.entries.removeLast(
-                replica.entries.count - replica.base.index.distance(to: replica.last))
-        }
-    }
-
-    /// Drops the entries up to `index`, which the log holds.
-    mutating func compact(_ replica: inout Replica, through index: LogIndex) {
-        if keepsEntries { replica.entries.removeFirst(replica.base.index.distance(to: index)) }
-        replica.configurations.removeAll { $0.index <= index }
-        dropPayloads(of: &replica, through: index)
-        let passed = replica.runs.prefix { $0.last <= index }
-        for run in passed { account(run, -1) }
-        replica.runs.removeFirst(passed.count)
-        guard let run = replica.runs.first, run.first <= index else { return }
-        replica.runs[0] = run.part(first: index.next, last: run.last)
-        account(run, -1)
-        account(replica.runs[0], 1)
-    }
-
-    /// Gives up all that a replica holds, which is no longer in the table.
-    mutating func drop(_ replica: Replica) {
-        for run in replica.runs { account(run, -1) }
-        for payload in replica.payloads { payloadUses.remove(payload.reference) }
-    }
-
-    mutating func account(_ run: Run, _ sign: Int) {
-        var segment = usage[run.segment] ?? Usage()
-        segment.entries += sign * run.count
-        segment.bytes += sign * run.bytes
-        precondition(
-            segment.entries >= 0,
-            "segment \(run.segment) would hold \(segment.entries) live entries")
-        usage[run.segment] = segment.entries == 0 ? nil : segment
-    }
-}
-
-extension LogTable.Run {
-    func part(first: LogIndex, last: LogIndex) -> Self {
-        var part = self
-        part.first = first
-        part.last = last
-        part.bytes = Int(Double(bytes) * Double(part.count) / Double(count))
-        let begin = marks.lastIndex { $0.first <= first } ?? 0
-        part.marks = marks[begin...].filter { $0.first <= last }
-        return part
     }
 }

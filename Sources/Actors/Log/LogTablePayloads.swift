@@ -26,37 +26,39 @@ struct PayloadUses {
 }
 
 /// Which payloads are in files.
-extension LogTable {
-    mutating func note(_ payloads: some Sequence<FiledPayload>, in replica: inout Replica) {
-        for payload in payloads {
-            payloadUses.add(payload.reference)
-            replica.payloads.append(payload)
+extension LogTable.Replica {
+    mutating func note(_ new: some Sequence<FiledPayload>, _ space: inout LogSpace) {
+        for payload in new {
+            space.payloadUses.add(payload.reference)
+            payloads.append(payload)
         }
     }
 
-    mutating func dropPayloads(of replica: inout Replica, from index: LogIndex) {
-        while let last = replica.payloads.last, last.index >= index {
-            payloadUses.remove(last.reference)
-            replica.payloads.removeLast()
+    mutating func dropPayloads(from index: LogIndex, _ space: inout LogSpace) {
+        while let last = payloads.last, last.index >= index {
+            space.payloadUses.remove(last.reference)
+            payloads.removeLast()
         }
     }
 
-    mutating func dropPayloads(of replica: inout Replica, through index: LogIndex) {
-        let passed = replica.payloads.prefix { $0.index <= index }
-        for payload in passed { payloadUses.remove(payload.reference) }
-        replica.payloads.removeFirst(passed.count)
+    mutating func dropPayloads(through index: LogIndex, _ space: inout LogSpace) {
+        let passed = payloads.prefix { $0.index <= index }
+        for payload in passed { space.payloadUses.remove(payload.reference) }
+        payloads.removeFirst(passed.count)
     }
 
     /// What a copy of entries says of their payloads. Where the entries were known before it says the same again.
     mutating func replacePayloads(
-        of replica: inout Replica, in indexes: ClosedRange<LogIndex>, by payloads: [FiledPayload]
+        in indexes: ClosedRange<LogIndex>, by new: [FiledPayload], _ space: inout LogSpace
     ) {
-        let tail = replica.payloads.filter { $0.index > indexes.upperBound }
-        for payload in payloads + tail { payloadUses.add(payload.reference) }
-        dropPayloads(of: &replica, from: indexes.lowerBound)
-        replica.payloads += payloads + tail
+        let tail = payloads.filter { $0.index > indexes.upperBound }
+        for payload in new + tail { space.payloadUses.add(payload.reference) }
+        dropPayloads(from: indexes.lowerBound, &space)
+        payloads += new + tail
     }
+}
 
+extension LogTable {
     /// Where the payloads of some of a replica's entries are.
     func payloads(of key: LogKey, in indexes: ClosedRange<LogIndex>) -> [FiledPayload] {
         replicas[key]?.payloads.filter { indexes.contains($0.index) } ?? []

@@ -11,16 +11,16 @@ extension LogTable {
     mutating func apply(checkpoint heads: LogHeads) -> String? {
         let kept = Set(heads.replicas.map(\.identity.key))
         for key in replicas.keys.filter({ !kept.contains($0) }) {
-            if let replica = replicas.removeValue(forKey: key) { drop(replica) }
+            if let replica = replicas.removeValue(forKey: key) { space.drop(replica) }
         }
         for head in heads.replicas {
             let key = head.identity.key
             var replica = replicas.removeValue(forKey: key) ?? Replica(identity: head.identity)
             if replica.base.index < head.base.index {
                 if replica.last > head.base.index {
-                    compact(&replica, through: head.base.index)
+                    replica.compact(through: head.base.index, &space)
                 } else {
-                    truncate(&replica, from: replica.base.index.next)
+                    replica.truncate(from: replica.base.index.next, &space)
                 }
             }
             replica.base = head.base
@@ -28,11 +28,11 @@ extension LogTable {
             replica.hardState = head.hardState
             replica.snapshot = head.snapshot
             replica.recoveringUntil = head.recoveringUntil
-            truncate(&replica, from: head.last.next)
+            replica.truncate(from: head.last.next, &space)
             if replica.last < head.last {
                 let absent = head.last.rawValue - replica.last.rawValue
                 guard absent <= Self.maximumAbsentEntries else { return "\(key) lacks \(absent) entries" }
-                extend(&replica, through: head.last, in: Run.nowhere)
+                replica.extend(through: head.last, in: Run.nowhere, &space)
             }
             replicas[key] = replica
         }
@@ -55,20 +55,20 @@ extension LogTable {
         }
         var runs: [Run] = []
         for run in replica.runs {
-            account(run, -1)
+            space.account(run, -1)
             if run.first < first {
                 runs.append(run.part(first: run.first, last: min(run.last, first.previous)))
             }
             if run.first <= first, first <= run.last {
-                for entry in entries { extend(&runs, with: entry, place: place) }
+                for entry in entries { runs.extend(with: entry, place: place) }
             }
             if run.last > last {
                 runs.append(run.part(first: max(run.first, last.next), last: run.last))
             }
         }
         replica.runs = runs
-        for run in runs { account(run, 1) }
-        replacePayloads(of: &replica, in: first...last, by: logged.payloads)
+        for run in runs { space.account(run, 1) }
+        replica.replacePayloads(in: first...last, by: logged.payloads, &space)
         // A reader may see the copy alone.
         let changes = entries.filter { $0.kind == .configuration }
         if !changes.isEmpty {

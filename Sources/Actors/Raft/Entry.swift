@@ -40,11 +40,24 @@ public struct HardState: Hashable, Sendable {
 public struct SnapshotMetadata: Hashable, Sendable {
     public var index: LogIndex
     public var term: Term
-    public var configuration: Configuration
+    public var configuration: Configuration {
+        get { box.configuration }
+        set { box = Box(newValue) }
+    }
+
+    /// A replica has room for several snapshots and mostly has none: so that an empty place is small.
+    private var box: Box
 
     public init(index: LogIndex, term: Term, configuration: Configuration) {
         self.index = index
         self.term = term
-        self.configuration = configuration
+        box = Box(configuration)
+    }
+
+    private final class Box: Hashable, Sendable {
+        let configuration: Configuration
+        init(_ configuration: Configuration) { self.configuration = configuration }
+        static func == (a: Box, b: Box) -> Bool { a === b || a.configuration == b.configuration }
+        func hash(into hasher: inout Hasher) { hasher.combine(configuration) }
     }
 }

@@ -47,6 +47,9 @@ struct Inflights: Sendable {
     /// For invariants: what `bytes` must be.
     var recomputedBytes: Int { (0..<count).reduce(0) { $0 + ring[(start + $1) % countMax].bytes } }
 
+    /// Gives the memory of an empty ring back.
+    mutating func shrink() { if count == 0 { ring = [] } }
+
     mutating func removeAll() {
         ring.removeAll(keepingCapacity: true)
         start = 0

@@ -32,7 +32,7 @@ extension Raft {
         }
         if role != .leader {
             require(
-                reads.requestCount == 0 && transferee == nil && unappliedBytes == 0, "leads still")
+                reads.requestCount == 0 && transferee == nil && unappliedBytes == 0 && progress.isEmpty, "leads still")
         }
         require(
             leader == nil || leader == leaderOfTerm, "follows another than the leader of the term")
@@ -41,15 +41,11 @@ extension Raft {
 
     private func assertConfiguration() {
         let configuration = self.configuration
-        require(configuration.members.count == progress.count, "tracks others than the members")
-        for (member, tracked) in zip(configuration.members, progress) {
-            require(member.replica == tracked.replica, "members out of order")
+        for member in configuration.members {
             require(member.replica < configuration.nextReplica, "a replica id that was not issued")
-            let isLearner = configuration.learners.contains(member.replica)
-            require(tracked.isLearner == isLearner, "a learner tracked as a voter, or the reverse")
             require(
-                isLearner != isVoter(member.replica), "a member must be either a voter or a learner"
-            )
+                configuration.learners.contains(member.replica) != isVoter(member.replica),
+                "a member must be either a voter or a learner")
         }
         for replica in configuration.nextLearners {
             require(
@@ -66,6 +62,12 @@ extension Raft {
     private func assertLeadership() {
         require(leader == options.replica, "leads without knowing")
         require(unappliedBytes == recomputedUnappliedBytes, "the count of unapplied bytes leaks")
+        require(configuration.members.count == progress.count, "tracks others than the members")
+        for (member, tracked) in zip(configuration.members, progress) {
+            require(member.replica == tracked.replica, "members out of order")
+            let isLearner = configuration.learners.contains(member.replica)
+            require(tracked.isLearner == isLearner, "a learner tracked as a voter, or the reverse")
+        }
         for member in progress {
             require(member.match < member.next, "match at or above next")
             require(

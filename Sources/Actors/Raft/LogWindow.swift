@@ -67,6 +67,13 @@ struct LogWindow: Sendable {
         if settledBytes > bytesMax { trim() }
     }
 
+    /// Drops all that is settled.
+    mutating func shrink() {
+        remove(start.distance(to: firstUnsettled))
+        settledBytes = 0
+        if entries.isEmpty { entries = [] }
+    }
+
     /// More than has to go at once, because the others are moved for it.
     private mutating func trim() {
         let target = bytesMax - bytesMax / 4

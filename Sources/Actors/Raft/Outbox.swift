@@ -54,6 +54,17 @@ struct Outbox: Sendable {
 
     mutating func dropOwnAnswers(_ count: Int) { ownAnswers.removeFirst(count) }
 
+    /// Gives the memory of lists that are empty back.
+    mutating func shrink() {
+        if messages.isEmpty { messages = [] }
+        if messagesWhenDurable.isEmpty { messagesWhenDurable = [] }
+        if reads.isEmpty { reads = [] }
+        if readStates.isEmpty { readStates = [] }
+        if failedReads.isEmpty { failedReads = [] }
+        if ownAnswers.isEmpty { ownAnswers = [] }
+        if outstanding.isEmpty { outstanding = [] }
+    }
+
     mutating func removeAll() {
         messages = []
         messagesWhenDurable = []

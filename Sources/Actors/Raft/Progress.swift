@@ -133,6 +133,8 @@ struct Progress: Sendable {
         return true
     }
 
+    mutating func shrink() { inflights.shrink() }
+
     mutating func freeInflights(through index: LogIndex) { inflights.acknowledge(through: index) }
 
     /// The member refused an append that followed `rejected`; the logs agree at `hint` at best.

@@ -56,7 +56,7 @@ public struct Raft: ~Copyable, Sendable {
     // MARK: Members
     /// Who belongs to the group, as far as this replica has applied the log.
     public internal(set) var configuration: Configuration
-    /// One per member, ascending by replica id. Kept up to date by leaders only.
+    /// One per member, ascending by replica id; empty where this replica does not lead.
     var progress: ContiguousArray<Progress> = []
 
     // MARK: Leading
@@ -116,7 +116,6 @@ public struct Raft: ~Copyable, Sendable {
             recoveringUntil = claimed
         }
         endRecoveryIfDone()
-        resetProgress()
         drawElectionTimeout()
         if restored.hardState.term > .zero { promiseLease() }
         checkInvariants()

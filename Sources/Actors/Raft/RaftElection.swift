@@ -127,7 +127,7 @@ extension Raft {
         if isPreVote { becomePreCandidate() } else { becomeCandidate() }
         let request = Message.VoteRequest(
             lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: kind == .transfer)
-        for member in progress where isVoter(member.replica) {
+        for member in configuration.members where isVoter(member.replica) {
             if member.replica == options.replica {
                 // The own vote counts when it is durable, together with the log that it speaks for.
                 outbox.answer(isPreVote ? .preVote : .vote, term: term)
@@ -237,6 +237,7 @@ extension Raft {
     mutating func becomeFollower(_ newTerm: Term, leader newLeader: ReplicaID?) {
         resetRole(newTerm)
         role = .follower
+        progress = []
         setLeader(newLeader)
         note { .becameFollower($0.term) }
     }
@@ -270,7 +271,8 @@ extension Raft {
         resetRole(term)
         role = .leader
         setLeader(options.replica)
-        resetProgress()
+        leaderTick = 1
+        progress = freshProgress
         if let own = position(of: options.replica) {
             progress[own].becomeReplicate()
             progress[own].isRecentlyActive = true
@@ -320,17 +322,18 @@ extension Raft {
 
     func position(of replica: ReplicaID) -> Int? { progress.firstIndex { $0.replica == replica } }
 
-    mutating func resetProgress() {
-        leaderTick = 1
-        progress = ContiguousArray(
-            configuration.members.map { member in
-                let isSelf = member.replica == options.replica
-                return Progress(
-                    replica: member.replica, match: isSelf ? log.durable : .zero,
-                    next: log.lastIndex.next,
-                    isLearner: configuration.learners.contains(member.replica),
-                    inflights: emptyInflights)
-            })
+    /// What a leader begins with.
+    var freshProgress: ContiguousArray<Progress> {
+        var progress = ContiguousArray<Progress>()
+        progress.reserveCapacity(configuration.members.count)
+        for member in configuration.members {
+            let isSelf = member.replica == options.replica
+            progress.append(
+                Progress(
+                    replica: member.replica, match: isSelf ? log.durable : .zero, next: log.lastIndex.next,
+                    isLearner: configuration.learners.contains(member.replica), inflights: emptyInflights))
+        }
+        return progress
     }
 
     var emptyInflights: Inflights {

@@ -254,6 +254,9 @@ struct RaftLog: Sendable {
     /// What is applied here and on disk stays in memory only for members that lag a little.
     private mutating func settle() { window.settle(through: min(applied, durable)) }
 
+    /// What is settled leaves the memory: whoever lags is sent it from the disk.
+    mutating func shrink() { window.shrink() }
+
     // MARK: Snapshots
 
     /// Replaces everything by a received snapshot.

@@ -81,7 +81,7 @@ extension Raft {
             try apply(&next)
             noteLostVote(from: configuration, to: next.configuration)
             configuration = next.configuration
-            progress = next.progress
+            if role == .leader { progress = next.progress }
         } catch {
             return configuration
         }
@@ -95,7 +95,7 @@ extension Raft {
 
     private var changer: ConfigurationChanger {
         ConfigurationChanger(
-            configuration: configuration, progress: progress, lastIndex: log.lastIndex,
+            configuration: configuration, progress: role == .leader ? progress : freshProgress, lastIndex: log.lastIndex,
             inflights: emptyInflights)
     }
 

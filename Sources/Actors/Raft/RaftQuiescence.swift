@@ -12,6 +12,17 @@ extension Raft {
         heartbeatElapsed = options.heartbeatTicks
     }
 
+    /// Gives back what only a busy replica needs: called by the shell once nothing happens here for now. Entries that are
+    /// applied and on disk are read from there from then on.
+    public mutating func shrink() {
+        if !isQuiet { return }
+        log.shrink()
+        outbox.shrink()
+        votes = []
+        for member in progress.indices { progress[member].shrink() }
+        reads.shrink()
+    }
+
     /// The epoch of this node's liveness; a leader states it when it proposes to go quiet. A new one wakes a leader,
     /// so that the group can agree on it.
     public mutating func setLivenessEpoch(_ epoch: UInt64) {

@@ -48,6 +48,14 @@ struct ReadQueue: Sendable {
         var tick: UInt64
     }
 
+    /// Gives the memory of lists that are empty back.
+    mutating func shrink() {
+        if waiting.isEmpty { waiting = [] }
+        if rounds.isEmpty { rounds = [] }
+        if forwarded.isEmpty { forwarded = [] }
+        if beats.isEmpty { beats = [] }
+    }
+
     var isEmpty: Bool { requestCount == 0 && forwarded.isEmpty }
     var hasForwarded: Bool { !forwarded.isEmpty }
 }

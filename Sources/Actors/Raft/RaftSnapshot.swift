@@ -59,7 +59,6 @@ extension Raft {
         configuration = snapshot.configuration
         if mutated(.snapshotDropsJointHalf) { configuration.outgoingVoters = [] }
         isOutvoted = false
-        resetProgress()
     }
 
     /// Takes a snapshot whose bytes the shell holds. One that does not know this replica is taken as well: the change

@@ -68,11 +68,11 @@ final class ManagementStateMachine: StateMachine {
 
     private(set) var state = ManagementState()
     private let agreedLevel: FeatureLevel
-    private let didChange: @Sendable (ManagementState) -> Void
-    private var hasChanged = false
+    private let didChange: @Sendable (ManagementState, ManagementChange) -> Void
+    private var change = ManagementChange()
 
     /// - Parameter didChange: called on the loop after a batch that changed something.
-    init(agreedLevel: FeatureLevel, didChange: @escaping @Sendable (ManagementState) -> Void) {
+    init(agreedLevel: FeatureLevel, didChange: @escaping @Sendable (ManagementState, ManagementChange) -> Void) {
         self.agreedLevel = agreedLevel
         self.didChange = didChange
     }
@@ -83,7 +83,9 @@ final class ManagementStateMachine: StateMachine {
         var operations: [ManagementOperation] = []
         for operation in command.operations { operations.append(try ManagementOperation(operation)) }
         do throws(ManagementRefused) {
-            hasChanged = try state.apply(operations, time: time) || hasChanged
+            var next = change
+            next.note(operations, in: state)
+            if try state.apply(operations, time: time) { change = next }
         } catch {
             return Answer(code: error.code.rawValue, body: Array(error.message.utf8))
         }
@@ -92,9 +94,10 @@ final class ManagementStateMachine: StateMachine {
     }
 
     func didApplyBatch() {
-        guard hasChanged else { return }
-        hasChanged = false
-        didChange(state)
+        guard !change.isEmpty else { return }
+        let change = self.change
+        self.change = ManagementChange()
+        didChange(state, change)
     }
 
     func snapshotView() -> any SnapshotView { state }
@@ -113,7 +116,7 @@ final class ManagementStateMachine: StateMachine {
     func restore(_ restored: ManagementState) {
         state = restored
         agreedLevel.raise(to: state.featureLevel)
-        hasChanged = true
+        change.isStructural = true
     }
 }
 

@@ -23,14 +23,13 @@ struct DepartureKeeper: Sendable {
     /// - Returns: whether no group that this node hosts has anything to confirm.
     private func confirm() async -> Bool {
         let view = machines.management.withLock { $0 }
-        guard !view.departing.isEmpty else { return true }
         var isDone = true
         var confirmed: [Departure] = []
-        for group in core.hosted.all {
-            let departures = view.departures(from: group.identity.group)
-            guard !departures.isEmpty else { continue }
+        for id in Set(view.departing.values.flatMap(\.keys)).sorted() {
+            guard let group = core.hosted[id] else { continue }
+            let departures = view.departures(from: id)
             // An older incarnation speaks for nobody.
-            let incarnation = view.cluster(of: group.identity.group)?.incarnation
+            let incarnation = view.cluster(of: id)?.incarnation
             guard incarnation ?? group.identity.incarnation == group.identity.incarnation else { continue }
             isDone = false
             confirmed += (try? await completed(departures, of: group)) ?? []

@@ -2,14 +2,14 @@ package import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
-/// The execution clusters that have a replica on this node. Each is one child task of the node's run, which owns a task
-/// group of its own: when the replica leaves, all that is in it is cancelled, and the child ends when nothing is left.
-/// One that has nothing to do is that one task, which waits.
+/// The execution clusters that have a replica on this node. One that has something to do is a child task of the node's run,
+/// which owns a task group of its own: when the replica leaves, all that is in it is cancelled, and the child ends when
+/// nothing is left. One that has nothing to do has no task.
 package final class ExecutionClusters: Sendable {
     private struct Cluster {
         let replica: ReplicaIdentity
         /// Also of a replica that has stopped: it says so.
-        var engine: WorkflowEngine?
+        let engine: WorkflowEngine
     }
 
     private struct State {
@@ -21,73 +21,59 @@ package final class ExecutionClusters: Sendable {
 
     private let state = Lock(State())
     private let hosted: HostedGroups
-    private let makeEngine: @Sendable (RaftGroup) throws -> WorkflowEngine
-    private let logger: FlotillaLogger
+    private let context: EngineContext
     private let didChange: Signal
 
     /// - Parameters:
     ///   - boot: of the node.
     ///   - random: the source for run ids; any thread.
     ///   - didChange: rings when replicas have come or gone.
+    /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     package init(
         _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
         limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64, didChange: Signal
-    ) {
+    ) throws(WorkflowError) {
         hosted = core.hosted
         self.didChange = didChange
-        self.logger = logger
-        let definitions = Result { () throws(WorkflowError) in try WorkflowEngine.definitions(of: workflows) }
-        makeEngine = { group in
-            WorkflowEngine(
-                client: group, group: group.identity.group, checkpoints: checkpoints, boot: boot,
-                definitions: try definitions.get(), loop: core.loop, limits: limits, logger: logger, random: random)
-        }
+        context = EngineContext(
+            boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints,
+            loop: core.loop, limits: limits, logger: logger, random: random)
     }
 
     /// Runs what there is and what comes, until the task is cancelled or the node ends.
     package func run() async {
-        await withDiscardingTaskGroup { clusters in
+        await withDiscardingTaskGroup { tasks in
+            tasks.addTask { [self] in await context.serve { group in state.withLock { $0.clusters[group]?.engine } } }
             for await _ in hosted.changes {
-                for group in takeUp(hosted.takeChanged()) { clusters.addTask { await self.run(group) } }
+                follow(hosted.takeChanged())
                 didChange.ring()
             }
+            tasks.cancelAll()
         }
+        for cluster in state.withLock({ $0.clusters }).values { cluster.engine.end() }
     }
 
     /// - Parameter changed: groups that have come or gone.
-    /// - Returns: those that are new.
-    private func takeUp(_ changed: [GroupID]) -> [RaftGroup] {
-        state.withLock { state in
-            changed.compactMap { id in
-                guard let group = hosted[id], group.identity.kind == .workflow else {
-                    state.clusters[id] = nil
-                    return nil
+    private func follow(_ changed: [GroupID]) {
+        for id in changed {
+            let group = hosted[id].flatMap { $0.identity.kind == .workflow ? $0 : nil }
+            let (left, engine, waiting) = state.withLock { state in
+                let known = state.clusters[id]
+                if let group, known?.replica == group.identity {
+                    return (WorkflowEngine?.none, WorkflowEngine?.none, [Completion<WorkflowEngine>]())
                 }
-                guard state.clusters[id]?.replica != group.identity else { return nil }
-                state.clusters[id] = Cluster(replica: group.identity)
-                return group
+                let engine = group.map { WorkflowEngine(client: $0, group: id, context: context) }
+                state.clusters[id] = group.flatMap { group in
+                    engine.map { Cluster(replica: group.identity, engine: $0) }
+                }
+                return (known?.engine, engine, engine == nil ? [] : state.waiters.removeValue(forKey: id) ?? [])
             }
+            left?.end()
+            guard let engine else { continue }
+            // It has to register this node.
+            engine.ring()
+            for waiter in waiting { waiter.finish(.success(engine)) }
         }
-    }
-
-    /// Ends with the group, or with the task.
-    private func run(_ group: RaftGroup) async {
-        do {
-            let engine = try makeEngine(group)
-            offer(engine, group.identity)
-            await engine.run()
-        } catch {
-            logger.error("the workflows of \(group.identity.group) do not run here", ["error": "\(error)"])
-        }
-    }
-
-    private func offer(_ engine: WorkflowEngine, _ replica: ReplicaIdentity) {
-        let waiting = state.withLock { state in
-            guard state.clusters[replica.group]?.replica == replica else { return [Completion<WorkflowEngine>]() }
-            state.clusters[replica.group]?.engine = engine
-            return state.waiters.removeValue(forKey: replica.group) ?? []
-        }
-        for waiter in waiting { waiter.finish(.success(engine)) }
     }
 
     /// Waits until the cluster runs here.

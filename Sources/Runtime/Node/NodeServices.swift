@@ -37,7 +37,7 @@ final class NodeServices: Sendable {
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
         store: NodeStore, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
         http: HTTPServer?
-    ) {
+    ) throws {
         self.http = http
         self.configuration = configuration
         self.environment = environment
@@ -50,7 +50,7 @@ final class NodeServices: Sendable {
         self.machines = machines
         self.workflows = workflows
         logger = configuration.logger
-        clusters = ExecutionClusters(
+        clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
             limits: configuration.limits, logger: configuration.logger, random: environment.random,
             didChange: machines.managementChanges)
@@ -253,17 +253,20 @@ final class NodeServices: Sendable {
     private func handOverRuns(until deadline: MonotonicTime) async {
         guard machines.management.withLock({ $0.nodes.count }) > 1 else { return }
         let me = core.node
-        let groups = core.hosted.all.filter { $0.identity.kind == .workflow }
+        // Those that are left are asked again, and no others.
+        let left = Lock(core.hosted.all.filter { $0.identity.kind == .workflow })
         await core.poll(until: deadline) {
             // All of them are asked, also where one is not done.
-            groups.count { group in
+            let groups = left.withLock { $0 }.filter { group in
                 !group.assumeIsolatedProposing { machine in
                     guard let machine = machine as? WorkflowStateMachine,
                         let executor = machine.executors.first(where: { $0.node == me && $0.isAlive })
                     else { return nil }
                     return WorkflowOperations.loseExecutor(me, registration: executor.registration)
                 }
-            } == 0
+            }
+            left.withLock { $0 = groups }
+            return groups.isEmpty
         }
     }
 }

@@ -22,6 +22,8 @@ struct NodeStart {
     }
 
     mutating func run(workflows: [any RegisterableWorkflow], api: HTTPAPI) async throws -> NodeServices {
+        // Before anything begins: a name that is registered twice would be noticed by the first run.
+        _ = try WorkflowEngine.definitions(of: workflows)
         var identity = try await identify()
         if store.recovered.tornBytes > 0 {
             configuration.logger.info(
@@ -74,7 +76,7 @@ struct NodeStart {
                 "node": "\(identity.node.rawValue)", "cluster": String(identity.cluster, radix: 16),
                 "address": address, "http": http?.address ?? "none", "boot": "\(store.boot)",
             ])
-        return NodeServices(
+        return try NodeServices(
             configuration: configuration, environment: environment, core: core, identity: identity,
             store: store, address: address, machines: machines, workflows: workflows, http: http)
     }
@@ -221,15 +223,16 @@ final class NodeMachines: Sendable {
     var registry: StateMachineRegistry {
         var registry = StateMachineRegistry()
         registry.register(.management) { [self] _ in
-            ManagementStateMachine(agreedLevel: level) { [self] view in managementDidChange(view) }
+            ManagementStateMachine(agreedLevel: level) { [self] in managementDidChange($0, $1) }
         }
         let attention: @Sendable (GroupID) -> Void = { [reportAttention, duties] group in
             reportAttention.mark(group)
             duties.note(group)
         }
+        let types = WorkflowTypeSets()
         registry.register(.workflow) { [checkpoints, stewardAttention] group in
             WorkflowStateMachine(
-                group: group, checkpoints: checkpoints, attention: attention, deliveries: stewardAttention.mark)
+                group: group, checkpoints: checkpoints, types: types, attention: attention, deliveries: stewardAttention.mark)
         }
         return registry
     }
@@ -296,13 +299,14 @@ final class NodeMachines: Sendable {
         return Array(nodes[first...] + nodes[..<first])
     }
 
-    private func managementDidChange(_ view: ManagementState) {
+    private func managementDidChange(_ view: ManagementState, _ change: ManagementChange) {
         let slotsBefore = management.withLock { known in
             defer { known = view }
             return known.slots.version
         }
-        core.value?.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         guard let core = core.value else { return }
+        guard change.isStructural else { return runsDidChange(in: change.reported, view) }
+        core.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
         var desired = [NodeStart.managementGroup.group: view.desiredMembers]
         // Also of those that this node is to leave: it may lead one.
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
@@ -316,5 +320,14 @@ final class NodeMachines: Sendable {
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
         if !view.departing.isEmpty { departures.ring() }
+    }
+
+    /// What clusters report changes what is left of the orders that they have.
+    private func runsDidChange(in clusters: Set<ClusterID>, _ view: ManagementState) {
+        for cluster in clusters.sorted().compactMap({ view.clusters[$0] })
+        where cluster.hasOrders && core.value?.hosted[cluster.group] != nil {
+            stewardAttention.mark(cluster.group)
+        }
+        if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
     }
 }

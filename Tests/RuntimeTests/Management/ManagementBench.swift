@@ -7,7 +7,7 @@ import Testing
 
 /// Applies management commands as the log would, by number.
 struct ManagementBench {
-    let machine = ManagementStateMachine(agreedLevel: FeatureLevel()) { _ in }
+    let machine = ManagementStateMachine(agreedLevel: FeatureLevel()) { _, _ in }
     var log: [(Command, Int64)] = []
     var time: Int64 = 1_000
 

@@ -39,8 +39,8 @@ struct ManagementPropertyTests {
                     return
                 }
             }
-            let whole = ManagementStateMachine(agreedLevel: FeatureLevel()) { _ in }
-            let rest = ManagementStateMachine(agreedLevel: FeatureLevel()) { _ in }
+            let whole = ManagementStateMachine(agreedLevel: FeatureLevel()) { _, _ in }
+            let rest = ManagementStateMachine(agreedLevel: FeatureLevel()) { _, _ in }
             try rest.restore(snapshot, formatVersion: ManagementStateMachine.formatVersion)
             for (position, (command, time)) in bench.log.enumerated() {
                 _ = try whole.apply(command, at: LogIndex(UInt64(position)), time: time)

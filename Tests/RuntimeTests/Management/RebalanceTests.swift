@@ -16,6 +16,26 @@ struct RebalanceTests {
         #expect(try !world.step())
     }
 
+    @Test("a plan looks at so many clusters at most: where there are many it has fewer commands, and the next one goes on")
+    func boundedPlan() throws {
+        var world = try RebalanceWorld(seed: 1, nodes: 10)
+        for number in 1...30 { try world.apply([ManagementBench.create(UInt64(number), [1, 2, 3])]) }
+        var last: UInt64 = 100
+        func plan(_ state: ManagementState, lookLimit: Int) -> RebalancePlanner {
+            RebalancePlanner(state, FleetObservation(now: .max / 2), lookLimit: lookLimit) {
+                last += 1
+                return ManagementBench.cluster(last)
+            }
+        }
+        // All of them are idle, and have been for long.
+        let whole = plan(world.state, lookLimit: RebalancePlanner.lookLimit)
+        #expect(whole.commands.count > 20)
+        let part = plan(world.state, lookLimit: 300)
+        #expect(part.commands == Array(whole.commands.prefix(10)))
+        let rest = plan(part.draft, lookLimit: RebalancePlanner.lookLimit)
+        #expect(part.commands + rest.commands == whole.commands)
+    }
+
     @Test("TT-27, TT-33: from 10 to 50 nodes: within two periods every node has a cluster and the load is even")
     func growth() throws {
         for seed in Simulation.seeds(5) {

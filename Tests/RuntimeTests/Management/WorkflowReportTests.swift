@@ -29,6 +29,26 @@ struct WorkflowReportTests {
         #expect(bench.state.violation == nil)
     }
 
+    @Test("a report concerns the clusters that it names, and those that its runs were in; anything else concerns the fleet")
+    func change() throws {
+        var bench = try bench()
+        try bench.apply(.reportWorkflows(bench.report(1, started: [Bench.started("a")])))
+        func change(_ operations: ManagementOperation...) -> ManagementChange {
+            var change = ManagementChange()
+            change.note(operations, in: bench.state)
+            return change
+        }
+        #expect(ManagementChange().isEmpty)
+        let own = change(.reportWorkflows(bench.report(1, started: [Bench.started("b")], ended: [Bench.ended("a")])))
+        #expect(own == ManagementChange(isStructural: false, reported: [Bench.cluster(1)]))
+        let moved = change(.reportWorkflows(bench.report(2, started: [Bench.started("a", epoch: 2)])))
+        #expect(moved == ManagementChange(isStructural: false, reported: [Bench.cluster(1), Bench.cluster(2)]))
+        var seal = bench.report(1)
+        seal.sealEpoch = 1
+        #expect(change(.reportWorkflows(seal)).isStructural)
+        #expect(change(.drainCluster(Bench.cluster(1), into: nil), .reportWorkflows(bench.report(2))).isStructural)
+    }
+
     @Test("a report that is repeated, late, or follows on one that was lost changes nothing; a whole one mends it")
     func gaps() throws {
         var bench = try bench()

@@ -193,11 +193,10 @@ final class TestNode: GroupClient, @unchecked Sendable {
         loop = TestLoop(clock: cluster.clock)
         checkpoints = .inMemory(loop: loop)
         machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
-        let engine = WorkflowEngine(
-            client: self, group: .underTest, checkpoints: checkpoints, boot: boot,
-            definitions: try WorkflowEngine.definitions(of: workflows), loop: loop,
-            limits: limits,
-            logger: logger)
+        let context = EngineContext(
+            boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints, loop: loop,
+            limits: limits, logger: logger)
+        let engine = WorkflowEngine(client: self, group: .underTest, context: context)
         lateEngine.withLock { $0 = engine }
     }
 
@@ -214,7 +213,8 @@ final class TestNode: GroupClient, @unchecked Sendable {
 
     func begin() {
         let engine = engine
-        shared.withLock { $0.task = Task { await engine.run() } }
+        engine.ring()
+        shared.withLock { $0.task = Task { await engine.environment.context.serve { _ in engine } } }
     }
 
     /// As kill -9: nothing that it does from here on is seen by anyone.
@@ -231,12 +231,21 @@ final class TestNode: GroupClient, @unchecked Sendable {
         let task = shared.withLock { $0.task }
         task?.cancel()
         await task?.value
-        lateEngine.withLock { $0 = nil }
+        let engine = lateEngine.withLock { engine in
+            defer { engine = nil }
+            return engine
+        }
+        engine?.end()
         loop.stop()
     }
 
     /// Waits until the engine has ended.
-    func engineEnded() async { await shared.withLock { $0.task }?.value }
+    func engineEnded() async {
+        while !engine.hasEnded { await Task.yield() }
+        let task = shared.withLock { $0.task }
+        task?.cancel()
+        await task?.value
+    }
 
     func deliver(
         _ entry: (command: Command, time: Int64), at index: Int,

@@ -26,6 +26,7 @@ struct FleetObservation: Sendable {
 struct FleetLoad {
     /// Nodes that are alive and stay, ascending.
     let usable: [NodeID]
+    private let usableNodes: Set<NodeID>
     let lost: Set<NodeID>
     /// Those that are not sealed, by id.
     let clusters: [ExecutionCluster]
@@ -36,6 +37,7 @@ struct FleetLoad {
         let nodes = state.nodes.values.sorted { $0.node < $1.node }
         lost = Set(nodes.map(\.node).filter { observation.isLost($0, state.policy) })
         usable = nodes.filter { [lost] in !$0.isDraining && !lost.contains($0.node) }.map(\.node)
+        usableNodes = Set(usable)
         clusters = state.clusters.sorted().map(\.value).filter { cluster in
             if case .sealed = cluster.phase { false } else { true }
         }
@@ -52,6 +54,7 @@ struct FleetLoad {
         }
     }
 
+    func isUsable(_ node: NodeID) -> Bool { usableNodes.contains(node) }
     func load(of node: NodeID) -> Double { loads[node] ?? 0 }
     func runs(of cluster: ExecutionCluster) -> Int { runs[cluster.id] ?? 0 }
     func carriers(_ cluster: ExecutionCluster) -> [NodeID] { cluster.voters.filter { !lost.contains($0) } }

@@ -14,9 +14,8 @@ extension RebalancePlanner {
     }
 
     private func repair(_ cluster: ExecutionCluster, _ load: FleetLoad) -> [ManagementOperation]? {
-        let isUsable = Set(load.usable).contains
         guard load.hasQuorum(cluster) else { return nil }
-        if let gone = cluster.learners.first(where: { !isUsable($0) }) {
+        if let gone = cluster.learners.first(where: { !load.isUsable($0) }) {
             return [.disassociateNode(cluster.id, gone)]
         }
         let leaver = leaver(of: cluster, load)
@@ -53,10 +52,10 @@ extension RebalancePlanner {
     /// other cluster.
     private func spare(for cluster: ExecutionCluster, _ load: FleetLoad, isReplacement: Bool) -> NodeID? {
         let isWanted = isReplacement || cluster.members.count < min(3, policy.targetClusterSize)
-        let free = load.usable.filter { isWanted || draft.memberships[$0] == nil }
         guard isWanted || (cluster.members.count < policy.targetClusterSize && load.runs(of: cluster) > 0) else {
             return nil
         }
+        let free = load.usable.filter { isWanted || draft.memberships[$0] == nil }
         return MemberChoice(draft, among: Set(free)).next(beside: cluster.members.keys)
     }
 

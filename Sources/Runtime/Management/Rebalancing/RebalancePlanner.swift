@@ -10,6 +10,9 @@ import FlotillaRaft
 struct RebalancePlanner {
     /// What one plan may do. The rest comes with the next.
     static let commandLimit = 1_000
+    /// At how many clusters one plan may look, where each command looks at all of them: a large fleet is planned in more
+    /// steps, none of which takes much longer than in a small one.
+    static let lookLimit = 100_000
     /// Clusters are merged where the result is filled to this share at most, so that new runs do not split it again.
     static let mergedShare = 0.75
 
@@ -22,12 +25,18 @@ struct RebalancePlanner {
     /// A command that the draft did not take: a mistake in a rule. The plan ends before it.
     private(set) var refusal: ManagementRefused?
 
-    /// - Parameter makeID: ids for new clusters.
-    init(_ state: ManagementState, _ observation: FleetObservation, makeID: @escaping () -> ClusterID) {
+    /// - Parameters:
+    ///   - lookLimit: see there.
+    ///   - makeID: ids for new clusters.
+    init(
+        _ state: ManagementState, _ observation: FleetObservation, lookLimit: Int = RebalancePlanner.lookLimit,
+        makeID: @escaping () -> ClusterID
+    ) {
         draft = state
         self.observation = observation
         self.makeID = makeID
-        while commands.count < Self.commandLimit, let command = nextCommand() {
+        let limit = min(Self.commandLimit, max(1, lookLimit / max(1, state.clusters.count)))
+        while commands.count < limit, let command = nextCommand() {
             do throws(ManagementRefused) {
                 _ = try draft.apply(command, time: observation.now)
             } catch {
@@ -140,16 +149,20 @@ struct RebalancePlanner {
         let open = load.clusters.filter { $0.isActive && load.hasQuorum($0) && load.runs(of: $0) > 0 }
             .sorted { (load.runs(of: $0), $0.id) < (load.runs(of: $1), $1.id) }
         let limit = Double(policy.maximumWorkflowsPerCluster) * Self.mergedShare
-        for cluster in open where cluster.outgoing.isEmpty {
-            let isShared = cluster.members.keys.allSatisfy { node in
-                open.contains { $0.id != cluster.id && $0.members[node] != nil }
-            }
-            guard isShared, !open.contains(where: { $0.outgoing[cluster.id] != nil }) else { continue }
-            let heir = open.first { other in
-                other.id != cluster.id && other.pinnedType == cluster.pinnedType
-                    && Double(load.runs(of: other) + load.runs(of: cluster)) <= limit
-            }
-            if let heir { return [.drainCluster(cluster.id, into: heir.id)] }
+        let targets = Set(open.flatMap(\.outgoing.keys))
+        var places: [NodeID: Int] = [:]
+        var heirs: [ByteText?: [ExecutionCluster]] = [:]
+        for cluster in open {
+            for node in cluster.members.keys { places[node, default: 0] += 1 }
+            // The two with the fewest runs of each kind: where those do not fit, none does.
+            if heirs[cluster.pinnedType]?.count ?? 0 < 2 { heirs[cluster.pinnedType, default: []].append(cluster) }
+        }
+        for cluster in open where cluster.outgoing.isEmpty && !targets.contains(cluster.id) {
+            guard cluster.members.keys.allSatisfy({ places[$0] ?? 0 > 1 }),
+                let heir = heirs[cluster.pinnedType]?.first(where: { $0.id != cluster.id }),
+                Double(load.runs(of: heir) + load.runs(of: cluster)) <= limit
+            else { continue }
+            return [.drainCluster(cluster.id, into: heir.id)]
         }
         return nil
     }

@@ -1,10 +1,14 @@
 import FlotillaIO
 
-/// What an engine's supervisor waits for: rings that come while one is unheard are the same ring. A part of the engine's
-/// state, under its lock, so that an engine that has nothing to do keeps one task and nothing else.
+/// Whether an engine has a task, and what that waits for: rings that come while one is unheard are the same ring. A part of
+/// the engine's state, under its lock.
 struct EngineBell {
     private enum State {
-        /// Can transition to: rung, waiting, finished.
+        /// The engine has no task. Can transition to: called, finished.
+        case absent
+        /// A task is on its way. Can transition to: rung, finished.
+        case called
+        /// Can transition to: rung, waiting, absent, finished.
         case silent
         /// Can transition to: silent, finished.
         case rung
@@ -13,41 +17,67 @@ struct EngineBell {
         case finished
     }
 
-    private var state = State.silent
+    /// What is to be done about a ring.
+    enum Reaction {
+        case none
+        /// Somebody has to give the engine a task.
+        case call
+        /// With true.
+        case resume(CheckedContinuation<Bool, Never>)
+    }
 
-    /// - Returns: whom to resume with true.
-    mutating func ring() -> CheckedContinuation<Bool, Never>? {
+    private var state = State.absent
+
+    var isFinished: Bool { if case .finished = state { true } else { false } }
+
+    mutating func ring() -> Reaction {
         switch state {
+        case .absent:
+            state = .called
+            return .call
         case .silent:
             state = .rung
-            return nil
-        case .rung, .finished: return nil
+            return .none
+        case .called, .rung, .finished: return .none
         case .waiting(let waiter):
             state = .silent
-            return waiter
+            return .resume(waiter)
+        }
+    }
+
+    /// The engine has a task from now on.
+    /// - Returns: whether there is anything to do.
+    mutating func enter() -> Bool {
+        switch state {
+        case .called:
+            state = .rung
+            return true
+        case .absent, .silent, .rung, .waiting, .finished: return false
         }
     }
 
     /// Nobody is to wait any more.
-    /// - Returns: whom to resume with false.
-    mutating func finish() -> CheckedContinuation<Bool, Never>? {
+    /// - Returns: whom to resume with false, and whether the engine has a task that sees the end.
+    mutating func finish() -> (waiter: CheckedContinuation<Bool, Never>?, hasTask: Bool) {
         defer { state = .finished }
         switch state {
-        case .silent, .rung, .finished: return nil
-        case .waiting(let waiter): return waiter
+        case .absent, .called: return (nil, false)
+        case .silent, .rung, .finished: return (nil, true)
+        case .waiting(let waiter): return (waiter, true)
         }
     }
 
+    /// - Parameter mayLeave: nothing is left to do: where nobody has rung the task may end.
     /// - Returns: what to resume the waiter with at once; nil where it has to wait.
-    mutating func wait(_ waiter: CheckedContinuation<Bool, Never>) -> Bool? {
+    mutating func wait(_ waiter: CheckedContinuation<Bool, Never>, mayLeave: Bool = false) -> Bool? {
         switch state {
         case .silent:
-            state = .waiting(waiter)
-            return nil
+            state = mayLeave ? .absent : .waiting(waiter)
+            return mayLeave ? false : nil
         case .rung:
             state = .silent
             return true
-        case .waiting: preconditionFailure("two tasks wait for one bell")
+        case .absent, .called, .waiting: preconditionFailure("two tasks wait for one bell")
         case .finished: return false
         }
     }
@@ -79,19 +109,36 @@ struct EngineRegistration {
 }
 
 extension WorkflowEngine {
-    func ring() { state.withLock { $0.bell.ring() }?.resume(returning: true) }
+    func ring() { react(to: state.withLock { $0.bell.ring() }) }
 
-    func finishBell() { state.withLock { $0.bell.finish() }?.resume(returning: false) }
+    /// A part of what the engine's task does is done.
+    func ringIfIdle() { react(to: state.withLock { $0.isIdle ? $0.bell.ring() : .none }) }
+
+    private func react(to ring: EngineBell.Reaction) {
+        switch ring {
+        case .none: break
+        case .call: environment.context.calls.mark(environment.group)
+        case .resume(let waiter): waiter.resume(returning: true)
+        }
+    }
+
+    /// Nothing is done any more. Any thread.
+    func end() {
+        let (waiter, hasTask) = state.withLock { $0.bell.finish() }
+        waiter?.resume(returning: false)
+        if !hasTask { didEnd() }
+    }
 
     /// Waits for a ring.
-    /// - Returns: false once the engine is to end, or the task is cancelled.
+    /// - Returns: false once the engine is to end, the task is cancelled, or nothing is left to do.
     func nextRing() async -> Bool {
         await withTaskCancellationHandler {
             await withCheckedContinuation { waiter in
-                if let known = state.withLock({ $0.bell.wait(waiter) }) { waiter.resume(returning: known) }
+                let known = state.withLock { $0.bell.wait(waiter, mayLeave: $0.isIdle) }
+                if let known { waiter.resume(returning: known) }
             }
         } onCancel: {
-            finishBell()
+            end()
         }
     }
 }

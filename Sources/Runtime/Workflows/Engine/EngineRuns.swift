@@ -44,7 +44,7 @@ extension WorkflowEngine: WorkflowObserver {
         }
     }
 
-    func groupDidStop() { finishBell() }
+    func groupDidStop() { end() }
 
     /// What the supervisor has to begin. In the order of the keys, so that a simulated history can be repeated.
     func takeAssignments() async -> [Assignment] {
@@ -75,6 +75,7 @@ extension WorkflowEngine: WorkflowObserver {
         let isAdded = group.addTaskUnlessCancelled {
             await self.execute(assignment, stop: stop, cancel: cancel)
             self.state.withLock { $0.end(assignment) }
+            self.ringIfIdle()
         }
         if !isAdded { state.withLock { $0.end(assignment) } }
     }

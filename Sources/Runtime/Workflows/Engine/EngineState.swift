@@ -16,7 +16,8 @@ struct EngineState {
         var execution: RunExecution?
     }
 
-    var hasRun = false
+    /// The group's changes come here.
+    var isAttached = false
     var hasStopped = false
     var registration = EngineRegistration()
     var bell = EngineBell()
@@ -30,6 +31,9 @@ struct EngineState {
     /// Stopped, past their grace period, and not ended. By an id that `markUnresponsive` gives.
     private(set) var unresponsive: [ObjectIdentifier: RunExecution] = [:]
     private var waiters: [RunKey: [ObjectIdentifier: Promise<Ending>]] = [:]
+
+    /// Whether nothing runs and nothing is to begin.
+    var isIdle: Bool { running.isEmpty && inbox.isEmpty && !mustReadAll && !registration.isUnderWay }
 
     // MARK: Assignments
 

@@ -36,8 +36,9 @@ package struct HistoryReplay {
         }
         let (key, run) = try record(in: journal)
         let environment = EngineEnvironment(
-            client: ReplayClient(), group: Self.group, checkpoints: journal, loop: ReplayLoop(),
-            limits: WorkflowLimits(), logger: .silent, random: { 0 })
+            client: ReplayClient(), group: Self.group,
+            context: EngineContext(
+                boot: 0, definitions: [:], checkpoints: journal, loop: ReplayLoop(), random: { 0 }))
         let execution = RunExecution(
             key: key, recorded: run, environment: environment, stop: Promise(), cancel: CancelRequest(),
             replay: notes)

@@ -6,16 +6,18 @@ import FlotillaRaft
 struct EngineEnvironment: Sendable {
     let client: any GroupClient
     let group: GroupID
-    let checkpoints: CheckpointJournal
-    let loop: any Loop
-    let limits: WorkflowLimits
-    let logger: FlotillaLogger
-    let random: @Sendable () -> UInt64
+    let context: EngineContext
     /// Ring where runs of the group change.
     let bells = RunBells()
 }
 
 extension EngineEnvironment {
+    var checkpoints: CheckpointJournal { context.checkpoints }
+    var loop: any Loop { context.loop }
+    var limits: WorkflowLimits { context.limits }
+    var logger: FlotillaLogger { context.logger }
+    var random: @Sendable () -> UInt64 { context.random }
+
     /// Proposes until there is an answer. Every operation of the engine may be applied twice: the second one finds
     /// that it was done.
     /// - Throws: `Refused`, `GroupError` (`tooLarge`, `stopped`, `unknownGroup`), `WorkflowError`, or

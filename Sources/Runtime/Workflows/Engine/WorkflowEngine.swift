@@ -4,35 +4,19 @@ import FlotillaRaft
 
 /// Runs the workflows that one group gives to this node, and answers for all that the group has.
 ///
-/// `run()` owns every task. Requests may be made from any task, once the group exists, also before and while `run()`
-/// runs.
+/// `work()` owns every task; an engine that has nothing to do has none. Requests may be made from any task, once the group
+/// exists, whether or not it works.
 public final class WorkflowEngine: Sendable {
     let environment: EngineEnvironment
-    let node: NodeID
-    /// One life of this process.
-    let boot: UInt64
-    let definitions: [WorkflowType: WorkflowDefinition]
     let state = Lock(EngineState())
 
-    /// - Parameters:
-    ///   - boot: must be higher in each life of the process, as in `RequestID.Client`.
-    ///   - loop: the group's.
-    ///   - checkpoints: the same that the group's state machine writes to.
-    ///   - definitions: what this node can run; all its engines share it.
-    ///   - random: the source for run ids, `context.random` and `context.uuid`; any thread.
-    init(
-        client: any GroupClient, group: GroupID, checkpoints: CheckpointJournal, boot: UInt64,
-        definitions: [WorkflowType: WorkflowDefinition], loop: any Loop,
-        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
-    ) {
-        environment = EngineEnvironment(
-            client: client, group: group, checkpoints: checkpoints, loop: loop, limits: limits, logger: logger,
-            random: random)
-        node = client.node
-        self.boot = boot
-        self.definitions = definitions
+    init(client: any GroupClient, group: GroupID, context: EngineContext) {
+        environment = EngineEnvironment(client: client, group: group, context: context)
     }
+
+    var node: NodeID { environment.client.node }
+    var boot: UInt64 { environment.context.boot }
+    var definitions: [WorkflowType: WorkflowDefinition] { environment.context.definitions }
 
     /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     static func definitions(
@@ -50,33 +34,38 @@ public final class WorkflowEngine: Sendable {
         return definitions
     }
 
-    /// Runs this node's workflows until the task is cancelled or the group stops on this node. Once only.
+    /// Does what there is to do: registers this node, and runs its workflows. Returns when nothing is left, and for good when
+    /// the task is cancelled or the group stops on this node. To be given a task by whoever is called by
+    /// `EngineContext.calls`; where there is nothing to do, or the engine has a task already, it returns at once.
     ///
     /// Cancelling records nothing: the runs stop here and go on under their next owner. It returns after the last body
     /// has ended. A body that ignores cancellation cannot be abandoned, because the task tree owns it: after
     /// `WorkflowLimits.stepGracePeriod` it is named in the log and in `unresponsiveSteps`, and a process that must end
     /// then can only exit.
-    public func run() async {
-        state.withLock { state in
-            precondition(!state.hasRun, "run() of the workflow engine of \(node) was called twice")
-            state.hasRun = true
-            state.mustReadAll = true
-            state.registration.want()
-        }
+    func work() async {
+        guard state.withLock({ $0.bell.enter() }) else { return }
         do {
             try await attach()
-            ring()
             await withDiscardingTaskGroup { group in
                 while await nextRing() {
                     if state.withLock({ $0.registration.begin() }) { group.addTask { await self.register() } }
                     for assignment in await takeAssignments() { launch(assignment, in: &group) }
                 }
-                group.cancelAll()
+                if hasEnded { group.cancelAll() }
             }
         } catch {
             environment.logger.log(
                 .error, "the workflow engine of \(node) does not start: \(error)")
+            end()
         }
+        if hasEnded { didEnd() }
+    }
+
+    /// Whether nothing is done any more.
+    var hasEnded: Bool { state.withLock { $0.bell.isFinished } }
+
+    /// Tells those who wait. Idempotent.
+    func didEnd() {
         let waiters = state.withLock { state in
             state.hasStopped = true
             return state.takeAllWaiters()
@@ -110,13 +99,20 @@ public final class WorkflowEngine: Sendable {
     /// Ends `run()` from within.
     func stopRunning(because reason: String) {
         environment.logger.log(.error, "the workflow engine of \(node) stops: \(reason)")
-        finishBell()
+        end()
     }
 
+    /// The first time: from now on the group tells what happens, and what was there before is to be looked at.
     private func attach() async throws {
+        guard state.withLock({ !$0.isAttached }) else { return }
         try await environment.withMachine { machine in
             machine.observer = self
-            if machine.hasStopped { self.finishBell() }
+            if machine.hasStopped { self.end() }
+        }
+        state.withLock { state in
+            state.isAttached = true
+            state.mustReadAll = true
+            state.registration.want()
         }
     }
 

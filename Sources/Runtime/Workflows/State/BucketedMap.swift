@@ -7,8 +7,8 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
     private static var membersPerBucket: Int { 64 }
     private static var growth: Int { 4 }
 
-    /// One, until there are more members than one holds.
-    private var buckets: [[Key: Value]] = [[:]]
+    /// None while it is new, and one until there are more members than one holds.
+    private var buckets: [[Key: Value]] = []
     private let minimumBuckets: Int
     private(set) var count = 0
 
@@ -20,7 +20,7 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
         self.minimumBuckets = minimumBuckets
     }
 
-    subscript(key: Key) -> Value? { buckets[bucket(of: key)][key] }
+    subscript(key: Key) -> Value? { buckets.isEmpty ? nil : buckets[bucket(of: key)][key] }
 
     /// Adds or replaces.
     mutating func insert(_ value: Value, for key: Key) {
@@ -33,6 +33,7 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
     mutating func update<Result, Failure: Error>(
         _ key: Key, _ body: (inout Value) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
+        guard !buckets.isEmpty else { return nil }
         let bucket = bucket(of: key)
         guard let index = buckets[bucket].index(forKey: key) else { return nil }
         return try body(&buckets[bucket].values[index])
@@ -41,6 +42,7 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
     /// - Returns: the member that was removed; nil if there is none.
     @discardableResult
     mutating func remove(_ key: Key) -> Value? {
+        guard !buckets.isEmpty else { return nil }
         let removed = buckets[bucket(of: key)].removeValue(forKey: key)
         if removed != nil { count -= 1 }
         return removed
@@ -71,7 +73,8 @@ struct BucketedMap<Key: Hashable & Comparable & Sendable, Value: Sendable>: Send
 
     private mutating func grow() {
         let old = buckets
-        buckets = Array(repeating: [:], count: max(minimumBuckets, old.count * Self.growth))
+        let count = old.isEmpty ? 1 : max(minimumBuckets, old.count * Self.growth)
+        buckets = Array(repeating: [:], count: count)
         for bucket in old {
             for (key, value) in bucket { buckets[self.bucket(of: key)][key] = value }
         }

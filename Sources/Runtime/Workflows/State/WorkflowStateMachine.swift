@@ -24,20 +24,23 @@ public final class WorkflowStateMachine: StateMachine {
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
-    private let checkpointCompanion: CheckpointCompanion
+    private let types: WorkflowTypeSets
+    private lazy var checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
 
     /// - Parameters:
+    ///   - types: shared by the groups of a node.
     ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
     ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
     package init(
-        group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in },
+        group: GroupID, checkpoints: CheckpointJournal, types: WorkflowTypeSets = WorkflowTypeSets(),
+        attention: @escaping @Sendable (GroupID) -> Void = { _ in },
         deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
+        self.types = types
         self.attention = attention
         self.deliveries = deliveries
         self.checkpoints = checkpoints
-        checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
 
     /// How many results of steps and checkpoints were applied since this replica was made. Not part of the state.
@@ -80,6 +83,7 @@ public final class WorkflowStateMachine: StateMachine {
     public func didApplyBatch() {
         let changes = state.changes
         state.changes = WorkflowChanges()
+        if changes.executors { state.shareTypes(in: types) }
         checkpoints.append(changes.checkpoints)
         if isLeader, changes.deliveries { deliveries(group) }
         // A seal changes no run, and is to be reported all the same.
@@ -130,6 +134,7 @@ public final class WorkflowStateMachine: StateMachine {
     public func restore(_ decoded: Decoded) {
         let before = state
         state = decoded.state
+        state.shareTypes(in: types)
         activity = RunActivity(isWhole: false)
         if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.

@@ -1,0 +1,50 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// What all engines of a node have in common, once for all of them.
+final class EngineContext: Sendable {
+    /// One life of this process; higher in each, as in `RequestID.Client`.
+    let boot: UInt64
+    /// What this node can run.
+    let definitions: [WorkflowType: WorkflowDefinition]
+    /// The same that the groups' state machines write to.
+    let checkpoints: CheckpointJournal
+    /// The groups' own.
+    let loop: any Loop
+    let limits: WorkflowLimits
+    let logger: FlotillaLogger
+    /// The source for run ids, `context.random` and `context.uuid`; any thread.
+    let random: @Sendable () -> UInt64
+    /// The groups whose engines have something to do and no task; see `WorkflowEngine.work()`.
+    let calls = GroupAttention()
+
+    init(
+        boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,
+        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+    ) {
+        self.boot = boot
+        self.definitions = definitions
+        self.checkpoints = checkpoints
+        self.loop = loop
+        self.limits = limits
+        self.logger = logger
+        self.random = random
+    }
+}
+
+extension EngineContext {
+    /// Gives a task to each engine that is called, until the task is cancelled.
+    /// - Parameter engine: of a group, where there is one.
+    func serve(_ engine: @Sendable (GroupID) -> WorkflowEngine?) async {
+        await withDiscardingTaskGroup { tasks in
+            for await _ in calls.bell.rings {
+                for group in calls.take() {
+                    guard let engine = engine(group) else { continue }
+                    tasks.addTask { await engine.work() }
+                }
+            }
+        }
+    }
+}
