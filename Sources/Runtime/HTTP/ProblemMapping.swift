@@ -19,7 +19,7 @@ extension Problem {
 
     private init(_ error: WorkflowError) {
         switch error.code {
-        case .invalidName, .invalidInput, .invalidPage, .unencodable, .undecodableInput:
+        case .invalidName, .invalidInput, .invalidAttribute, .invalidPage, .unencodable, .undecodableInput:
             self = .badRequest(error.message)
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)

@@ -22,6 +22,7 @@ struct KnownRequests: Sendable {
         known.add(PruneRun.self)
         known.add(PruneFinishedRuns.self)
         known.add(ListRuns.self)
+        known.add(CountRuns.self)
         known.add(ListVersions.self)
         known.add(SendSignal.self)
         known.add(SendUpdate.self)

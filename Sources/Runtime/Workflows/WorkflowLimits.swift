@@ -40,6 +40,12 @@ public struct WorkflowLimits: Hashable, Sendable {
     static let listExamineMax = 500
     /// How many changed assignments wait for the supervisor; above, it reads all of this node's from the state.
     static let assignmentInboxMax = 4_096
+    /// A wait for something from outside that lasts longer is recorded, for `WorkflowDescription.waits`.
+    static let waitAnnouncedAfter: Duration = .seconds(1)
+    /// Attributes of a run; more are refused with `invalidAttribute`, as are longer names and values than the next two.
+    public static let attributesMax = 32
+    public static let attributeNameBytesMax = 64
+    public static let attributeValueBytesMax = 256
     /// A sleep looks at the wall clock at least this often, in case it was set forward.
     static let wallClockCheckInterval: Duration = .seconds(600)
 }

@@ -234,7 +234,7 @@ final class RunExecution: Sendable {
         do {
             return try await environment.proposeUntilAnswered(operation, ownerEpoch: epoch)
         } catch let refused as Refused {
-            if refused.code == .notYet { throw refused }
+            if refused.concernsBody { throw refused }
             environment.logger.log(
                 .info, "run \(key) stops on this node: \(refused.message)", metadata)
             throw halt(refused.code == .runEnded ? .terminated : .lost)

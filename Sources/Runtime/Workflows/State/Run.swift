@@ -126,6 +126,7 @@ struct Run: Sendable {
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
     /// Nil while it was told nothing, and waits for nothing from outside.
     var messages: RunMessages?
+    var attributes = RunAttributes()
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?

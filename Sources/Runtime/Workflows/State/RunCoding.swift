@@ -52,6 +52,7 @@ extension Run {
         if let intervention { writer.message(19) { intervention.write(to: &$0) } }
         writer.bool(40, isListed)
         if let messages { writer.message(64) { messages.write(to: &$0) } }
+        attributes.write(to: &writer, 70)
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -59,6 +60,7 @@ extension Run {
         var members: [(Int, RunMember)] = []
         var attempts: [(StepKey, StepAttempts)] = []
         var messages: RunMessages?
+        var attributes = RunAttributes()
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -70,11 +72,15 @@ extension Run {
             case 64:
                 var inner = try reader.message()
                 messages = try RunMessages(from: &inner)
+            case 70:
+                var inner = try reader.message()
+                try attributes.read(from: &inner)
             default: try header.read(field, from: &reader)
             }
         }
         var run = try header.run()
         run.messages = messages
+        run.attributes = attributes
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)

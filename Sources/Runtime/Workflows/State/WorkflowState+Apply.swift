@@ -42,6 +42,7 @@ extension WorkflowState {
             return try control(workflowID, action, reason: reason, context)
         case .transfer(let operation): return try apply(operation, context, arrived: arrived)
         case .message(let operation): return try apply(operation, context)
+        case .composition(let operation): return try apply(operation, context)
         }
     }
 

@@ -102,6 +102,7 @@ extension WorkflowState {
             sequence: startCount, runID: start.runID, type: start.type,
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
         if case .reserved = start.placement { run.isListed = true }
+        run.attributes = start.attributes
         restore(run, for: key)
         assign(run.sequence)
     }

@@ -16,6 +16,7 @@ extension WorkflowState {
             return try createAwakeable(run, key, secret: secret, context)
         case .complete(let run, let key, let secret, let content):
             return try complete(run, key, secret: secret, content, context)
+        case .announce(let run, let ask): return try announce(run, ask, context)
         }
     }
 
@@ -115,6 +116,18 @@ extension WorkflowState {
                 let deadline = isTooLarge ? Int64.max : sum
                 messages.asks.insert(RunMessages.Ask(deadline: deadline, recordedAt: context.time), for: ask)
                 return OperationResult(deadline: deadline)
+            }
+        }
+    }
+
+    private mutating func announce(
+        _ address: RunAddress, _ ask: StepKey, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            run.withMessages { messages in
+                guard messages.asks[ask] == nil else { return OperationResult(wasDone: true) }
+                messages.asks.insert(RunMessages.Ask(recordedAt: context.time), for: ask)
+                return OperationResult()
             }
         }
     }
