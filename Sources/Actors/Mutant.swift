@@ -31,6 +31,8 @@ package enum Mutant: String {
     // MARK: Messages
     /// own: a signal that is sent again is received again
     case takesRepeatedMessages
+    /// own: what a run was told and has not received is gone when it goes on as a new execution
+    case dropsWaitingMessages
 
     // MARK: Snapshots
     /// 45: files get their name before they are complete

@@ -16,7 +16,7 @@ enum ClientTables {
         facts.add(["ready", status["ready"] == .bool(true) ? "yes" : "no"])
         facts.add([
             "workflows",
-            ["running", "parked", "paused", "completed", "failed", "cancelled", "terminated"].map {
+            ["running", "parked", "paused", "completed", "failed", "cancelled", "terminated", "continued"].map {
                 "\(cell(counts, $0)) \($0)"
             }.joined(
                 separator: ", ")
@@ -80,7 +80,7 @@ enum ClientTables {
     static func description(_ workflow: JSONValue) -> String {
         var facts = TextTable(["", ""])
         for (label, name) in [
-            ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"),
+            ("id", "id"), ("run", "run"), ("execution", "execution"), ("type", "type"), ("version", "version"),
             ("status", "status"),
             ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
             ("owner", "owner"), ("fencing token", "epoch"),

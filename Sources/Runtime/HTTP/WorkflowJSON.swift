@@ -127,7 +127,7 @@ enum WorkflowJSON {
     static func members(_ info: WorkflowInfo) -> [String: JSONValue] {
         var object: [String: JSONValue] = [
             "id": .string(info.workflowID), "run": .string(info.runID.description),
-            "type": .string(info.type),
+            "type": .string(info.type), "execution": number(info.execution),
             "version": .integer(Int64(info.version)), "status": .string(info.status.description),
             "startedAt": time(info.startedAt),
         ]

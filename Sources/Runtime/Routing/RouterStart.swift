@@ -36,11 +36,7 @@ extension WorkflowRouter {
             type: type, version: version, newest: newest, input: input, attributes: attributes,
             search: Search(deadline: core.loop.now.advanced(by: Self.patience)))
         guard let id else { return try await startGenerated(&start) }
-        guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
-            throw WorkflowError(
-                .invalidName,
-                "a workflow id has 1 to \(WorkflowLimits.workflowIDBytesMax) bytes, this one \(id.utf8.count)")
-        }
+        try WorkflowLimits.checkID(id)
         return try await startReserved(&start, id: id)
     }
 

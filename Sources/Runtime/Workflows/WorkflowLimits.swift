@@ -49,3 +49,17 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// A sleep looks at the wall clock at least this often, in case it was set forward.
     static let wallClockCheckInterval: Duration = .seconds(600)
 }
+
+extension WorkflowLimits {
+    /// - Throws: `WorkflowError` with `invalidName` for an id that nobody may start a workflow with.
+    static func checkID(_ id: String) throws {
+        guard !id.isEmpty, id.utf8.count <= workflowIDBytesMax else {
+            throw WorkflowError(
+                .invalidName, "a workflow id has 1 to \(workflowIDBytesMax) bytes, this one \(id.utf8.count)")
+        }
+        guard !ExecutionID.isFormer(id) else {
+            throw WorkflowError(
+                .invalidName, "'\(id)' ends in '~' and a number, as the ids of former executions do; choose another id")
+        }
+    }
+}

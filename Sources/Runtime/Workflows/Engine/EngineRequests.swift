@@ -15,6 +15,8 @@ public enum WorkflowOutcome: Hashable, Sendable {
     case cancelled(reason: String)
     /// It was ended from outside.
     case terminated(reason: String)
+    /// It was an execution that is over: its run goes on as a new one.
+    case continued
 
     /// The run's result as a value.
     func value<Output: Decodable>(of id: String, as type: Output.Type) throws -> Output {
@@ -31,6 +33,8 @@ public enum WorkflowOutcome: Hashable, Sendable {
             throw WorkflowError(.cancelled, "workflow '\(id)' was cancelled" + (reason.isEmpty ? "" : ": \(reason)"))
         case .terminated(let reason):
             throw WorkflowError(.terminated, "workflow '\(id)' was terminated" + (reason.isEmpty ? "" : ": \(reason)"))
+        case .continued:
+            throw WorkflowError(.wrongState, "'\(id)' is a former execution, whose run went on as a new one")
         }
     }
 
@@ -38,6 +42,7 @@ public enum WorkflowOutcome: Hashable, Sendable {
     init?(_ run: Run) {
         switch run.status {
         case .running, .parked, .paused: return nil
+        case .continued: self = .continued
         case .completed: self = .completed(run.output ?? [])
         case .failed: self = .failed(run.failure ?? WorkflowFailure(type: "", message: ""))
         case .cancelled: self = .cancelled(reason: run.cancellation?.reason ?? "")
@@ -106,12 +111,7 @@ extension WorkflowEngine {
 
     func start(_ request: StartRunRequest) async throws -> StartedRun {
         let id = request.id
-        guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
-            throw WorkflowError(
-                .invalidName,
-                "a workflow id has 1 to \(WorkflowLimits.workflowIDBytesMax) bytes, this one \(id.utf8.count)"
-            )
-        }
+        try WorkflowLimits.checkID(id)
         let limit = environment.limits.inputBytesMax
         guard request.input.count <= limit else {
             throw WorkflowError(

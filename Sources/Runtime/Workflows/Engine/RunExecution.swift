@@ -133,9 +133,14 @@ final class RunExecution: Sendable {
             value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
     }
 
+    /// The run id, and behind its first execution the execution's number.
+    private var executionName: String {
+        recorded.execution == 1 ? "\(runID)" : "\(runID).\(recorded.execution)"
+    }
+
     func stepContext(_ step: StepKey, attempt: Int) -> StepContext {
         StepContext(
-            idempotencyKey: "\(runID)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
+            idempotencyKey: "\(executionName)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
             clock: NodeClock(loop: environment.loop), cancel: cancel)
     }
 

@@ -60,8 +60,8 @@ extension Refused {
     /// The owner is still the owner: the body did what cannot be done now, or ever.
     var concernsBody: Bool {
         switch code {
-        case .notYet, .invalidAttribute: true
-        case .staleOwner, .conflict, .unknownWorkflow, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
+        case .notYet, .invalidAttribute, .unknownWorkflow: true
+        case .staleOwner, .conflict, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
             .checkpointOutOfOrder, .wrongState, .sealed, .moved, .notEmpty, .transferOutOfOrder, .notHome, .notReserved,
             .full, .messageOutOfOrder, .mailboxFull, .noSuchMessage, .wrongToken, .alreadyCompleted:
             false

@@ -53,6 +53,9 @@ extension Run {
         writer.bool(40, isListed)
         if let messages { writer.message(64) { messages.write(to: &$0) } }
         attributes.write(to: &writer, 70)
+        if execution != 1 { writer.varint(71, execution) }
+        if let origin { writer.bytes(72, origin.bytes) }
+        if let checkpointID { writer.bytes(73, checkpointID.bytes) }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -142,6 +145,9 @@ private struct RunHeader {
     var cancellation: Run.Request?
     var intervention: Run.Request?
     var isListed = false
+    var execution: UInt64 = 1
+    var origin: SHA256Digest?
+    var checkpointID: RunID?
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -170,6 +176,9 @@ private struct RunHeader {
             var inner = try reader.message()
             intervention = try Run.Request(from: &inner)
         case 40: isListed = try reader.bool()
+        case 71: execution = try reader.varint()
+        case 72: origin = SHA256Digest(try reader.bytes())
+        case 73: checkpointID = RunID(bytes: try reader.bytes())
         default: throw reader.unknownField(in: "a run")
         }
     }
@@ -195,6 +204,9 @@ private struct RunHeader {
         run.cancellation = cancellation
         run.intervention = intervention
         run.isListed = isListed
+        run.execution = execution
+        run.origin = origin
+        run.checkpointID = checkpointID
         return run
     }
 }

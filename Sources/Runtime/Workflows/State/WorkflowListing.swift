@@ -4,6 +4,8 @@ public import FlotillaRaft
 public struct WorkflowInfo: Hashable, Codable, Sendable {
     public var workflowID: String
     public var runID: RunID
+    /// Counts the executions of the run, from 1; see `WorkflowContext.continueAsNew`.
+    public var execution: UInt64 = 1
     public var type: String
     public var version: UInt32
     public var status: WorkflowStatus
@@ -46,6 +48,7 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
         reason = (run.intervention ?? run.cancellation)?.reason
         cancelRequestedAt = run.cancellation?.requestedAt
         attributes = run.attributes.texts
+        execution = run.execution
     }
 }
 

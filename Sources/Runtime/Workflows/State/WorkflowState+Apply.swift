@@ -53,9 +53,7 @@ extension WorkflowState {
     ) throws(Refused) -> OperationResult {
         let key = RunKey(context.namespace, start.workflowID)
         if let run = runs[key] {
-            guard run.type == start.type, run.input == start.input,
-                run.contentType == start.contentType
-            else {
+            guard run.matches(start) else {
                 let difference = run.type == start.type ? "with another input" : "of \(run.type)"
                 throw Refused(
                     .conflict,
@@ -159,7 +157,10 @@ extension WorkflowState {
     private mutating func setCheckpoint(
         _ address: RunAddress, _ checkpoint: StepKey, _ value: [UInt8], _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
+        let key = RunKey(context.namespace, address.workflowID)
+        var owner: CheckpointRun?
         let result = try withOwnedRun(address, context) { run throws(Refused) in
+            owner = run.checkpointRun(key, in: context.group)
             let count = run.checkpoints[checkpoint.name]?.count ?? 0
             guard checkpoint.occurrence >= count else { return OperationResult(wasDone: true) }
             guard checkpoint.occurrence == count else {
@@ -170,9 +171,7 @@ extension WorkflowState {
                 Run.Checkpoint(count: count + 1, value: value, recordedAt: context.time), for: checkpoint.name)
             return OperationResult()
         }
-        guard !result.wasDone else { return result }
-        let owner = CheckpointRun(
-            group: context.group, run: RunKey(context.namespace, address.workflowID), runID: address.runID)
+        guard !result.wasDone, let owner else { return result }
         changes.checkpoints.append(
             .append(
                 CheckpointKey(run: owner, name: checkpoint.name),

@@ -122,7 +122,7 @@ extension WorkflowState {
         case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
         case .parked: parked.insert(run.sequence)
         case .paused: break
-        case .completed, .failed, .terminated, .cancelled:
+        case .completed, .failed, .terminated, .cancelled, .continued:
             if let position = FinishPosition(run) { finished.insert(key, for: position) }
         }
     }
@@ -198,7 +198,7 @@ extension WorkflowState {
         startOrder.remove(run.sequence)
         discount(run)
         if run.checkpoints.count > 0 {
-            changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+            changes.checkpoints.append(.remove(run.checkpointRun(key, in: group)))
         }
         changes.runs.append(key)
         leaveRelease(run, key)

@@ -131,10 +131,10 @@ public final class WorkflowStateMachine: StateMachine {
         activity = RunActivity(isWhole: false)
         if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
-        let kept = Set(state.recordedRuns.map(\.run.runID))
-        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
-            state.changes.checkpoints.append(
-                .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+        let kept = Set(state.recordedRuns.map { $0.run.checkpointRun($0.key, in: group) })
+        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 {
+            let owner = run.checkpointRun(key, in: group)
+            if !kept.contains(owner) { state.changes.checkpoints.append(.remove(owner)) }
         }
     }
 
@@ -198,7 +198,7 @@ extension WorkflowStateMachine {
     var checkpointedRuns: [CheckpointRun] {
         state.startOrder.elements.compactMap { _, key in
             guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
-            return CheckpointRun(group: group, run: key, runID: run.runID)
+            return run.checkpointRun(key, in: group)
         }
     }
 

@@ -9,6 +9,7 @@ extension WorkflowState {
     ) throws(Refused) -> OperationResult {
         switch operation {
         case .setAttributes(let run, let step, let changes): return try setAttributes(run, step, changes, context)
+        case .continueRun(let continuation): return try continueRun(continuation, context)
         }
     }
 

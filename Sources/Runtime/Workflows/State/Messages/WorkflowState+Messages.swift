@@ -32,9 +32,9 @@ extension WorkflowState {
         let last = run.messages?.senders[sending.box.sender(sending.sender)]
         if let last, sending.number <= last.number, !mutated(.takesRepeatedMessages) {
             var result = OperationResult(wasDone: true)
-            guard sending.number == last.number else { return result }
-            guard last.message.name == sending.box.text,
-                run.messages?.messages[last.message]?.content == .value(sending.value)
+            guard sending.number == last.number, let message = last.message else { return result }
+            guard message.name == sending.box.text,
+                run.messages?.messages[message]?.content == .value(sending.value)
             else {
                 throw Refused(
                     .conflict, "'\(sending.sender)' has told '\(sending.workflowID)' something else under that id")
@@ -67,7 +67,7 @@ extension WorkflowState {
             run.withMessages { messages in
                 let added = messages.add(message, to: sending.box)
                 messages.senders.insert(
-                    RunMessages.Sender(number: sending.number, message: added),
+                    RunMessages.Sender(number: sending.number, message: added, sentAt: context.time),
                     for: sending.box.sender(sending.sender))
                 return MessageResult(message: added)
             }
