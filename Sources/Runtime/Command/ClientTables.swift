@@ -80,8 +80,8 @@ enum ClientTables {
     static func description(_ workflow: JSONValue) -> String {
         var facts = TextTable(["", ""])
         for (label, name) in [
-            ("id", "id"), ("run", "run"), ("execution", "execution"), ("type", "type"), ("version", "version"),
-            ("status", "status"),
+            ("id", "id"), ("run", "run"), ("execution", "execution"), ("parent", "parent"), ("type", "type"),
+            ("version", "version"), ("status", "status"),
             ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
             ("owner", "owner"), ("fencing token", "epoch"),
             ("started", "startedAt"),

@@ -133,6 +133,7 @@ enum WorkflowJSON {
         ]
         if let finishedAt = info.finishedAt { object["finishedAt"] = time(finishedAt) }
         if let owner = info.owner { object["owner"] = number(owner.rawValue) }
+        if let parent = info.parent { object["parent"] = .string(parent) }
         if let reason = info.parkedReason { object["parkedReason"] = .string(reason) }
         if let reason = info.reason { object["reason"] = .string(reason) }
         if !info.attributes.isEmpty { object["attributes"] = .object(info.attributes.mapValues(JSONValue.string)) }

@@ -23,6 +23,8 @@ struct KnownRequests: Sendable {
         known.add(PruneFinishedRuns.self)
         known.add(ListRuns.self)
         known.add(CountRuns.self)
+        known.add(ReportChildEnd.self)
+        known.add(CloseChild.self)
         known.add(ListVersions.self)
         known.add(SendSignal.self)
         known.add(SendUpdate.self)

@@ -15,7 +15,8 @@ extension WorkflowRouter {
     ///   - version: nil takes the one that the run has, or the newest.
     ///   - id: nil makes one.
     func start(
-        type: String, version: UInt32?, id: String?, input: [UInt8], attributes: [String: String] = [:]
+        type: String, version: UInt32?, id: String?, input: [UInt8], attributes: [String: String] = [:],
+        parent: RunTies.Parent? = nil
     ) async throws -> StartedRun {
         // A cluster is not to be chosen, or made, for what none would take.
         _ = try RunAttributes(checking: attributes)
@@ -24,7 +25,7 @@ extension WorkflowRouter {
             let runID = newRunID()
             let id = id ?? runID.description
             var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
-            request.attributes = attributes
+            (request.attributes, request.parent) = (attributes, parent)
             return try await perform(request, on: id)
         }
         guard let newest = version ?? machines.newestVersion(of: type) else {
@@ -34,6 +35,7 @@ extension WorkflowRouter {
         }
         var start = PlacedStart(
             type: type, version: version, newest: newest, input: input, attributes: attributes,
+            parent: parent,
             search: Search(deadline: core.loop.now.advanced(by: Self.patience)))
         guard let id else { return try await startGenerated(&start) }
         try WorkflowLimits.checkID(id)
@@ -47,6 +49,7 @@ extension WorkflowRouter {
         var newest: UInt32
         var input: [UInt8]
         var attributes: [String: String]
+        var parent: RunTies.Parent?
         var search: Search
         var refused: Set<ClusterID> = []
         /// The last choice was wrong.
@@ -57,7 +60,7 @@ extension WorkflowRouter {
         ) -> StartRunRequest {
             var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
             (request.newest, request.placement, request.admitBelow) = (newest, placement, UInt64(admitBelow))
-            request.attributes = attributes
+            (request.attributes, request.parent) = (attributes, parent)
             return request
         }
     }

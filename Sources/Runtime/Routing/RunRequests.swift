@@ -20,6 +20,7 @@ struct StartRunRequest: RunRequest {
     /// Refused where so many runs have not ended; 0 for no limit.
     var admitBelow: UInt64 = 0
     var attributes: [String: String] = [:]
+    var parent: RunTies.Parent?
 
     /// How it is known that no other run has the id; see `WorkflowOperation.StartRun.Placement`.
     enum Placement: Codable, Hashable, Sendable {

@@ -22,6 +22,8 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
 
         /// An attribute's name or value is not allowed, or there are too many.
         case invalidAttribute
+        /// The run has told others too much that has not arrived, or has too many children.
+        case outboxFull
 
         /// A step that was to undo something failed for good; `failure` is why there was something to undo.
         case compensationFailed

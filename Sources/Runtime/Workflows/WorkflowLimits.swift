@@ -42,6 +42,11 @@ public struct WorkflowLimits: Hashable, Sendable {
     static let assignmentInboxMax = 4_096
     /// A wait for something from outside that lasts longer is recorded, for `WorkflowDescription.waits`.
     static let waitAnnouncedAfter: Duration = .seconds(1)
+    /// What a run has told others and has not arrived; what comes above is refused with `outboxFull`.
+    public static let postsMax = 10_000
+    public static let postBytesMax = 16 << 20
+    /// Children of a run that have not ended, or whose end its body has not asked for; above that as well.
+    public static let childrenMax = 10_000
     /// Attributes of a run; more are refused with `invalidAttribute`, as are longer names and values than the next two.
     public static let attributesMax = 32
     public static let attributeNameBytesMax = 64

@@ -131,7 +131,8 @@ extension SimulatedCluster {
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
-            .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .compensationFailed, .messageOutOfOrder,
+            .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
+            .messageOutOfOrder,
             .alreadyCompleted:
             false
         }

@@ -130,6 +130,7 @@ extension WorkflowEngine {
         start.placement = request.placement.operation
         start.admitBelow = request.admitBelow
         start.attributes = try RunAttributes(checking: request.attributes)
+        start.parent = request.parent
         let result = try await namingErrors { [environment, start] in
             let result = try environment.result(
                 of: try await environment.client.propose(
@@ -308,6 +309,7 @@ extension WorkflowEngine {
             case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
             case .wrongToken: throw WorkflowError(.notFound, refused.message)
             case .alreadyCompleted: throw WorkflowError(.alreadyCompleted, refused.message)
+            case .outboxFull: throw WorkflowError(.outboxFull, refused.message)
             case .invalidAttribute: throw WorkflowError(.invalidAttribute, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder, .noSuchMessage:

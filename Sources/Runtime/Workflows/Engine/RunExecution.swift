@@ -32,6 +32,8 @@ final class RunExecution: Sendable {
         var conditions: [ByteText: UInt64] = [:]
         var queries: [ByteText: QueryAnswer] = [:]
         var patches: [ByteText: Bool] = [:]
+        /// Ends of children that the body has asked for.
+        var metEnds: Set<StepKey> = []
         /// How much of the record the body has met again.
         var metCount: UInt64 = 0
         /// Where the body heard first that it is to end, in this life of it or in an earlier one.

@@ -131,6 +131,8 @@ struct Run: Sendable {
     /// Nil while it was told nothing, and waits for nothing from outside.
     var messages: RunMessages?
     var attributes = RunAttributes()
+    /// Nil while it has nothing to do with others.
+    var ties: RunTies?
     /// Counts the executions of the run, from 1; see `WorkflowState.continueRun`.
     var execution: UInt64 = 1
     /// Of a run that was continued: what its first execution was started with.

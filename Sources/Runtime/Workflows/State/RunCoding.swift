@@ -53,6 +53,7 @@ extension Run {
         writer.bool(40, isListed)
         if let messages { writer.message(64) { messages.write(to: &$0) } }
         attributes.write(to: &writer, 70)
+        if let ties { writer.message(74) { ties.write(to: &$0) } }
         if execution != 1 { writer.varint(71, execution) }
         if let origin { writer.bytes(72, origin.bytes) }
         if let checkpointID { writer.bytes(73, checkpointID.bytes) }
@@ -64,6 +65,7 @@ extension Run {
         var attempts: [(StepKey, StepAttempts)] = []
         var messages: RunMessages?
         var attributes = RunAttributes()
+        var ties: RunTies?
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -78,12 +80,16 @@ extension Run {
             case 70:
                 var inner = try reader.message()
                 try attributes.read(from: &inner)
+            case 74:
+                var inner = try reader.message()
+                ties = try RunTies(from: &inner)
             default: try header.read(field, from: &reader)
             }
         }
         var run = try header.run()
         run.messages = messages
         run.attributes = attributes
+        run.ties = ties
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)

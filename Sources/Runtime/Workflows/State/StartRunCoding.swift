@@ -19,6 +19,7 @@ extension WorkflowOperation.StartRun {
         }
         writer.varint(42, admitBelow)
         attributes.write(to: &writer, 70)
+        if let parent { writer.message(71) { parent.write(to: &$0) } }
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -29,6 +30,7 @@ extension WorkflowOperation.StartRun {
         var contentType = ""
         var (placement, epoch, admitBelow) = (UInt64(0), UInt64(0), UInt64(0))
         var attributes = RunAttributes()
+        var parent: RunTies.Parent?
         while let field = try reader.next() {
             switch field {
             case 1: workflowID = try reader.string()
@@ -39,6 +41,9 @@ extension WorkflowOperation.StartRun {
             case 70:
                 var inner = try reader.message()
                 try attributes.read(from: &inner)
+            case 71:
+                var inner = try reader.message()
+                parent = try RunTies.Parent(from: &inner)
             case 3:
                 var inner = try reader.message()
                 type = try WorkflowType(from: &inner)
@@ -52,7 +57,8 @@ extension WorkflowOperation.StartRun {
         }
         self.init(
             workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType,
-            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow, attributes: attributes)
+            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow, attributes: attributes,
+            parent: parent)
     }
 }
 

@@ -23,6 +23,8 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
     public var cancelRequestedAt: Int64?
     /// What it was started with, and what its body has set since.
     public var attributes: [String: String] = [:]
+    /// The workflow id of the run that started it, if one did.
+    public var parent: String?
 
     init(
         workflowID: String, runID: RunID, type: String, version: UInt32, status: WorkflowStatus, startedAt: Int64
@@ -49,6 +51,7 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
         cancelRequestedAt = run.cancellation?.requestedAt
         attributes = run.attributes.texts
         execution = run.execution
+        parent = run.ties?.parent?.workflowID
     }
 }
 

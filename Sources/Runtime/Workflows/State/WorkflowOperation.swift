@@ -25,6 +25,8 @@ enum WorkflowOperation: Hashable, Sendable {
     case message(MessageOperation)
     /// A run among others.
     case composition(CompositionOperation)
+    /// Runs that are tied to others.
+    case tie(TieOperation)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -36,6 +38,8 @@ enum WorkflowOperation: Hashable, Sendable {
         /// Refused as `full` where so many runs or more have not ended; 0: however many.
         var admitBelow: UInt64 = 0
         var attributes = RunAttributes()
+        /// Of a child.
+        var parent: RunTies.Parent?
 
         /// How it is known that no other run has the id.
         enum Placement: Hashable, Sendable {
@@ -72,6 +76,7 @@ extension WorkflowOperation {
         case .transfer(let operation): operation.workflowID
         case .message(let operation): operation.workflowID
         case .composition(let operation): operation.workflowID
+        case .tie(let operation): operation.workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -176,6 +181,7 @@ extension WorkflowOperation {
         case .transfer(let operation): return operation.encoded
         case .message(let operation): return operation.encoded
         case .composition(let operation): return operation.encoded
+        case .tie(let operation): return operation.encoded
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -192,6 +198,10 @@ extension WorkflowOperation {
         }
         if let composition = try CompositionOperation(operation) {
             self = .composition(composition)
+            return
+        }
+        if let tie = try TieOperation(operation) {
+            self = .tie(tie)
             return
         }
         guard let number = Number(rawValue: operation.type) else {

@@ -43,6 +43,7 @@ extension WorkflowState {
         case .transfer(let operation): return try apply(operation, context, arrived: arrived)
         case .message(let operation): return try apply(operation, context)
         case .composition(let operation): return try apply(operation, context)
+        case .tie(let operation): return try apply(operation, context)
         }
     }
 
@@ -54,7 +55,7 @@ extension WorkflowState {
         let key = RunKey(context.namespace, start.workflowID)
         if let run = runs[key] {
             guard run.matches(start) else {
-                let difference = run.type == start.type ? "with another input" : "of \(run.type)"
+                let difference = run.type == start.type ? "with another input, or of another parent" : "of \(run.type)"
                 throw Refused(
                     .conflict,
                     "workflow id '\(start.workflowID)' belongs to run \(run.runID) \(difference); choose another id"

@@ -21,6 +21,8 @@ public final class WorkflowStateMachine: StateMachine {
     private let attention: @Sendable (GroupID) -> Void
     /// Told, on the leader, that the group may owe something to other groups; see `ClusterSteward`.
     private let deliveries: @Sendable (GroupID) -> Void
+    /// Told, on the leader, that runs may have something to tell others; see `PostCourier`.
+    private let posts: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
@@ -29,13 +31,16 @@ public final class WorkflowStateMachine: StateMachine {
     /// - Parameters:
     ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
     ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
+    ///   - posts: the same when a run has something to tell another one.
     package init(
         group: GroupID, checkpoints: CheckpointJournal, attention: @escaping @Sendable (GroupID) -> Void = { _ in },
-        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
+        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in },
+        posts: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
         self.attention = attention
         self.deliveries = deliveries
+        self.posts = posts
         self.checkpoints = checkpoints
         checkpointCompanion = CheckpointCompanion(group: group, journal: checkpoints)
     }
@@ -82,6 +87,7 @@ public final class WorkflowStateMachine: StateMachine {
         state.changes = WorkflowChanges()
         checkpoints.append(changes.checkpoints)
         if isLeader, changes.deliveries { deliveries(group) }
+        if isLeader, changes.posts { posts(group) }
         // A seal changes no run, and is to be reported all the same.
         let isSealed = changes.deliveries && state.transfers.sealEpoch != nil
         if isLeader, isSealed || !changes.isEmpty { attention(group) }
@@ -97,6 +103,7 @@ public final class WorkflowStateMachine: StateMachine {
     private func callAttention() {
         attention(group)
         deliveries(group)
+        if state.debtors.count > 0 { posts(group) }
     }
 
     public func didStop() {

@@ -13,6 +13,10 @@ public struct WorkflowWait: Hashable, Codable, Sendable {
         /// An outside system that has not completed it.
         case awakeable
         case condition
+        /// A child that has not ended, by its workflow id.
+        case child
+        /// What it told another run, by its workflow id, has not arrived.
+        case delivery
         /// Somebody has paused it.
         case paused
         /// No live node has its type and version.
@@ -53,6 +57,8 @@ extension WorkflowWait: CustomStringConvertible {
         case .update: return "waits for update '\(name)'\(limit)"
         case .awakeable: return "waits for awakeable '\(name)' to be completed\(limit)"
         case .condition: return "waits for condition '\(name)'\(limit)"
+        case .child: return "has child '\(name)', which has not ended"
+        case .delivery: return "what it told '\(name)' has not arrived there"
         case .paused: return "is paused" + (name.isEmpty ? "" : ": \(name)")
         case .noNode: return "no live node has \(name); start a node that registers it"
         }
@@ -84,6 +90,12 @@ extension Run {
         }
         for (key, ask) in messages?.asks.sorted() ?? [] where ask.outcome == nil {
             if let wait = wait(for: key, ask) { waits.append(wait) }
+        }
+        for (_, child) in ties?.children.sorted() ?? [] where child.end == nil {
+            waits.append(WorkflowWait(.child, child.workflowID, since: child.startedAt))
+        }
+        for (_, post) in ties?.posts.elements ?? [] where post.step != nil {
+            waits.append(WorkflowWait(.delivery, post.workflowID, since: post.createdAt))
         }
         return waits
     }

@@ -128,7 +128,9 @@ struct WaitNotice {
     let ask: StepKey
     /// Nil where nothing is to be recorded.
     var dueAt: MonotonicTime?
+}
 
+extension WaitNotice {
     init(_ ask: StepKey, _ deadline: Int64?, _ execution: RunExecution) {
         self.ask = ask
         guard deadline == nil, execution.recorded.messages?.asks[ask] == nil else { return }

@@ -41,6 +41,7 @@ extension WorkflowState {
         next.attributes = former.attributes
         next.isListed = former.isListed
         next.messages = former.messages?.continued(at: context.time)
+        next.ties = closingTies(former, at: context.time, isLast: false)?.continued()
         // Who has heard of it has answered by going on.
         if former.steps[RunExecution.cancellationStep] == nil { next.cancellation = former.cancellation }
         keep(&former, as: continuation.formerID, of: key, context)
@@ -84,6 +85,7 @@ extension Run {
 
     /// Whether a start would have made this run.
     func matches(_ start: WorkflowOperation.StartRun) -> Bool {
+        guard ties?.parent == start.parent else { return false }
         if let origin {
             return origin == Self.identity(type: start.type, contentType: start.contentType, input: start.input)
         }
