@@ -31,6 +31,12 @@ package enum Mutant: String {
     // MARK: Messages
     /// own: a signal that is sent again is received again
     case takesRepeatedMessages
+    /// own: what a run was told and has not received is gone when it goes on as a new execution
+    case dropsWaitingMessages
+    /// own: the end of a child that is told again replaces the one that was told first
+    case takesRepeatedEnds
+    /// own: what a run has to tell others is gone when it ends
+    case forgetsPostsAtEnd
 
     // MARK: Snapshots
     /// 45: files get their name before they are complete

@@ -3,8 +3,10 @@ import FlotillaIO
 /// The commands that ask a node over HTTP.
 enum ClientCommands {
     static let all =
-        [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result, list]
-        + ControlCommands.all + HistoryCommands.all + MessageCommands.all + [VersionCommands.versions]
+        [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result]
+        + ListCommands.all + ControlCommands.all + HistoryCommands.all + MessageCommands.all + [
+            VersionCommands.versions
+        ]
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")
@@ -50,6 +52,7 @@ enum ClientCommands {
                 .value(
                     "input", "JSON|@FILE|-",
                     "the input, from a file, or from standard input (default: null)"),
+                ListCommands.attributes("what lists find it by"),
                 .flag("wait", "wait for the result and write it"),
                 namespace, APIClient.option, json,
             ])
@@ -61,6 +64,11 @@ enum ClientCommands {
             body["version"] = .integer(Int64(version))
         }
         if let id = options.string("id") { body["id"] = .string(id) }
+        let attributes = try ListCommands.attributes(options)
+        if !attributes.isEmpty {
+            body["attributes"] = .object(
+                Dictionary(attributes.map { ($0.name, JSONValue.string($0.value)) }) { $1 })
+        }
         if let namespace = options.string("namespace") { body["namespace"] = .string(namespace) }
         let client = APIClient(options)
         let answer = try client.send("POST", "/v1/workflows", body: .object(body))
@@ -107,30 +115,6 @@ enum ClientCommands {
             wait = duration
         }
         try await printResult(of: options.arguments[0], wait: wait, options)
-    }
-
-    private static let list = FlotillaCommand.Subcommand(
-        description: CommandDescription(
-            "flotilla workflow list", summary: "Lists workflows in the order of their starts.",
-            options: [
-                .value(
-                    "status", "STATUS", "only running, parked, paused, completed, failed, cancelled or terminated ones"),
-                .value("type", "TYPE", "only those of a type"),
-                .value("limit", "N", "so many at most (default: \(HTTPAPI.listLimitDefault))"),
-                .value("after", "PLACE", "go on where the page before ended"),
-                namespace, APIClient.option, json,
-            ])
-    ) { options in
-        let value = try APIClient(options).get(
-            "/v1/workflows",
-            query: ["status", "type", "limit", "after", "namespace"].map {
-                ($0, options.string($0))
-            })
-        if options.has("json") {
-            printJSON(value)
-        } else {
-            Terminal.write(ClientTables.list(value))
-        }
     }
 
     // MARK: Parts

@@ -16,7 +16,7 @@ enum ClientTables {
         facts.add(["ready", status["ready"] == .bool(true) ? "yes" : "no"])
         facts.add([
             "workflows",
-            ["running", "parked", "paused", "completed", "failed", "cancelled", "terminated"].map {
+            ["running", "parked", "paused", "completed", "failed", "cancelled", "terminated", "continued"].map {
                 "\(cell(counts, $0)) \($0)"
             }.joined(
                 separator: ", ")
@@ -60,24 +60,36 @@ enum ClientTables {
             table.add(names.map { cell(workflow, $0) })
         }
         let more = page["next"]?.text.map { "More: --after \($0)\n" } ?? ""
-        let missing = (page["unavailable"]?.elements ?? []).map(\.cell)
-        let warning =
-            missing.isEmpty ? "" : "Without the clusters \(missing.joined(separator: ", ")), which do not answer.\n"
-        return table.text + warning + more
+        return table.text + missing(page) + more
+    }
+
+    static func count(_ count: JSONValue) -> String {
+        var table = TextTable(["STATUS", "WORKFLOWS"], rightAligned: [1])
+        for status in WorkflowStatus.allCases { table.add(["\(status)", cell(count["byStatus"], "\(status)")]) }
+        table.add(["all", cell(count, "count")])
+        return table.text + missing(count) + "As of \(cell(count, "asOf")).\n"
+    }
+
+    /// What is not in an answer, and why.
+    private static func missing(_ answer: JSONValue) -> String {
+        let clusters = (answer["unavailable"]?.elements ?? []).map(\.cell)
+        return clusters.isEmpty
+            ? "" : "Without the clusters \(clusters.joined(separator: ", ")), which do not answer.\n"
     }
 
     static func description(_ workflow: JSONValue) -> String {
         var facts = TextTable(["", ""])
         for (label, name) in [
-            ("id", "id"), ("run", "run"), ("type", "type"), ("version", "version"),
-            ("status", "status"),
-            ("reason", "parkedReason"), ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
+            ("id", "id"), ("run", "run"), ("execution", "execution"), ("parent", "parent"), ("type", "type"),
+            ("version", "version"), ("status", "status"),
+            ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
             ("owner", "owner"), ("fencing token", "epoch"),
             ("started", "startedAt"),
-            ("finished", "finishedAt"), ("input", "input"), ("output", "output"),
+            ("finished", "finishedAt"), ("attributes", "attributes"), ("input", "input"), ("output", "output"),
         ] where workflow[name] != nil {
             facts.add([label, cell(workflow, name)])
         }
+        for wait in workflow["waits"]?.elements ?? [] { facts.add(["waits", wait["description"]?.cell ?? ""]) }
         if let failure = workflow["failure"] {
             facts.add(["failure", "\(cell(failure, "type")): \(cell(failure, "message"))"])
         }

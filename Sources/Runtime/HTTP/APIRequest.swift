@@ -48,11 +48,42 @@ extension HTTPRequest {
     }
 
     /// - Throws: 400, naming the first parameter that the route does not know: a misspelt filter must not list all.
-    func allowQuery(_ names: String...) throws(Problem) {
+    func allowQuery(_ names: String...) throws(Problem) { try allowQuery(names) }
+
+    func allowQuery(_ names: [String]) throws(Problem) {
         guard let unknown = query.map(\.name).filter({ !names.contains($0) }).min() else { return }
         let known =
             names.isEmpty ? "this path takes none" : "there are " + names.joined(separator: ", ")
         throw .badRequest("unknown query parameter \(unknown); \(known)")
+    }
+
+    /// Which workflows are meant: "attribute" may stand there more than once.
+    func filter() throws(Problem) -> WorkflowFilter {
+        var filter = WorkflowFilter(type: text("type"))
+        if let name = text("status") {
+            guard let status = WorkflowStatus(name: name) else {
+                let known = WorkflowStatus.allCases.map(\.description).joined(separator: ", ")
+                throw .badRequest("status=\(name): there are \(known)")
+            }
+            filter.status = status
+        }
+        for text in query.filter({ $0.name == "attribute" }).map(\.value) {
+            guard let attribute = AttributeText(text) else {
+                throw .badRequest("attribute=\(text): write attribute=NAME=VALUE")
+            }
+            filter.attributes[attribute.name] = attribute.value
+        }
+        filter.startedFrom = try moment("startedFrom")
+        filter.startedBefore = try moment("startedBefore")
+        return filter
+    }
+
+    private func moment(_ name: String) throws(Problem) -> Int64? {
+        guard let text = text(name) else { return nil }
+        guard let time = WallTime(rfc3339: text) else {
+            throw .badRequest("\(name)=\(text) is no moment; write 2026-11-22T08:00:00Z")
+        }
+        return time.nanoseconds
     }
 
     /// The same where the body may be left out.
@@ -90,6 +121,20 @@ struct JSONObject: Sendable {
         case .string(let text)?: return text
         case _?: throw .badRequest("\(name) is not a string")
         }
+    }
+
+    /// An object of strings; nil where the member is missing.
+    func texts(_ name: String) throws(Problem) -> [String: String]? {
+        guard let value = members[name], value != .null else { return nil }
+        guard case .object(let object) = value else {
+            throw .badRequest("\(name) is not an object of strings, such as {\"customer\": \"acme\"}")
+        }
+        var texts: [String: String] = [:]
+        for (key, value) in object {
+            guard case .string(let text) = value else { throw .badRequest("\(key) in \(name) is not a string") }
+            texts[key] = text
+        }
+        return texts
     }
 
     /// Nodes by their numbers; nil where the member is missing.
@@ -156,5 +201,17 @@ extension HTTPResponse {
         return HTTPResponse(
             status: problem.status, headers: headers,
             body: value.canonicalBytes + [UInt8(ascii: "\n")])
+    }
+}
+
+/// "NAME=VALUE".
+struct AttributeText {
+    var name: String
+    var value: String
+
+    init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, !parts[0].isEmpty else { return nil }
+        (name, value) = (String(parts[0]), String(parts[1]))
     }
 }

@@ -52,6 +52,7 @@ struct HTTPAPI: Sendable {
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "checkpoints":
             return [("GET", { try await checkpoints(path[4], of: path[2], $0) })]
         case 2 where path == ["v1", "workflow-versions"]: return [("GET", versions)]
+        case 2 where path == ["v1", "workflow-count"]: return [("GET", count)]
         case 2 where path == ["v1", "status"]: return [("GET", status)]
         case 1 where path == ["health"]: return [("GET", health)]
         case 2 where path == ["health", "live"]: return [("GET", live)]
@@ -69,14 +70,14 @@ struct HTTPAPI: Sendable {
 
     private func start(_ request: HTTPRequest) async throws -> HTTPResponse {
         try request.allowQuery()
-        let body = try request.object(allowing: ["type", "version", "id", "input", "namespace"])
+        let body = try request.object(allowing: ["type", "version", "id", "input", "attributes", "namespace"])
         guard let type = try body.string("type"), !type.isEmpty else {
             throw Problem.badRequest("type is missing: the name of a registered workflow")
         }
         let (info, isNew) = try await node.startWorkflow(
             type: type, version: try body.version("version"), id: try body.string("id"),
             namespace: try body.string("namespace") ?? Self.namespaceDefault,
-            input: body.members["input"] ?? .null)
+            input: body.members["input"] ?? .null, attributes: try body.texts("attributes") ?? [:])
         var response = HTTPResponse.json(WorkflowJSON.value(info), status: isNew ? 201 : 200)
         response.headers.append(
             (name: "Location", value: "/v1/workflows/" + PercentEncoding.encode(info.workflowID)))
@@ -153,21 +154,24 @@ struct HTTPAPI: Sendable {
     }
 
     private func list(_ request: HTTPRequest) async throws -> HTTPResponse {
-        try request.allowQuery("status", "type", "limit", "after", "namespace")
-        var filter = WorkflowFilter(type: request.text("type"))
-        if let name = request.text("status") {
-            guard let status = WorkflowStatus(name: name) else {
-                let known = WorkflowStatus.allCases.map(\.description).joined(separator: ", ")
-                throw Problem.badRequest("status=\(name): there are \(known)")
-            }
-            filter.status = status
-        }
+        try request.allowQuery(Self.filterNames + ["limit", "after"])
+        let filter = try request.filter()
         let page = try await node.listWorkflows(
             namespace: request.text("namespace") ?? Self.namespaceDefault, filter,
             after: request.text("after"),
             limit: try request.number("limit", in: 1...Self.listLimitMax) ?? Self.listLimitDefault)
         return .json(WorkflowJSON.value(page))
     }
+
+    private func count(_ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery(Self.filterNames)
+        let count = try await node.countWorkflows(
+            namespace: request.text("namespace") ?? Self.namespaceDefault, try request.filter())
+        return .json(WorkflowJSON.value(count))
+    }
+
+    /// The query parameters of what concerns some of all workflows.
+    private static let filterNames = ["status", "type", "attribute", "startedFrom", "startedBefore", "namespace"]
 
     private func versions(_ request: HTTPRequest) async throws -> HTTPResponse {
         try request.allowQuery()

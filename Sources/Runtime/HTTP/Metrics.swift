@@ -26,6 +26,7 @@ enum Metrics {
                 (["status": "terminated"], UInt64(counts.terminated)),
                 (["status": "cancelled"], UInt64(counts.cancelled)),
                 (["status": "paused"], UInt64(counts.paused)),
+                (["status": "continued"], UInt64(counts.continued)),
             ])
         page.gauge(
             "flotilla_workflows_owned", "Running workflows that this node runs.",

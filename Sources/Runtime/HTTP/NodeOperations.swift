@@ -5,7 +5,7 @@ protocol NodeOperations: Sendable {
     var id: NodeID { get }
     /// - Returns: the run, and whether this call started it.
     func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String]
     ) async throws -> (info: WorkflowInfo, isNew: Bool)
     /// - Returns: nil if there is no such run.
     func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription?
@@ -46,6 +46,7 @@ protocol NodeOperations: Sendable {
     func listWorkflows(
         namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
     ) async throws -> WorkflowPage
+    func countWorkflows(namespace: String, _ filter: WorkflowFilter) async throws -> WorkflowCount
     func workflowVersions() async throws -> WorkflowVersions
     func status(withHashes: Bool) async throws -> NodeStatus
     /// What the node has counted since it started, in the order in which it is shown.

@@ -19,7 +19,7 @@ extension Problem {
 
     private init(_ error: WorkflowError) {
         switch error.code {
-        case .invalidName, .invalidInput, .invalidPage, .unencodable, .undecodableInput:
+        case .invalidName, .invalidInput, .invalidAttribute, .invalidPage, .unencodable, .undecodableInput:
             self = .badRequest(error.message)
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)
@@ -36,7 +36,7 @@ extension Problem {
                 "\(error.message). Whether it was done is unknown; the same request with the same id may be sent "
                     + "again, to any node")
         case .stopped: self = .unavailable("\(error.message); ask another node")
-        case .duplicateStep, .contextEnded, .undecodableResult, .failed, .cancelled, .terminated,
+        case .duplicateStep, .contextEnded, .outboxFull, .undecodableResult, .failed, .cancelled, .terminated,
             .stepFailed, .stepTimedOut, .compensationFailed, .duplicateWorkflow,
             .unexpectedAnswer:
             self.init("internal", "The node failed", status: 500, error.description)

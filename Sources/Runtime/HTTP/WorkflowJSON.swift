@@ -11,14 +11,41 @@ enum WorkflowJSON {
     static func value(_ page: WorkflowPage) -> JSONValue {
         var object: [String: JSONValue] = [
             "workflows": .array(page.runs.map(value)),
-            "next": page.next.map(JSONValue.string) ?? .null,
+            "next": page.next.map(JSONValue.string) ?? .null, "asOf": time(page.asOf),
         ]
         if page.isPartial { object["unavailable"] = .array(page.unavailable.map(JSONValue.string)) }
         return .object(object)
     }
 
+    static func value(_ count: WorkflowCount) -> JSONValue {
+        let statuses = WorkflowStatus.allCases.map { status in
+            (status.description, JSONValue.integer(Int64(count.byStatus[status] ?? 0)))
+        }
+        var object: [String: JSONValue] = [
+            "count": .integer(Int64(count.total)), "asOf": time(count.asOf),
+            "byStatus": .object(Dictionary(uniqueKeysWithValues: statuses)),
+        ]
+        if !count.unavailable.isEmpty {
+            object["unavailable"] = .array(count.unavailable.map(JSONValue.string))
+        }
+        return .object(object)
+    }
+
+    static func value(_ wait: WorkflowWait) -> JSONValue {
+        var object: [String: JSONValue] = [
+            "reason": .string(wait.reason.rawValue), "name": .string(wait.name), "occurrence": number(wait.occurrence),
+            "description": .string(wait.description),
+        ]
+        if let since = wait.since { object["since"] = time(since) }
+        if let until = wait.until { object["until"] = time(until) }
+        if let attempts = wait.attempts { object["attempts"] = .integer(Int64(attempts)) }
+        addEnd(output: nil, failure: wait.failure, to: &object)
+        return .object(object)
+    }
+
     static func value(_ description: WorkflowDescription) -> JSONValue {
         var object = members(description.info)
+        object["waits"] = .array(description.waits.map(value))
         object["epoch"] = number(description.epoch)
         object["input"] = document(description.input)
         addEnd(output: description.output, failure: description.failure, to: &object)
@@ -100,14 +127,16 @@ enum WorkflowJSON {
     static func members(_ info: WorkflowInfo) -> [String: JSONValue] {
         var object: [String: JSONValue] = [
             "id": .string(info.workflowID), "run": .string(info.runID.description),
-            "type": .string(info.type),
+            "type": .string(info.type), "execution": number(info.execution),
             "version": .integer(Int64(info.version)), "status": .string(info.status.description),
             "startedAt": time(info.startedAt),
         ]
         if let finishedAt = info.finishedAt { object["finishedAt"] = time(finishedAt) }
         if let owner = info.owner { object["owner"] = number(owner.rawValue) }
+        if let parent = info.parent { object["parent"] = .string(parent) }
         if let reason = info.parkedReason { object["parkedReason"] = .string(reason) }
         if let reason = info.reason { object["reason"] = .string(reason) }
+        if !info.attributes.isEmpty { object["attributes"] = .object(info.attributes.mapValues(JSONValue.string)) }
         if let moment = info.cancelRequestedAt { object["cancelRequestedAt"] = time(moment) }
         return object
     }

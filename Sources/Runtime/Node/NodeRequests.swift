@@ -126,7 +126,7 @@ extension NodeServices {
                 running: machine.count(of: .running), parked: machine.count(of: .parked),
                 completed: machine.count(of: .completed), failed: machine.count(of: .failed),
                 terminated: machine.count(of: .terminated), cancelled: machine.count(of: .cancelled),
-                paused: machine.count(of: .paused),
+                paused: machine.count(of: .paused), continued: machine.count(of: .continued),
                 owned: mine?.ownedRuns ?? 0)
             return (counts, mine?.boot == myBoot)
         }

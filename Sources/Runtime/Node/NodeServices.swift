@@ -101,6 +101,12 @@ final class NodeServices: Sendable {
                     logger: self.logger)
                 await ClusterSteward(world, attention: self.machines.stewardAttention).run()
             }
+            group.addTask {
+                let world = NodeStewardWorld(
+                    core: self.core, machines: self.machines, router: self.router, random: self.environment.random,
+                    logger: self.logger)
+                await PostCourier(world, attention: self.machines.postAttention).run()
+            }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
         }

@@ -193,6 +193,8 @@ final class NodeMachines: Sendable {
     let management = Lock(ManagementState())
     /// Clusters hosted here that may owe something to others; see `ClusterSteward`.
     let stewardAttention = GroupAttention()
+    /// Groups whose runs have something to tell others.
+    let postAttention = GroupAttention()
     /// Clusters led here, of which management may not have heard everything.
     let reportAttention = GroupAttention()
     let duties: LeaderDuties
@@ -230,9 +232,10 @@ final class NodeMachines: Sendable {
             duties.note(group)
         }
         let types = WorkflowTypeSets()
-        registry.register(.workflow) { [checkpoints, stewardAttention] group in
+        registry.register(.workflow) { [checkpoints, stewardAttention, postAttention] group in
             WorkflowStateMachine(
-                group: group, checkpoints: checkpoints, types: types, attention: attention, deliveries: stewardAttention.mark)
+                group: group, checkpoints: checkpoints, types: types, attention: attention,
+                deliveries: stewardAttention.mark, posts: postAttention.mark)
         }
         return registry
     }

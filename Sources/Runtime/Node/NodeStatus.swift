@@ -72,12 +72,13 @@ public struct NodeStatus: Codable, Hashable, Sendable {
         public var terminated: Int
         public var cancelled: Int
         public var paused: Int
+        public var continued: Int
         /// How many of the running ones this node runs.
         public var owned: Int
 
         public init(
             running: Int = 0, parked: Int = 0, completed: Int = 0, failed: Int = 0, terminated: Int = 0,
-            cancelled: Int = 0, paused: Int = 0, owned: Int = 0
+            cancelled: Int = 0, paused: Int = 0, continued: Int = 0, owned: Int = 0
         ) {
             self.running = running
             self.parked = parked
@@ -86,6 +87,7 @@ public struct NodeStatus: Codable, Hashable, Sendable {
             self.terminated = terminated
             self.cancelled = cancelled
             self.paused = paused
+            self.continued = continued
             self.owned = owned
         }
 
@@ -97,6 +99,7 @@ public struct NodeStatus: Codable, Hashable, Sendable {
             terminated += other.terminated
             cancelled += other.cancelled
             paused += other.paused
+            continued += other.continued
             owned += other.owned
         }
     }

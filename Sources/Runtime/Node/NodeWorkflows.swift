@@ -7,15 +7,17 @@ import FlotillaRaft
 extension Node {
     /// Starts a workflow, or finds the run that an earlier start with the same id and an equal input made. Returns once
     /// the start is durable on a majority.
+    /// - Parameter attributes: what lists find it by; `WorkflowContext.setAttributes` changes them.
     /// - Throws: `WorkflowError` with `conflict` where the id belongs to a run with another input, and others that say
     ///   what to do; `NodeError` when the node has stopped.
     public func start<Input, Output>(
-        _ workflow: Workflow<Input, Output>, id: String, input: Input
+        _ workflow: Workflow<Input, Output>, id: String, input: Input, attributes: [String: String] = [:]
     ) async throws -> WorkflowRun<Output> {
         let bytes = try encodeValue(input, "the input of \(workflow.type)")
         let router = try await router
         let started = try await router.start(
-            type: workflow.type.name, version: workflow.type.version, id: id, input: bytes)
+            type: workflow.type.name, version: workflow.type.version, id: id, input: bytes,
+            attributes: attributes)
         return WorkflowRun(started) { timeout in
             try await router.result(of: id, as: Output.self, timeout: timeout)
         }
@@ -29,9 +31,15 @@ extension Node {
         try await router.result(of: id, as: type, timeout: timeout)
     }
 
-    /// All that is recorded of a run.
+    /// All that is recorded of a run, and what it waits for.
+    /// - Throws: `WorkflowError` with `notFound`, and with `unavailable` where its cluster does not answer, which then
+    ///   says why: it has no quorum, or the run is on its way to another one.
     public func describe(_ id: String) async throws -> WorkflowDescription {
-        try await router.perform(DescribeRun(id: id), on: id)
+        do {
+            return try await router.perform(DescribeRun(id: id), on: id)
+        } catch let error as WorkflowError where error.code == .unavailable {
+            throw try await running().explaining(error, of: id)
+        }
     }
 
     /// The values that a run has recorded under a key, in their order, page by page.
@@ -93,6 +101,11 @@ extension Node {
         try await router.list(filter, after: after, limit: limit)
     }
 
+    /// How many runs there are, by status; each cluster's part is as of a moment after the call.
+    public func count(_ filter: WorkflowFilter = WorkflowFilter()) async throws -> WorkflowCount {
+        try await router.count(filter)
+    }
+
     var router: WorkflowRouter { get async throws { try await running().router } }
 }
 
@@ -100,11 +113,12 @@ extension Node {
 
 extension Node: NodeOperations {
     func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue,
+        attributes: [String: String] = [:]
     ) async throws -> (info: WorkflowInfo, isNew: Bool) {
         try Self.checkNamespace(namespace)
         let started = try await router.start(
-            type: type, version: version, id: id, input: try JSONCoding.encode(input))
+            type: type, version: version, id: id, input: try JSONCoding.encode(input), attributes: attributes)
         return (try await describe(started.workflowID).info, !started.existed)
     }
 
@@ -158,6 +172,11 @@ extension Node: NodeOperations {
     ) async throws -> WorkflowPage {
         try Self.checkNamespace(namespace)
         return try await list(filter, after: after, limit: limit)
+    }
+
+    func countWorkflows(namespace: String, _ filter: WorkflowFilter) async throws -> WorkflowCount {
+        try Self.checkNamespace(namespace)
+        return try await count(filter)
     }
 
     func counters() async throws -> [NodeCounter] { try await running().counters() }

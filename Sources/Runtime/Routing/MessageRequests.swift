@@ -113,5 +113,8 @@ extension WorkflowRouter {
     }
 
     /// For whoever does not name what it sends.
-    func randomName() -> String { uuidText(high: random(), low: random()) }
+    /// For a sender that sends once.
+    func randomName() -> String {
+        RunMessages.Sender.singlePrefix + uuidText(high: random(), low: random())
+    }
 }

@@ -15,6 +15,7 @@ extension WorkflowOutcome: Codable {
             case .failed(let failure): Coded(status: .failed, output: nil, failure: failure)
             case .cancelled(let reason): Coded(status: .cancelled, output: nil, reason: reason)
             case .terminated(let reason): Coded(status: .terminated, output: nil, reason: reason)
+            case .continued: Coded(status: .continued, output: nil)
             }
         try coded.encode(to: encoder)
     }
@@ -26,6 +27,7 @@ extension WorkflowOutcome: Codable {
         case .failed: self = .failed(coded.failure ?? WorkflowFailure(type: "", message: ""))
         case .cancelled: self = .cancelled(reason: coded.reason ?? "")
         case .terminated: self = .terminated(reason: coded.reason ?? "")
+        case .continued: self = .continued
         case .running, .parked, .paused:
             throw DecodingError.dataCorrupted(
                 .init(codingPath: decoder.codingPath, debugDescription: "a run that is \(coded.status) has no outcome"))

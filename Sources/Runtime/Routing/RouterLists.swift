@@ -36,6 +36,7 @@ extension WorkflowRouter {
         guard !parts.isEmpty else {
             throw WorkflowError(.unavailable, "none of the \(groups.count) clusters answers; ask again")
         }
+        page.asOf = parts.map(\.reply.asOf).min() ?? 0
         var taken = Array(repeating: 0, count: parts.count)
         while page.runs.count < limit {
             let heads = parts.indices.filter { taken[$0] < parts[$0].reply.runs.count }
@@ -59,6 +60,28 @@ extension WorkflowRouter {
         }
         if hasMore { page.next = place.text }
         return page
+    }
+
+    func count(_ filter: WorkflowFilter) async throws -> WorkflowCount {
+        let groups = try await workflowGroups()
+        let answers = await inPortions(groups) { group in try? await self.perform(CountRuns(filter: filter), in: group)
+        }
+        var count = WorkflowCount(asOf: .max)
+        for (group, reply) in answers {
+            guard let reply else {
+                count.unavailable.append(machines.name(of: group))
+                continue
+            }
+            count.asOf = min(count.asOf, reply.asOf)
+            for (name, number) in reply.counts {
+                guard let status = WorkflowStatus(name: name) else { continue }
+                count.byStatus[status, default: 0] += number
+            }
+        }
+        guard count.unavailable.count < groups.count else {
+            throw WorkflowError(.unavailable, "none of the \(groups.count) clusters answers; ask again")
+        }
+        return count
     }
 
     func pruneFinished(

@@ -14,12 +14,18 @@ extension WorkflowRouter {
     /// - Parameters:
     ///   - version: nil takes the one that the run has, or the newest.
     ///   - id: nil makes one.
-    func start(type: String, version: UInt32?, id: String?, input: [UInt8]) async throws -> StartedRun {
+    func start(
+        type: String, version: UInt32?, id: String?, input: [UInt8], attributes: [String: String] = [:],
+        parent: RunTies.Parent? = nil
+    ) async throws -> StartedRun {
+        // A cluster is not to be chosen, or made, for what none would take.
+        _ = try RunAttributes(checking: attributes)
         try await machines.untilHeard(on: core.loop, patience: Self.patience)
         if machines.management.withLock({ $0.mode }) == .single {
             let runID = newRunID()
             let id = id ?? runID.description
-            let request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
+            var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
+            (request.attributes, request.parent) = (attributes, parent)
             return try await perform(request, on: id)
         }
         guard let newest = version ?? machines.newestVersion(of: type) else {
@@ -28,14 +34,11 @@ extension WorkflowRouter {
                 "no node ever registered a workflow '\(type)'; check the name, or start a node that has it")
         }
         var start = PlacedStart(
-            type: type, version: version, newest: newest, input: input,
+            type: type, version: version, newest: newest, input: input, attributes: attributes,
+            parent: parent,
             search: Search(deadline: core.loop.now.advanced(by: Self.patience)))
         guard let id else { return try await startGenerated(&start) }
-        guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
-            throw WorkflowError(
-                .invalidName,
-                "a workflow id has 1 to \(WorkflowLimits.workflowIDBytesMax) bytes, this one \(id.utf8.count)")
-        }
+        try WorkflowLimits.checkID(id)
         return try await startReserved(&start, id: id)
     }
 
@@ -45,6 +48,8 @@ extension WorkflowRouter {
         var version: UInt32?
         var newest: UInt32
         var input: [UInt8]
+        var attributes: [String: String]
+        var parent: RunTies.Parent?
         var search: Search
         var refused: Set<ClusterID> = []
         /// The last choice was wrong.
@@ -55,6 +60,7 @@ extension WorkflowRouter {
         ) -> StartRunRequest {
             var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
             (request.newest, request.placement, request.admitBelow) = (newest, placement, UInt64(admitBelow))
+            (request.attributes, request.parent) = (attributes, parent)
             return request
         }
     }

@@ -1,4 +1,5 @@
 import FlotillaActors
+import FlotillaIO
 import FlotillaRaft
 
 // What nodes ask each other about runs. Each is a call of the engine; names and members stay for ever.
@@ -18,6 +19,8 @@ struct StartRunRequest: RunRequest {
     var placement = Placement.alone
     /// Refused where so many runs have not ended; 0 for no limit.
     var admitBelow: UInt64 = 0
+    var attributes: [String: String] = [:]
+    var parent: RunTies.Parent?
 
     /// How it is known that no other run has the id; see `WorkflowOperation.StartRun.Placement`.
     enum Placement: Codable, Hashable, Sendable {
@@ -178,13 +181,34 @@ struct ListRuns: RunRequest {
         var runs: [ListedRun]
         /// Nil at the end.
         var next: UInt64?
+        var asOf: Int64
     }
 
     var subject: String? { nil }
     var patience: Duration { .seconds(3) }
     func perform(on engine: WorkflowEngine) async throws -> Reply {
+        let asOf = engine.environment.loop.wallNow.nanoseconds
         let (runs, next) = try await engine.list(filter, after: after, limit: limit)
-        return Reply(runs: runs, next: next)
+        return Reply(runs: runs, next: next, asOf: asOf)
+    }
+}
+
+struct CountRuns: RunRequest {
+    static let name = "count"
+    var filter: WorkflowFilter
+
+    struct Reply: Codable, Sendable {
+        /// By the names of the statuses.
+        var counts: [String: Int]
+        var asOf: Int64
+    }
+
+    var subject: String? { nil }
+    var patience: Duration { .seconds(3) }
+    func perform(on engine: WorkflowEngine) async throws -> Reply {
+        let count = try await engine.count(filter)
+        let named = count.byStatus.map { ($0.key.description, $0.value) }
+        return Reply(counts: Dictionary(uniqueKeysWithValues: named), asOf: count.asOf)
     }
 }
 

@@ -20,6 +20,11 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// The run is to end. Thrown once, by the next step or sleep; what a body does then is still recorded.
         case cancelled
 
+        /// An attribute's name or value is not allowed, or there are too many.
+        case invalidAttribute
+        /// The run has told others too much that has not arrived, or has too many children.
+        case outboxFull
+
         /// A step that was to undo something failed for good; `failure` is why there was something to undo.
         case compensationFailed
         /// Whoever was asked said no: the body to an update, an outside system to an awakeable.

@@ -40,6 +40,31 @@ public struct WorkflowLimits: Hashable, Sendable {
     static let listExamineMax = 500
     /// How many changed assignments wait for the supervisor; above, it reads all of this node's from the state.
     static let assignmentInboxMax = 4_096
+    /// A wait for something from outside that lasts longer is recorded, for `WorkflowDescription.waits`.
+    static let waitAnnouncedAfter: Duration = .seconds(1)
+    /// What a run has told others and has not arrived; what comes above is refused with `outboxFull`.
+    public static let postsMax = 10_000
+    public static let postBytesMax = 16 << 20
+    /// Children of a run that have not ended, or whose end its body has not asked for; above that as well.
+    public static let childrenMax = 10_000
+    /// Attributes of a run; more are refused with `invalidAttribute`, as are longer names and values than the next two.
+    public static let attributesMax = 32
+    public static let attributeNameBytesMax = 64
+    public static let attributeValueBytesMax = 256
     /// A sleep looks at the wall clock at least this often, in case it was set forward.
     static let wallClockCheckInterval: Duration = .seconds(600)
+}
+
+extension WorkflowLimits {
+    /// - Throws: `WorkflowError` with `invalidName` for an id that nobody may start a workflow with.
+    static func checkID(_ id: String) throws {
+        guard !id.isEmpty, id.utf8.count <= workflowIDBytesMax else {
+            throw WorkflowError(
+                .invalidName, "a workflow id has 1 to \(workflowIDBytesMax) bytes, this one \(id.utf8.count)")
+        }
+        guard !ExecutionID.isFormer(id) else {
+            throw WorkflowError(
+                .invalidName, "'\(id)' ends in '~' and a number, as the ids of former executions do; choose another id")
+        }
+    }
 }

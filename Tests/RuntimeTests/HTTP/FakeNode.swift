@@ -17,6 +17,8 @@ final class FakeNode: NodeOperations {
     struct Calls: Sendable {
         var starts: [(type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue)] =
             []
+        var attributes: [[String: String]] = []
+        var counts: [WorkflowFilter] = []
         var lists: [(namespace: String, filter: WorkflowFilter, after: String?, limit: Int)] = []
         var waits: [Duration] = []
         var hashes: [Bool] = []
@@ -60,9 +62,10 @@ final class FakeNode: NodeOperations {
     }
 
     func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String]
     ) async throws -> (info: WorkflowInfo, isNew: Bool) {
         calls.withLock { $0.starts.append((type, version, id, namespace, input)) }
+        calls.withLock { $0.attributes.append(attributes) }
         return (Self.run(status: .running).info, try answers.start.get())
     }
 
@@ -159,6 +162,11 @@ final class FakeNode: NodeOperations {
     ) async throws -> WorkflowPage {
         calls.withLock { $0.lists.append((namespace, filter, after, limit)) }
         return WorkflowPage(runs: [Self.run().info], next: "order-17")
+    }
+
+    func countWorkflows(namespace: String, _ filter: WorkflowFilter) async throws -> WorkflowCount {
+        calls.withLock { $0.counts.append(filter) }
+        return WorkflowCount(byStatus: [.running: 3, .failed: 1], asOf: 1_000_000)
     }
 
     func workflowVersions() async throws -> WorkflowVersions {

@@ -88,7 +88,7 @@ extension WorkflowState {
                 }
                 parked.insert(run.sequence)
             case .paused: if run.owner != nil { return "\(key) is paused, and has an owner" }
-            case .completed, .failed, .terminated, .cancelled:
+            case .completed, .failed, .terminated, .cancelled, .continued:
                 if run.finishedAt == nil { return "\(key) ended at no time" }
             }
         }

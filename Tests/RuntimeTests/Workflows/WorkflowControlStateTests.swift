@@ -26,6 +26,7 @@ struct WorkflowControlStateTests {
             try control(&bench, .cancel)
             try bench.apply([.finishRun(Bench.address("a"), .cancelled)], epoch: 1)
         case .paused: try control(&bench, .pause)
+        case .continued: preconditionFailure("only former executions are, under ids of their own")
         }
         #expect(bench.machine.run("a")?.status == status)
         return bench
@@ -49,7 +50,7 @@ struct WorkflowControlStateTests {
 
     @Test(
         "each action has its statuses, twice is as once, and what is refused changes nothing",
-        arguments: WorkflowAction.allCases, WorkflowStatus.allCases)
+        arguments: WorkflowAction.allCases, WorkflowStatus.allCases.filter { $0 != .continued })
     func table(action: WorkflowAction, status: WorkflowStatus) throws {
         var bench = try bench(status)
         let hash = bench.machine.stateHash

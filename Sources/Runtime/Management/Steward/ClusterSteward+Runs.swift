@@ -102,7 +102,7 @@ extension ClusterSteward {
     /// - Returns: whether the target has taken the run; else it has turned it down for good.
     private func send(_ moving: Moving, _ id: Transfers.ID, of group: GroupID) async throws -> Bool {
         var whole = TransferredRun(key: moving.key, run: moving.run)
-        let owner = CheckpointRun(group: group, run: moving.key, runID: moving.run.runID)
+        let owner = moving.run.checkpointRun(moving.key, in: group)
         whole.history = try await moving.checkpoints.transferredHistory(of: moving.run, owner)
         var result = OperationResult()
         for part in whole.parts(from: group, number: id.number, acknowledgedBelow: moving.acknowledgedBelow) {

@@ -131,7 +131,9 @@ extension SimulatedCluster {
         case .duplicateStep, .resultTooLarge, .invalidName, .unencodable, .undecodableInput, .undecodableResult,
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
-            .unexpectedAnswer, .rejected, .unknownQuery, .compensationFailed, .messageOutOfOrder, .alreadyCompleted:
+            .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
+            .messageOutOfOrder,
+            .alreadyCompleted:
             false
         }
     }

@@ -71,7 +71,7 @@ final class CheckpointCompanion: StateCompanion {
         return try journal.withStore { store throws(LogError) in
             var needs: [Need] = []
             for (key, run) in state.recordedRuns {
-                let owner = CheckpointRun(group: group, run: key, runID: run.runID)
+                let owner = run.checkpointRun(key, in: group)
                 for (name, checkpoint) in run.checkpoints.sorted() {
                     let key = CheckpointKey(run: owner, name: name)
                     // Records come in their order, here as there, so the last one tells what is missing.

@@ -69,7 +69,7 @@ struct CheckpointVerification {
         let mayLackRuns = try Self.removesRuns(group, stored)
         for (_, id) in state.startOrder.elements {
             guard let run = state.runs[id] else { continue }
-            let owner = CheckpointRun(group: group.replica.group, run: id, runID: run.runID)
+            let owner = run.checkpointRun(id, in: group.replica.group)
             for (name, checkpoint) in run.checkpoints.sorted() {
                 let end = ends[CheckpointKey(run: owner, name: name)] ?? 0
                 guard end < checkpoint.count, end > 0 || !mayLackRuns else { continue }

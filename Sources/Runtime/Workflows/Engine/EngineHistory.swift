@@ -17,8 +17,8 @@ extension WorkflowEngine {
         let run = try await recordedRun(key)
         let checkpoint = run.checkpoints[ByteText(name)]
         let (start, count) = (max(start, checkpoint?.first ?? 0), checkpoint?.count ?? 0)
-        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
-        let records = try await readingHistory(of: owner) { journal in
+        let owner = run.checkpointRun(key, in: environment.group)
+        let records = try await readingHistory(of: run, key) { journal in
             try await journal.page(
                 of: CheckpointKey(run: owner, name: ByteText(name)), from: start,
                 limit: max(1, min(limit, WorkflowLimits.listLimitMax)), until: count)
@@ -50,10 +50,10 @@ extension WorkflowEngine {
         }
         let key = RunKey(defaultNamespace, id)
         let run = try await recordedRun(key)
-        let owner = CheckpointRun(group: environment.group, run: key, runID: run.runID)
+        let owner = run.checkpointRun(key, in: environment.group)
         let reader = HistoryReader(
             run: run, owner: owner, after: position, limit: max(1, min(limit, WorkflowLimits.listLimitMax)))
-        let (events, next) = try await readingHistory(of: owner) { journal in
+        let (events, next) = try await readingHistory(of: run, key) { journal in
             guard run.checkpoints.count > 0 else { return try reader.page(nil, withValues: withValues) }
             return try await journal.read { store throws(LogError) in
                 try reader.page(store, withValues: withValues)
@@ -73,15 +73,17 @@ extension WorkflowEngine {
 
     /// A run that was removed meanwhile is missing, and its records are: then that is the error.
     private func readingHistory<Result>(
-        of run: CheckpointRun, _ body: (CheckpointJournal) async throws -> Result
+        of run: Run, _ key: RunKey, _ body: (CheckpointJournal) async throws -> Result
     ) async throws -> Result {
         do {
             return try await body(environment.checkpoints)
         } catch let error as LogError {
-            let isThere = try await environment.withMachine { $0.state.runs[run.run]?.runID == run.runID }
-            guard isThere else { throw notFound(run.run.workflowID.text) }
+            let known = try await environment.withMachine { $0.state.runs[key] }
+            guard let known, known.runID == run.runID, known.execution == run.execution else {
+                throw notFound(key.workflowID.text)
+            }
             throw WorkflowError(
-                .unavailable, "the checkpoints of '\(run.run.workflowID)' cannot be read here: \(error.message)")
+                .unavailable, "the checkpoints of '\(key.workflowID)' cannot be read here: \(error.message)")
         }
     }
 }

@@ -15,6 +15,8 @@ public enum WorkflowOutcome: Hashable, Sendable {
     case cancelled(reason: String)
     /// It was ended from outside.
     case terminated(reason: String)
+    /// It was an execution that is over: its run goes on as a new one.
+    case continued
 
     /// The run's result as a value.
     func value<Output: Decodable>(of id: String, as type: Output.Type) throws -> Output {
@@ -31,6 +33,8 @@ public enum WorkflowOutcome: Hashable, Sendable {
             throw WorkflowError(.cancelled, "workflow '\(id)' was cancelled" + (reason.isEmpty ? "" : ": \(reason)"))
         case .terminated(let reason):
             throw WorkflowError(.terminated, "workflow '\(id)' was terminated" + (reason.isEmpty ? "" : ": \(reason)"))
+        case .continued:
+            throw WorkflowError(.wrongState, "'\(id)' is a former execution, whose run went on as a new one")
         }
     }
 
@@ -38,6 +42,7 @@ public enum WorkflowOutcome: Hashable, Sendable {
     init?(_ run: Run) {
         switch run.status {
         case .running, .parked, .paused: return nil
+        case .continued: self = .continued
         case .completed: self = .completed(run.output ?? [])
         case .failed: self = .failed(run.failure ?? WorkflowFailure(type: "", message: ""))
         case .cancelled: self = .cancelled(reason: run.cancellation?.reason ?? "")
@@ -106,12 +111,7 @@ extension WorkflowEngine {
 
     func start(_ request: StartRunRequest) async throws -> StartedRun {
         let id = request.id
-        guard !id.isEmpty, id.utf8.count <= WorkflowLimits.workflowIDBytesMax else {
-            throw WorkflowError(
-                .invalidName,
-                "a workflow id has 1 to \(WorkflowLimits.workflowIDBytesMax) bytes, this one \(id.utf8.count)"
-            )
-        }
+        try WorkflowLimits.checkID(id)
         let limit = environment.limits.inputBytesMax
         guard request.input.count <= limit else {
             throw WorkflowError(
@@ -131,6 +131,8 @@ extension WorkflowEngine {
             workflowID: id, runID: request.runID, type: type, input: canonical, contentType: "application/json")
         start.placement = request.placement.operation
         start.admitBelow = request.admitBelow
+        start.attributes = try RunAttributes(checking: request.attributes)
+        start.parent = request.parent
         let result = try await namingErrors { [environment, start] in
             let result = try environment.result(
                 of: try await environment.client.propose(
@@ -269,74 +271,6 @@ extension WorkflowEngine {
         return true
     }
 
-    // MARK: Describe and list
-
-    /// All that is known of a run, as of a moment after the call.
-    /// - Throws: `WorkflowError` with `notFound`, `unavailable` or `stopped`; `CancellationError`.
-    public func describe(_ id: String) async throws -> WorkflowDescription {
-        let key = RunKey(defaultNamespace, id)
-        let run = try await recordedRun(key)
-        return WorkflowDescription(run, key: key)
-    }
-
-    /// The latest value that a run has recorded under a key.
-    /// - Throws: as `describe`, and `undecodableResult`.
-    public func checkpoint<Value: Decodable & Sendable>(
-        _ name: String, of id: String, as type: Value.Type
-    ) async throws -> Value? {
-        let run = try await recordedRun(RunKey(defaultNamespace, id))
-        guard let checkpoint = run.checkpoints[ByteText(name)] else { return nil }
-        do {
-            return try JSONCoding.decode(type, from: checkpoint.value)
-        } catch {
-            throw WorkflowError(
-                .undecodableResult, "checkpoint '\(name)' of '\(id)' is not a \(type): \(error)")
-        }
-    }
-
-    /// A page of the runs in the order of their starts.
-    /// - Parameters:
-    ///   - after: what the page before named as `next`; nil begins with the oldest run.
-    ///   - limit: at most `WorkflowLimits.listLimitMax`; more is cut to that.
-    /// - Throws: as `describe`; `invalidPage` where `after` is nothing that a page has named.
-    public func list(
-        _ filter: WorkflowFilter = WorkflowFilter(), after: String? = nil, limit: Int = 100
-    ) async throws -> WorkflowPage {
-        // A sequence number, which outlives its run.
-        guard let position = after.map({ UInt64($0) }) ?? 0 else {
-            throw WorkflowError(
-                .invalidPage, "'\(after ?? "")' is not where a page begins; take 'next' of the page before it")
-        }
-        let (runs, next) = try await list(filter, after: position, limit: limit)
-        return WorkflowPage(runs: runs.map(\.info), next: next.map { "\($0)" })
-    }
-
-    /// - Returns: with where to go on; nil at the end.
-    func list(
-        _ filter: WorkflowFilter, after position: UInt64, limit: Int
-    ) async throws -> (runs: [ListedRun], next: UInt64?) {
-        let limit = max(1, min(limit, WorkflowLimits.listLimitMax))
-        return try await namingErrors { [environment] in
-            try await environment.client.barrier()
-            var runs: [ListedRun] = []
-            var position = position
-            while true {
-                let (start, rest) = (position, limit - runs.count)
-                let look = try await environment.withMachine { machine in
-                    machine.state.list(
-                        namespace: defaultNamespace, filter, after: start, limit: rest,
-                        examine: WorkflowLimits.listExamineMax)
-                }
-                runs += look.runs
-                position = look.position
-                if look.isAtEnd { return (runs, nil) }
-                if runs.count == limit {
-                    return (runs, position)
-                }
-            }
-        }
-    }
-
     // MARK: Below
 
     /// Where the group says that a run is.
@@ -379,6 +313,8 @@ extension WorkflowEngine {
             case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
             case .wrongToken: throw WorkflowError(.notFound, refused.message)
             case .alreadyCompleted: throw WorkflowError(.alreadyCompleted, refused.message)
+            case .outboxFull: throw WorkflowError(.outboxFull, refused.message)
+            case .invalidAttribute: throw WorkflowError(.invalidAttribute, refused.message)
             case .staleOwner, .notYet, .runEnded, .noSuchTimer, .staleExecutor,
                 .checkpointOutOfOrder, .notEmpty, .transferOutOfOrder, .noSuchMessage:
                 throw WorkflowError(.unexpectedAnswer, refused.message)

@@ -63,7 +63,7 @@ package struct HistoryReplay {
             sequence: 1, runID: history.info.runID, type: definition.type, contentType: definition.contentType,
             input: history.input ?? [], startedAt: history.info.startedAt, status: .running)
         run.epoch = 1
-        let owner = CheckpointRun(group: Self.group, run: key, runID: run.runID)
+        let owner = run.checkpointRun(key, in: Self.group)
         for event in history.events {
             let step = StepKey(event.name, event.occurrence)
             switch event.detail {
@@ -119,21 +119,24 @@ package struct HistoryReplay {
             differs = true
             lines.append("+ " + Self.text(first))
         }
-        let end = endDifference(result)
+        let end = endDifference(notes, result)
         return differs || end != nil ? Difference(lines: lines, end: end) : nil
     }
 
-    private func endDifference(_ result: RunResult) -> String? {
+    private func endDifference(_ notes: ReplayNotes, _ result: RunResult) -> String? {
         let recorded: String
         switch history.info.status {
         case .completed: recorded = Self.text(.success(history.output ?? []))
         case .failed: recorded = history.failure.map { Self.text(.failure($0)) } ?? ""
         case .cancelled: recorded = Self.text(.cancelled)
+        case .continued: recorded = Self.continued
         case .running, .parked, .paused, .terminated: return nil
         }
-        let replayed = Self.text(result)
+        let replayed = notes.hasContinued ? Self.continued : Self.text(result)
         return recorded == replayed ? nil : "recorded: \(recorded)\nreplayed: \(replayed)"
     }
+
+    private static let continued = "continued as a new execution"
 
     private static func text(_ use: ReplayNotes.Use) -> String { "\(use.kind) \(use.key)" }
 

@@ -10,6 +10,7 @@ final class ReplayNotes: Sendable {
     private struct State {
         var used: [Use] = []
         var unrecorded: [Use] = []
+        var hasContinued = false
     }
     private let state = Lock(State())
     let parks: Bool
@@ -21,13 +22,23 @@ final class ReplayNotes: Sendable {
     init(parks: Bool = false) { self.parks = parks }
 
     /// A branch of the body has come to the end of the record.
-    var hasParked: Bool { state.withLock { !$0.unrecorded.isEmpty } }
+    var hasParked: Bool { state.withLock { !$0.unrecorded.isEmpty || $0.hasContinued } }
 
     /// In the order of the asking.
     var used: [Use] { state.withLock { $0.used } }
     /// What the body asked for and the history does not have. The first is certain; what a body does after that one
     /// failed says little.
     var unrecorded: [Use] { state.withLock { $0.unrecorded } }
+
+    /// The body goes on as a new execution.
+    var hasContinued: Bool { state.withLock { $0.hasContinued } }
+
+    func continueAsNew() async throws {
+        state.withLock { $0.hasContinued = true }
+        tell()
+        if parks { try await Promise<Void>().wait() }
+        throw CancellationError()
+    }
 
     func meet(_ kind: EventPosition.Kind, _ key: StepKey) {
         if !parks { state.withLock { $0.used.append(Use(kind: kind, key: key)) } }

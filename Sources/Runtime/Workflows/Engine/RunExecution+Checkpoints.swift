@@ -32,7 +32,7 @@ extension RunExecution {
         }
         if let value = ready() { return value }
         let key = CheckpointKey(
-            run: CheckpointRun(group: environment.group, run: self.key, runID: runID), name: checkpoint.name)
+            run: recorded.checkpointRun(self.key, in: environment.group), name: checkpoint.name)
         let records = try await readingCheckpoints { journal in
             try await journal.page(
                 of: key, from: checkpoint.occurrence, limit: Self.replayPage, until: latest.count)

@@ -32,6 +32,8 @@ final class RunExecution: Sendable {
         var conditions: [ByteText: UInt64] = [:]
         var queries: [ByteText: QueryAnswer] = [:]
         var patches: [ByteText: Bool] = [:]
+        /// Ends of children that the body has asked for.
+        var metEnds: Set<StepKey> = []
         /// How much of the record the body has met again.
         var metCount: UInt64 = 0
         /// Where the body heard first that it is to end, in this life of it or in an earlier one.
@@ -133,9 +135,14 @@ final class RunExecution: Sendable {
             value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
     }
 
+    /// The run id, and behind its first execution the execution's number.
+    private var executionName: String {
+        recorded.execution == 1 ? "\(runID)" : "\(runID).\(recorded.execution)"
+    }
+
     func stepContext(_ step: StepKey, attempt: Int) -> StepContext {
         StepContext(
-            idempotencyKey: "\(runID)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
+            idempotencyKey: "\(executionName)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
             clock: NodeClock(loop: environment.loop), cancel: cancel)
     }
 
@@ -234,7 +241,7 @@ final class RunExecution: Sendable {
         do {
             return try await environment.proposeUntilAnswered(operation, ownerEpoch: epoch)
         } catch let refused as Refused {
-            if refused.code == .notYet { throw refused }
+            if refused.concernsBody { throw refused }
             environment.logger.log(
                 .info, "run \(key) stops on this node: \(refused.message)", metadata)
             throw halt(refused.code == .runEnded ? .terminated : .lost)

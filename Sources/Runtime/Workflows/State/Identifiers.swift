@@ -93,7 +93,7 @@ struct RunKey: Hashable, Comparable, Sendable, CustomStringConvertible {
 }
 
 /// A step, a timer or a checkpoint within a run: the same name may come again and again, counted from 0.
-struct StepKey: Hashable, Comparable, Sendable, CustomStringConvertible {
+struct StepKey: Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
     var name: ByteText
     var occurrence: UInt64
 

@@ -42,6 +42,10 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case wrongToken = 67
     /// The awakeable was completed with something else.
     case alreadyCompleted = 68
+    /// A run would have too many attributes.
+    case invalidAttribute = 70
+    /// A run has told others too much that has not arrived, or has too many children.
+    case outboxFull = 71
 }
 
 /// A refusal with its words. A refused command changed nothing.
@@ -51,5 +55,18 @@ struct Refused: Error, Hashable {
     init(_ code: WorkflowRefusal, _ message: String) {
         self.code = code
         self.message = message
+    }
+}
+
+extension Refused {
+    /// The owner is still the owner: the body did what cannot be done now, or ever.
+    var concernsBody: Bool {
+        switch code {
+        case .notYet, .invalidAttribute, .unknownWorkflow, .outboxFull: true
+        case .staleOwner, .conflict, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
+            .checkpointOutOfOrder, .wrongState, .sealed, .moved, .notEmpty, .transferOutOfOrder, .notHome, .notReserved,
+            .full, .messageOutOfOrder, .mailboxFull, .noSuchMessage, .wrongToken, .alreadyCompleted:
+            false
+        }
     }
 }

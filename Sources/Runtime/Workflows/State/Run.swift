@@ -1,3 +1,4 @@
+import FlotillaIO
 import FlotillaRaft
 
 /// Where a run stands.
@@ -15,6 +16,8 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
     case cancelled = 6
     /// It waits to be resumed. Can transition to: running, parked, terminated.
     case paused = 7
+    /// A former execution: its run goes on as a new one.
+    case continued = 8
 
     public var description: String {
         switch self {
@@ -25,6 +28,7 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
         case .terminated: "terminated"
         case .cancelled: "cancelled"
         case .paused: "paused"
+        case .continued: "continued"
         }
     }
 
@@ -39,7 +43,7 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
     public var isFinished: Bool {
         switch self {
         case .running, .parked, .paused: false
-        case .completed, .failed, .terminated, .cancelled: true
+        case .completed, .failed, .terminated, .cancelled, .continued: true
         }
     }
 }
@@ -126,6 +130,15 @@ struct Run: Sendable {
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
     /// Nil while it was told nothing, and waits for nothing from outside.
     var messages: RunMessages?
+    var attributes = RunAttributes()
+    /// Nil while it has nothing to do with others.
+    var ties: RunTies?
+    /// Counts the executions of the run, from 1; see `WorkflowState.continueRun`.
+    var execution: UInt64 = 1
+    /// Of a run that was continued: what its first execution was started with.
+    var origin: SHA256Digest?
+    /// Under which id the history of its checkpoints is kept; nil for `runID`.
+    var checkpointID: RunID?
     var finishedAt: Int64?
     var output: [UInt8]?
     var failure: WorkflowFailure?

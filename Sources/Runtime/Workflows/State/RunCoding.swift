@@ -52,6 +52,11 @@ extension Run {
         if let intervention { writer.message(19) { intervention.write(to: &$0) } }
         writer.bool(40, isListed)
         if let messages { writer.message(64) { messages.write(to: &$0) } }
+        attributes.write(to: &writer, 70)
+        if let ties { writer.message(74) { ties.write(to: &$0) } }
+        if execution != 1 { writer.varint(71, execution) }
+        if let origin { writer.bytes(72, origin.bytes) }
+        if let checkpointID { writer.bytes(73, checkpointID.bytes) }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -59,6 +64,8 @@ extension Run {
         var members: [(Int, RunMember)] = []
         var attempts: [(StepKey, StepAttempts)] = []
         var messages: RunMessages?
+        var attributes = RunAttributes()
+        var ties: RunTies?
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -70,11 +77,19 @@ extension Run {
             case 64:
                 var inner = try reader.message()
                 messages = try RunMessages(from: &inner)
+            case 70:
+                var inner = try reader.message()
+                try attributes.read(from: &inner)
+            case 74:
+                var inner = try reader.message()
+                ties = try RunTies(from: &inner)
             default: try header.read(field, from: &reader)
             }
         }
         var run = try header.run()
         run.messages = messages
+        run.attributes = attributes
+        run.ties = ties
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)
@@ -136,6 +151,9 @@ private struct RunHeader {
     var cancellation: Run.Request?
     var intervention: Run.Request?
     var isListed = false
+    var execution: UInt64 = 1
+    var origin: SHA256Digest?
+    var checkpointID: RunID?
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -164,6 +182,9 @@ private struct RunHeader {
             var inner = try reader.message()
             intervention = try Run.Request(from: &inner)
         case 40: isListed = try reader.bool()
+        case 71: execution = try reader.varint()
+        case 72: origin = SHA256Digest(try reader.bytes())
+        case 73: checkpointID = RunID(bytes: try reader.bytes())
         default: throw reader.unknownField(in: "a run")
         }
     }
@@ -189,6 +210,9 @@ private struct RunHeader {
         run.cancellation = cancellation
         run.intervention = intervention
         run.isListed = isListed
+        run.execution = execution
+        run.origin = origin
+        run.checkpointID = checkpointID
         return run
     }
 }

@@ -4,6 +4,8 @@ public import FlotillaRaft
 public struct WorkflowInfo: Hashable, Codable, Sendable {
     public var workflowID: String
     public var runID: RunID
+    /// Counts the executions of the run, from 1; see `WorkflowContext.continueAsNew`.
+    public var execution: UInt64 = 1
     public var type: String
     public var version: UInt32
     public var status: WorkflowStatus
@@ -19,6 +21,10 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
     public var reason: String?
     /// When it was asked to end, if it was.
     public var cancelRequestedAt: Int64?
+    /// What it was started with, and what its body has set since.
+    public var attributes: [String: String] = [:]
+    /// The workflow id of the run that started it, if one did.
+    public var parent: String?
 
     init(
         workflowID: String, runID: RunID, type: String, version: UInt32, status: WorkflowStatus, startedAt: Int64
@@ -43,6 +49,9 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
         parkedReason = run.parkedReason
         reason = (run.intervention ?? run.cancellation)?.reason
         cancelRequestedAt = run.cancellation?.requestedAt
+        attributes = run.attributes.texts
+        execution = run.execution
+        parent = run.ties?.parent?.workflowID
     }
 }
 
@@ -91,13 +100,15 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
     }
 
     public var info: WorkflowInfo
+    /// Why it does not go on, as far as that is recorded; empty where it computes, and once it has ended.
+    public var waits: [WorkflowWait]
     /// The current fencing token; it rises with every change of the owner.
     public var epoch: UInt64
     /// Canonical JSON.
     @Base64 public var input: [UInt8]
     /// In the order of recording.
     public var steps: [Step]
-    /// By name; the reason why a run waits may stand here.
+    /// By name.
     public var failedSteps: [FailedStep]
     public var timers: [Timer]
     /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
@@ -108,6 +119,7 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
 
     init(_ run: Run, key: RunKey) {
         info = WorkflowInfo(run, key: key)
+        waits = run.waits
         epoch = run.epoch
         input = run.input
         steps = run.steps.members.map { key, step in
@@ -136,33 +148,6 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
         output = run.output
         failure = run.failure
     }
-}
-
-/// Which runs a list shows.
-public struct WorkflowFilter: Hashable, Codable, Sendable {
-    public var status: WorkflowStatus?
-    public var type: String?
-
-    public init(status: WorkflowStatus? = nil, type: String? = nil) {
-        self.status = status
-        self.type = type
-    }
-
-    func includes(_ run: Run) -> Bool {
-        (status.map { $0 == run.status } ?? true) && (type.map { $0 == run.type.name } ?? true)
-    }
-}
-
-/// A part of a list, in the order of the starts.
-public struct WorkflowPage: Hashable, Codable, Sendable {
-    public var runs: [WorkflowInfo]
-    /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
-    public var next: String?
-    /// The execution clusters that did not answer: what they have is missing here, and on later pages unless they answer
-    /// by then.
-    public var unavailable: [String] = []
-    /// Whether something is missing.
-    public var isPartial: Bool { !unavailable.isEmpty }
 }
 
 /// A run and its place in its group's order of starts.

@@ -23,6 +23,10 @@ enum WorkflowOperation: Hashable, Sendable {
     case transfer(TransferOperation)
     /// What a run is told, and what comes of it.
     case message(MessageOperation)
+    /// A run among others.
+    case composition(CompositionOperation)
+    /// Runs that are tied to others.
+    case tie(TieOperation)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -33,6 +37,9 @@ enum WorkflowOperation: Hashable, Sendable {
         var placement = Placement.alone
         /// Refused as `full` where so many runs or more have not ended; 0: however many.
         var admitBelow: UInt64 = 0
+        var attributes = RunAttributes()
+        /// Of a child.
+        var parent: RunTies.Parent?
 
         /// How it is known that no other run has the id.
         enum Placement: Hashable, Sendable {
@@ -68,6 +75,8 @@ extension WorkflowOperation {
         case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
         case .transfer(let operation): operation.workflowID
         case .message(let operation): operation.workflowID
+        case .composition(let operation): operation.workflowID
+        case .tie(let operation): operation.workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -171,6 +180,8 @@ extension WorkflowOperation {
             writer.string(3, reason)
         case .transfer(let operation): return operation.encoded
         case .message(let operation): return operation.encoded
+        case .composition(let operation): return operation.encoded
+        case .tie(let operation): return operation.encoded
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -183,6 +194,14 @@ extension WorkflowOperation {
         }
         if let message = try MessageOperation(operation) {
             self = .message(message)
+            return
+        }
+        if let composition = try CompositionOperation(operation) {
+            self = .composition(composition)
+            return
+        }
+        if let tie = try TieOperation(operation) {
+            self = .tie(tie)
             return
         }
         guard let number = Number(rawValue: operation.type) else {
@@ -336,67 +355,6 @@ extension WorkflowOperation {
             return .finishRun(run, result)
         case .startRun, .registerExecutor, .loseExecutor, .pruneRun, .pruneFinished, .controlRun:
             preconditionFailure("'\(number)' is not an owner's operation")
-        }
-    }
-}
-
-extension WorkflowOperation.StartRun {
-    func write(to writer: inout ProtobufWriter) {
-        writer.string(1, workflowID)
-        writer.bytes(2, runID.bytes)
-        writer.message(3) { type.write(to: &$0) }
-        writer.bytes(4, input)
-        writer.string(5, contentType)
-        switch placement {
-        case .alone: break
-        case .atHome: writer.varint(40, 1)
-        case .reserved(let epoch):
-            writer.varint(40, 2)
-            writer.varint(41, epoch)
-        case .generated: writer.varint(40, 3)
-        }
-        writer.varint(42, admitBelow)
-    }
-
-    init(from reader: inout ProtobufReader) throws(WireError) {
-        var workflowID = ""
-        var runID: RunID?
-        var type: WorkflowType?
-        var input: [UInt8] = []
-        var contentType = ""
-        var (placement, epoch, admitBelow) = (UInt64(0), UInt64(0), UInt64(0))
-        while let field = try reader.next() {
-            switch field {
-            case 1: workflowID = try reader.string()
-            case 2: runID = RunID(bytes: try reader.bytes())
-            case 40: placement = try reader.varint()
-            case 41: epoch = try reader.varint()
-            case 42: admitBelow = try reader.varint()
-            case 3:
-                var inner = try reader.message()
-                type = try WorkflowType(from: &inner)
-            case 4: input = try reader.bytes()
-            case 5: contentType = try reader.string()
-            default: throw reader.unknownField(in: "startRun")
-            }
-        }
-        guard let runID, let type else {
-            throw WireError(.invalidValue, "a start without run id or type")
-        }
-        self.init(
-            workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType,
-            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow)
-    }
-}
-
-extension WorkflowOperation.StartRun.Placement {
-    fileprivate init(_ number: UInt64, epoch: UInt64) throws(WireError) {
-        switch number {
-        case 0: self = .alone
-        case 1: self = .atHome
-        case 2: self = .reserved(epoch: epoch)
-        case 3: self = .generated
-        default: throw WireError(.unknownField, "placement \(number) of a start is unknown")
         }
     }
 }

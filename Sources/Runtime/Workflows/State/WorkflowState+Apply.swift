@@ -42,6 +42,8 @@ extension WorkflowState {
             return try control(workflowID, action, reason: reason, context)
         case .transfer(let operation): return try apply(operation, context, arrived: arrived)
         case .message(let operation): return try apply(operation, context)
+        case .composition(let operation): return try apply(operation, context)
+        case .tie(let operation): return try apply(operation, context)
         }
     }
 
@@ -52,10 +54,8 @@ extension WorkflowState {
     ) throws(Refused) -> OperationResult {
         let key = RunKey(context.namespace, start.workflowID)
         if let run = runs[key] {
-            guard run.type == start.type, run.input == start.input,
-                run.contentType == start.contentType
-            else {
-                let difference = run.type == start.type ? "with another input" : "of \(run.type)"
+            guard run.matches(start) else {
+                let difference = run.type == start.type ? "with another input, or of another parent" : "of \(run.type)"
                 throw Refused(
                     .conflict,
                     "workflow id '\(start.workflowID)' belongs to run \(run.runID) \(difference); choose another id"
@@ -158,7 +158,10 @@ extension WorkflowState {
     private mutating func setCheckpoint(
         _ address: RunAddress, _ checkpoint: StepKey, _ value: [UInt8], _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
+        let key = RunKey(context.namespace, address.workflowID)
+        var owner: CheckpointRun?
         let result = try withOwnedRun(address, context) { run throws(Refused) in
+            owner = run.checkpointRun(key, in: context.group)
             let count = run.checkpoints[checkpoint.name]?.count ?? 0
             guard checkpoint.occurrence >= count else { return OperationResult(wasDone: true) }
             guard checkpoint.occurrence == count else {
@@ -169,9 +172,7 @@ extension WorkflowState {
                 Run.Checkpoint(count: count + 1, value: value, recordedAt: context.time), for: checkpoint.name)
             return OperationResult()
         }
-        guard !result.wasDone else { return result }
-        let owner = CheckpointRun(
-            group: context.group, run: RunKey(context.namespace, address.workflowID), runID: address.runID)
+        guard !result.wasDone, let owner else { return result }
         changes.checkpoints.append(
             .append(
                 CheckpointKey(run: owner, name: checkpoint.name),

@@ -19,6 +19,7 @@ extension WorkflowState {
                 run.intervention = request
                 run.finishedAt = context.time
             }
+            closeTies(key, time: context.time)
         case (.pause, .running), (.pause, .parked):
             transition(key) { run in
                 run.status = .paused

@@ -13,6 +13,10 @@ extension WorkflowState {
         guard run.status.isFinished else {
             throw Refused(.wrongState, "workflow '\(workflowID)' is \(run.status); only what has ended is removed")
         }
+        guard !run.owes else {
+            throw Refused(
+                .wrongState, "workflow '\(workflowID)' still has to tell others of its end; remove it in a moment")
+        }
         transfers.departed.forget(at: context.time)
         remove(key, group: context.group)
         return OperationResult(prunedCount: 1)

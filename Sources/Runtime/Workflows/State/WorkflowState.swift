@@ -22,6 +22,8 @@ struct WorkflowState: Sendable {
     /// The sequence numbers of each node's running runs.
     private(set) var owned: [NodeID: Set<UInt64>] = [:]
     private(set) var parked: Set<UInt64> = []
+    /// Runs that have something to tell others.
+    private(set) var debtors = OrderedMap<UInt64, RunKey>()
     private(set) var counts: [WorkflowStatus: Int] = [:]
     /// Of runs that have not ended, by type.
     private(set) var unfinishedCounts: [WorkflowType: [WorkflowStatus: Int]] = [:]
@@ -58,9 +60,9 @@ struct FinishPosition: Hashable, Comparable, Sendable {
 }
 
 extension FinishPosition {
-    /// Nil unless the run has ended.
+    /// Nil unless the run has ended, and owes others nothing.
     init?(_ run: Run) {
-        guard let finishedAt = run.finishedAt else { return nil }
+        guard let finishedAt = run.finishedAt, !run.owes else { return nil }
         self.init(finishedAt: finishedAt, sequence: run.sequence)
     }
 }
@@ -80,6 +82,8 @@ struct WorkflowChanges: Sendable {
     var departures: [(run: RunID, group: GroupID)] = []
     /// The group has something to tell other groups, or less than before.
     var deliveries = false
+    /// A run has something to tell others.
+    var posts = false
     /// What the history of checkpoints is to hold besides, in order.
     var checkpoints: [CheckpointChange] = []
 
@@ -102,6 +106,8 @@ extension WorkflowState {
             sequence: startCount, runID: start.runID, type: start.type,
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
         if case .reserved = start.placement { run.isListed = true }
+        run.attributes = start.attributes
+        if let parent = start.parent { run.withTies { $0.parent = parent } }
         restore(run, for: key)
         assign(run.sequence)
     }
@@ -111,6 +117,18 @@ extension WorkflowState {
         runs.insert(run, for: key)
         startOrder.insert(key, for: run.sequence)
         count(run, key)
+        if run.owes { noteDebt(key) }
+    }
+
+    /// What a run has to tell others has changed.
+    mutating func noteDebt(_ key: RunKey) {
+        guard let run = runs[key] else { return }
+        guard run.owes else {
+            debtors.remove(run.sequence)
+            return
+        }
+        if debtors[run.sequence] == nil { debtors.insert(key, for: run.sequence) }
+        changes.posts = true
     }
 
     /// Enters a run where its status wants it.
@@ -121,7 +139,7 @@ extension WorkflowState {
         case .running: if let owner = run.owner { owned[owner, default: []].insert(run.sequence) }
         case .parked: parked.insert(run.sequence)
         case .paused: break
-        case .completed, .failed, .terminated, .cancelled:
+        case .completed, .failed, .terminated, .cancelled, .continued:
             if let position = FinishPosition(run) { finished.insert(key, for: position) }
         }
     }
@@ -185,19 +203,28 @@ extension WorkflowState {
             case .cancelled: run.status = .cancelled
             }
         }
+        closeTies(key, time: time)
+    }
+
+    /// Behind the end of a run: those who are tied to it are to hear of it.
+    mutating func closeTies(_ key: RunKey, time: Int64) {
+        guard let run = runs[key], run.ties != nil else { return }
+        let ties = closingTies(run, at: time, isLast: true)
+        transition(key) { $0.ties = ties }
+        noteDebt(key)
     }
 
     /// Removes a run that has ended, and the history of its checkpoints.
     /// - Returns: how many things it had recorded.
     @discardableResult
     mutating func remove(_ key: RunKey, group: GroupID) -> Int {
-        guard let run = runs.remove(key), run.status.isFinished else {
+        guard let run = runs.remove(key), run.status.isFinished, !run.owes else {
             preconditionFailure("run \(key) is not there, or has not ended")
         }
         startOrder.remove(run.sequence)
         discount(run)
         if run.checkpoints.count > 0 {
-            changes.checkpoints.append(.remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+            changes.checkpoints.append(.remove(run.checkpointRun(key, in: group)))
         }
         changes.runs.append(key)
         leaveRelease(run, key)
@@ -210,6 +237,7 @@ extension WorkflowState {
     /// Takes a run out as it is, to put it elsewhere.
     mutating func takeOut(_ key: RunKey) -> Run {
         guard let run = runs.remove(key) else { preconditionFailure("run \(key) is not there") }
+        debtors.remove(run.sequence)
         startOrder.remove(run.sequence)
         discount(run)
         changes.runs.append(key)

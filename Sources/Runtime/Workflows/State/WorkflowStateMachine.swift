@@ -21,6 +21,8 @@ public final class WorkflowStateMachine: StateMachine {
     private let attention: @Sendable (GroupID) -> Void
     /// Told, on the leader, that the group may owe something to other groups; see `ClusterSteward`.
     private let deliveries: @Sendable (GroupID) -> Void
+    /// Told, on the leader, that runs may have something to tell others; see `PostCourier`.
+    private let posts: @Sendable (GroupID) -> Void
 
     private let group: GroupID
     let checkpoints: CheckpointJournal
@@ -31,15 +33,18 @@ public final class WorkflowStateMachine: StateMachine {
     ///   - types: shared by the groups of a node.
     ///   - attention: called on the loop, on the leader alone, when there may be something to report or to do.
     ///   - deliveries: the same when there may be something that other groups must hear, which is seldom.
+    ///   - posts: the same when a run has something to tell another one.
     package init(
         group: GroupID, checkpoints: CheckpointJournal, types: WorkflowTypeSets = WorkflowTypeSets(),
         attention: @escaping @Sendable (GroupID) -> Void = { _ in },
-        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in }
+        deliveries: @escaping @Sendable (GroupID) -> Void = { _ in },
+        posts: @escaping @Sendable (GroupID) -> Void = { _ in }
     ) {
         self.group = group
         self.types = types
         self.attention = attention
         self.deliveries = deliveries
+        self.posts = posts
         self.checkpoints = checkpoints
     }
 
@@ -86,6 +91,7 @@ public final class WorkflowStateMachine: StateMachine {
         if changes.executors { state.shareTypes(in: types) }
         checkpoints.append(changes.checkpoints)
         if isLeader, changes.deliveries { deliveries(group) }
+        if isLeader, changes.posts { posts(group) }
         // A seal changes no run, and is to be reported all the same.
         let isSealed = changes.deliveries && state.transfers.sealEpoch != nil
         if isLeader, isSealed || !changes.isEmpty { attention(group) }
@@ -101,6 +107,7 @@ public final class WorkflowStateMachine: StateMachine {
     private func callAttention() {
         attention(group)
         deliveries(group)
+        if state.debtors.count > 0 { posts(group) }
     }
 
     public func beginIncarnation(_ incarnation: UInt64) { state.beginIncarnation(incarnation) }
@@ -138,10 +145,10 @@ public final class WorkflowStateMachine: StateMachine {
         activity = RunActivity(isWhole: false)
         if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
-        let kept = Set(state.recordedRuns.map(\.run.runID))
-        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 && !kept.contains(run.runID) {
-            state.changes.checkpoints.append(
-                .remove(CheckpointRun(group: group, run: key, runID: run.runID)))
+        let kept = Set(state.recordedRuns.map { $0.run.checkpointRun($0.key, in: group) })
+        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 {
+            let owner = run.checkpointRun(key, in: group)
+            if !kept.contains(owner) { state.changes.checkpoints.append(.remove(owner)) }
         }
     }
 
@@ -205,7 +212,7 @@ extension WorkflowStateMachine {
     var checkpointedRuns: [CheckpointRun] {
         state.startOrder.elements.compactMap { _, key in
             guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
-            return CheckpointRun(group: group, run: key, runID: run.runID)
+            return run.checkpointRun(key, in: group)
         }
     }
 

@@ -49,6 +49,9 @@ extension WorkflowEngine {
             case .unanswered(let status):
                 throw WorkflowError(.wrongState, "workflow '\(id)' is \(status), and has not answered '\(updateID)'")
             case .removed: throw notFound(id)
+            case .forgotten:
+                throw WorkflowError(
+                    .wrongState, "'\(updateID)' was sent to a former execution of '\(id)'; its answer is not kept")
             case .waits: break
             }
             let cancelTimer = deadline.map { environment.loop.promise(bell, fulfilledAt: $0, with: ()).cancel }
@@ -131,13 +134,23 @@ private enum UpdateLook: Sendable {
     /// The run has ended without an answer.
     case unanswered(WorkflowStatus)
     case removed
+    /// By an execution that is over.
+    case forgotten
 
     init(_ run: Run?, _ sender: ByteText) {
-        guard let run, let messages = run.messages, let sender = messages.senders[sender] else {
+        guard let run, let messages = run.messages else {
             self = .removed
             return
         }
-        if let reply = messages.messages[sender.message]?.reply {
+        if let reply = messages.answers[sender] {
+            self = .replied(reply.content)
+            return
+        }
+        guard let message = messages.senders[sender]?.message else {
+            self = messages.senders[sender] == nil ? .removed : .forgotten
+            return
+        }
+        if let reply = messages.messages[message]?.reply {
             self = .replied(reply.content)
         } else {
             self = run.status.isFinished ? .unanswered(run.status) : .waits

@@ -121,7 +121,7 @@ struct QueryReplay {
     private var hasSettled: Bool {
         switch execution.recorded.status {
         case .completed, .failed, .cancelled: execution.bodyHasEnded
-        case .running, .parked, .paused, .terminated: execution.hasCaughtUp
+        case .running, .parked, .paused, .terminated, .continued: execution.hasCaughtUp
         }
     }
 }

@@ -9,7 +9,8 @@ extension RunExecution {
         try checkName(name)
         let condition = try begin("condition", name, counter: \.conditions)
         defer { finish("condition", name) }
-        let step = StepKey("$condition/\(name)", condition.occurrence)
+        let key = ConditionKey(name, condition.occurrence)
+        let step = key.step
         if let known = recorded.steps[step] {
             meet(.step, step)
             let values: [Value] = try decode(known.value, "condition \(condition)")
@@ -19,7 +20,8 @@ extension RunExecution {
         let place = "condition \(condition)"
         if try await meetsCancellation(at: place) { throw Self.cancelled }
         try await replay?.end(.step, step)
-        let deadline = try await deadline(of: StepKey("condition/\(name)", condition.occurrence), limit)
+        let deadline = try await deadline(of: key.ask, limit)
+        var notice = WaitNotice(key.ask, deadline, self)
         let found = Lock<Value?>(nil)
         while true {
             let bell = Promise<Void>()
@@ -36,7 +38,8 @@ extension RunExecution {
             if let deadline, environment.loop.wallNow.nanoseconds >= deadline {
                 return try await record([Value](), as: step).first
             }
-            try await wait(for: bell, until: deadline)
+            try await announce(&notice)
+            try await wait(for: bell, until: deadline, notice)
             if try await meetsCancellation(at: place) { throw Self.cancelled }
         }
     }

@@ -21,6 +21,7 @@ extension RunExecution {
         try await replay?.end(.receipt, ask)
         let deadline = try await deadline(of: ask, limit)
         try await order.turn(of: nil, environment.loop)
+        var notice = WaitNotice(ask, deadline, self)
         while true {
             let bell = environment.bells.bell(for: key)
             defer { environment.bells.giveBack(bell, for: key) }
@@ -36,7 +37,8 @@ extension RunExecution {
                     continue
                 }
             }
-            try await wait(for: bell, until: deadline)
+            try await announce(&notice)
+            try await wait(for: bell, until: deadline, notice)
             if try await meetsCancellation(at: place) { throw Self.cancelled }
         }
     }
@@ -49,15 +51,17 @@ extension RunExecution {
     }
 
     /// Until it rings, the run is to end, or the wall clock reaches `deadline`; now and then without a reason.
-    func wait(for bell: Promise<Void>, until deadline: Int64?) async throws {
+    func wait(for bell: Promise<Void>, until deadline: Int64?, _ notice: WaitNotice) async throws {
         let loop = environment.loop
-        var cancelTimer: (@Sendable () -> Void)?
+        var lookAgainAt = notice.dueAt
         if let deadline {
             let (left, overflow) = deadline.subtractingReportingOverflow(loop.wallNow.nanoseconds)
             let interval = WorkflowLimits.wallClockCheckInterval
             let duration = overflow ? interval : min(interval, .nanoseconds(max(1, left)))
-            cancelTimer = loop.promise(bell, fulfilledAt: loop.now.advanced(by: duration), with: ()).cancel
+            let time = loop.now.advanced(by: duration)
+            lookAgainAt = lookAgainAt.map { min($0, time) } ?? time
         }
+        let cancelTimer = lookAgainAt.map { loop.promise(bell, fulfilledAt: $0, with: ()).cancel }
         // Who has heard of it waits on.
         if progress.withLock({ $0.cancellationPlace == nil }) { cancel.wake(bell) }
         defer {
@@ -66,6 +70,13 @@ extension RunExecution {
         }
         try await bell.wait()
         guard !environment.bells.isClosed else { throw CancellationError() }
+    }
+
+    /// Records that an ask waits, once it has done so for a while.
+    func announce(_ notice: inout WaitNotice) async throws {
+        guard let dueAt = notice.dueAt, environment.loop.now >= dueAt else { return }
+        notice.dueAt = nil
+        _ = try await propose(.message(.announce(address, ask: notice.ask)))
     }
 
     private func hasMessage(for box: Mailbox) async throws -> Bool {
@@ -108,5 +119,21 @@ extension RunExecution {
         AwakeableToken(
             group: environment.group, run: address, awakeable: awakeable, secret: secret
         ).text
+    }
+}
+
+/// A wait that lasts is to be recorded, so that every node can say what the run waits for. One with a time limit is
+/// recorded already, and most of the others are over before they are worth an entry.
+struct WaitNotice {
+    let ask: StepKey
+    /// Nil where nothing is to be recorded.
+    var dueAt: MonotonicTime?
+}
+
+extension WaitNotice {
+    init(_ ask: StepKey, _ deadline: Int64?, _ execution: RunExecution) {
+        self.ask = ask
+        guard deadline == nil, execution.recorded.messages?.asks[ask] == nil else { return }
+        dueAt = execution.environment.loop.now.advanced(by: WorkflowLimits.waitAnnouncedAfter)
     }
 }

@@ -15,6 +15,8 @@ enum MessageOperation: Hashable, Sendable {
     case createAwakeable(RunAddress, StepKey, secret: [UInt8])
     /// From outside.
     case complete(RunAddress, StepKey, secret: [UInt8], MessageContent)
+    /// Under the run's epoch: says that an ask waits, where it has no time limit that would say so.
+    case announce(RunAddress, ask: StepKey)
 
     struct Sending: Hashable, Sendable {
         var workflowID: String
@@ -32,7 +34,7 @@ enum MessageOperation: Hashable, Sendable {
         switch self {
         case .send(let sending): sending.workflowID
         case .limit(let run, _, _), .take(let run, _, _), .reply(let run, _, _), .createAwakeable(let run, _, _),
-            .complete(let run, _, _, _):
+            .complete(let run, _, _, _), .announce(let run, _):
             run.workflowID
         }
     }
@@ -43,7 +45,7 @@ enum MessageOperation: Hashable, Sendable {
 extension MessageOperation {
     private enum Number: UInt32 {
         case send = 64
-        case limit, take, reply, createAwakeable, complete
+        case limit, take, reply, createAwakeable, complete, announce
     }
 
     private static let version: UInt32 = 1
@@ -81,6 +83,9 @@ extension MessageOperation {
             writer.write(run, key)
             content.write(to: &writer)
             writer.bytes(11, secret)
+        case .announce(let run, let ask):
+            number = .announce
+            writer.write(run, ask)
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -142,6 +147,7 @@ extension MessageOperation {
         case .take: return .take(run, ask: key, isDue: isDue)
         case .reply: return .reply(run, key, content)
         case .createAwakeable: return .createAwakeable(run, key, secret: secret)
+        case .announce: return .announce(run, ask: key)
         case .complete, .send: return .complete(run, key, secret: secret, content)
         }
     }

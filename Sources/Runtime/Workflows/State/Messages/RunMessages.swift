@@ -49,10 +49,12 @@ struct RunMessages: Sendable {
         var takenCount: UInt64 = 0
     }
 
-    /// The last message of a sender; all before it are here as well.
+    /// The last message of a sender; all before it were heard as well.
     struct Sender: Hashable, Sendable {
         var number: UInt64
-        var message: StepKey
+        /// Nil where a former execution has received it.
+        var message: StepKey?
+        var sentAt: Int64
     }
 
     /// The body asked for the next message of a mailbox, or waited for a condition with a time limit. Asks of a mailbox
@@ -82,6 +84,8 @@ struct RunMessages: Sendable {
     var senders = BucketedMap<ByteText, Sender>()
     var asks = BucketedMap<StepKey, Ask>()
     var awakeables = BucketedMap<StepKey, Awakeable>()
+    /// What former executions answered, not long ago, by sender.
+    var answers = BucketedMap<ByteText, Reply>()
 
     // MARK: Computed
 

@@ -13,10 +13,7 @@ extension RunMessages {
                 message.content.write(to: &writer)
                 if let takenAt = message.takenAt { writer.varintAlways(7, UInt64(bitPattern: takenAt)) }
                 if let reply = message.reply {
-                    writer.message(8) { writer in
-                        writer.signed(1, reply.recordedAt)
-                        reply.content.write(to: &writer)
-                    }
+                    writer.message(8) { reply.write(to: &$0) }
                 }
             }
         }
@@ -24,8 +21,11 @@ extension RunMessages {
             writer.message(2) { writer in
                 writer.string(1, name.text)
                 writer.varint(2, sender.number)
-                writer.string(3, sender.message.name.text)
-                writer.varint(4, sender.message.occurrence)
+                if let message = sender.message {
+                    writer.string(3, message.name.text)
+                    writer.varint(4, message.occurrence)
+                }
+                writer.signed(5, sender.sentAt)
             }
         }
         for (key, ask) in asks.sorted() {
@@ -49,6 +49,12 @@ extension RunMessages {
                 writer.signed(4, awakeable.createdAt)
             }
         }
+        for (name, reply) in answers.sorted() {
+            writer.message(5) { writer in
+                writer.string(1, name.text)
+                writer.message(2) { reply.write(to: &$0) }
+            }
+        }
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -60,6 +66,7 @@ extension RunMessages {
             case 2: try readSender(from: &inner)
             case 3: try readAsk(from: &inner)
             case 4: try readAwakeable(from: &inner)
+            case 5: try readAnswer(from: &inner)
             default: throw reader.unknownField(in: "the messages of a run")
             }
         }
@@ -97,17 +104,35 @@ extension RunMessages {
     }
 
     private mutating func readSender(from reader: inout ProtobufReader) throws(WireError) {
-        var (sender, number, name, occurrence) = ("", UInt64(0), "", UInt64(0))
+        var (sender, number, name, occurrence) = ("", UInt64(0), String?.none, UInt64(0))
+        var sentAt: Int64 = 0
         while let field = try reader.next() {
             switch field {
             case 1: sender = try reader.string()
             case 2: number = try reader.varint()
             case 3: name = try reader.string()
             case 4: occurrence = try reader.varint()
+            case 5: sentAt = try reader.signed()
             default: throw reader.unknownField(in: "a sender of messages")
             }
         }
-        senders.insert(Sender(number: number, message: StepKey(name, occurrence)), for: ByteText(sender))
+        let message = name.map { StepKey($0, occurrence) }
+        senders.insert(Sender(number: number, message: message, sentAt: sentAt), for: ByteText(sender))
+    }
+
+    private mutating func readAnswer(from reader: inout ProtobufReader) throws(WireError) {
+        var sender = ""
+        var reply = Reply(content: .value([]), recordedAt: 0)
+        while let field = try reader.next() {
+            switch field {
+            case 1: sender = try reader.string()
+            case 2:
+                var inner = try reader.message()
+                reply = try Reply(from: &inner)
+            default: throw reader.unknownField(in: "an answer of a former execution")
+            }
+        }
+        answers.insert(reply, for: ByteText(sender))
     }
 
     private mutating func readAsk(from reader: inout ProtobufReader) throws(WireError) {
@@ -147,6 +172,11 @@ extension RunMessages {
 }
 
 extension RunMessages.Reply {
+    fileprivate func write(to writer: inout ProtobufWriter) {
+        writer.signed(1, recordedAt)
+        content.write(to: &writer)
+    }
+
     fileprivate init(from reader: inout ProtobufReader) throws(WireError) {
         self.init(content: .value([]), recordedAt: 0)
         while let field = try reader.next() {

@@ -16,6 +16,7 @@ extension WorkflowState {
             return try createAwakeable(run, key, secret: secret, context)
         case .complete(let run, let key, let secret, let content):
             return try complete(run, key, secret: secret, content, context)
+        case .announce(let run, let ask): return try announce(run, ask, context)
         }
     }
 
@@ -31,9 +32,9 @@ extension WorkflowState {
         let last = run.messages?.senders[sending.box.sender(sending.sender)]
         if let last, sending.number <= last.number, !mutated(.takesRepeatedMessages) {
             var result = OperationResult(wasDone: true)
-            guard sending.number == last.number else { return result }
-            guard last.message.name == sending.box.text,
-                run.messages?.messages[last.message]?.content == .value(sending.value)
+            guard sending.number == last.number, let message = last.message else { return result }
+            guard message.name == sending.box.text,
+                run.messages?.messages[message]?.content == .value(sending.value)
             else {
                 throw Refused(
                     .conflict, "'\(sending.sender)' has told '\(sending.workflowID)' something else under that id")
@@ -66,7 +67,7 @@ extension WorkflowState {
             run.withMessages { messages in
                 let added = messages.add(message, to: sending.box)
                 messages.senders.insert(
-                    RunMessages.Sender(number: sending.number, message: added),
+                    RunMessages.Sender(number: sending.number, message: added, sentAt: context.time),
                     for: sending.box.sender(sending.sender))
                 return MessageResult(message: added)
             }
@@ -115,6 +116,18 @@ extension WorkflowState {
                 let deadline = isTooLarge ? Int64.max : sum
                 messages.asks.insert(RunMessages.Ask(deadline: deadline, recordedAt: context.time), for: ask)
                 return OperationResult(deadline: deadline)
+            }
+        }
+    }
+
+    private mutating func announce(
+        _ address: RunAddress, _ ask: StepKey, _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            run.withMessages { messages in
+                guard messages.asks[ask] == nil else { return OperationResult(wasDone: true) }
+                messages.asks.insert(RunMessages.Ask(recordedAt: context.time), for: ask)
+                return OperationResult()
             }
         }
     }

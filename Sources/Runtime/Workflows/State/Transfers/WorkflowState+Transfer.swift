@@ -148,7 +148,7 @@ extension WorkflowState {
         changes.moved.append(key)
         changes.departures.append((run.runID, id.target))
         if run.checkpoints.count > 0 {
-            changes.checkpoints.append(.remove(CheckpointRun(group: context.group, run: key, runID: run.runID)))
+            changes.checkpoints.append(.remove(run.checkpointRun(key, in: context.group)))
         }
         return OperationResult()
     }
@@ -240,7 +240,7 @@ extension WorkflowState {
         of run: inout Run, _ arrived: TransferredRun, _ context: ApplyContext
     ) {
         guard run.checkpoints.count > 0 else { return }
-        let owner = CheckpointRun(group: context.group, run: arrived.key, runID: run.runID)
+        let owner = run.checkpointRun(arrived.key, in: context.group)
         let history = Dictionary(grouping: arrived.history, by: \.name)
         for (name, checkpoint) in run.checkpoints.sorted() {
             let key = CheckpointKey(run: owner, name: name)

@@ -1,0 +1,76 @@
+import FlotillaIO
+
+/// What a run is found by in lists: small texts by name, set at its start and by its body.
+struct RunAttributes: Hashable, Sendable {
+    private(set) var values: [ByteText: ByteText] = [:]
+
+    init() {}
+
+    /// - Throws: `WorkflowError` with `invalidAttribute`.
+    init(checking values: [String: String]) throws {
+        try Self.check(values.mapValues(Optional.some))
+        for (name, value) in values { self.values[ByteText(name)] = ByteText(value) }
+    }
+
+    var isEmpty: Bool { values.isEmpty }
+
+    var texts: [String: String] {
+        Dictionary(uniqueKeysWithValues: values.map { ($0.key.text, $0.value.text) })
+    }
+
+    /// With some of them set, or, where there is nil, taken away.
+    func merging(_ changes: [ByteText: ByteText?]) -> RunAttributes {
+        var merged = self
+        for (name, value) in changes { merged.values[name] = value }
+        return merged
+    }
+
+    /// - Throws: `WorkflowError` with `invalidAttribute`.
+    static func check(_ changes: [String: String?]) throws {
+        guard changes.count <= WorkflowLimits.attributesMax else {
+            throw WorkflowError(
+                .invalidAttribute, "\(changes.count) attributes, and a run has \(WorkflowLimits.attributesMax) at most")
+        }
+        for (name, value) in changes {
+            guard !name.isEmpty, name.utf8.count <= WorkflowLimits.attributeNameBytesMax,
+                !name.contains(where: { $0 == "=" || $0 == "," })
+            else {
+                throw WorkflowError(
+                    .invalidAttribute,
+                    "'\(name)' is no name of an attribute: 1 to \(WorkflowLimits.attributeNameBytesMax) bytes without "
+                        + "'=' and ','")
+            }
+            guard value?.utf8.count ?? 0 <= WorkflowLimits.attributeValueBytesMax else {
+                throw WorkflowError(
+                    .invalidAttribute,
+                    "attribute '\(name)' has \(value?.utf8.count ?? 0) bytes, and may have "
+                        + "\(WorkflowLimits.attributeValueBytesMax)")
+            }
+        }
+    }
+
+    // MARK: Encoding
+
+    /// By name, each as a message of the field.
+    func write(to writer: inout ProtobufWriter, _ field: Int) {
+        for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+            writer.message(field) { writer in
+                writer.string(1, name.text)
+                writer.string(2, value.text)
+            }
+        }
+    }
+
+    /// Reads one of them.
+    mutating func read(from reader: inout ProtobufReader) throws(WireError) {
+        var (name, value) = ("", "")
+        while let field = try reader.next() {
+            switch field {
+            case 1: name = try reader.string()
+            case 2: value = try reader.string()
+            default: throw reader.unknownField(in: "an attribute")
+            }
+        }
+        values[ByteText(name)] = ByteText(value)
+    }
+}
