@@ -123,6 +123,8 @@ package enum Mutant: String {
     case believesFormerHomes
     /// own: a late command opens slots again that have a new home
     case opensSlotsAgain
+    /// own: slots that are handed over while their next home looks for them count as lost
+    case opensSlotsOnTheirWay
     /// own: two operators found a cluster anew at once, and both are obeyed
     case recoversTwice
     /// own: a group that is founded anew issues numbers again that the lost members may have issued

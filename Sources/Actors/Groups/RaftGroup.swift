@@ -229,7 +229,7 @@ public actor RaftGroup {
         core.withdraw()
         for completion in pending.removeAll() { completion.finish(.failure(reason)) }
         for completion in reads.removeAll() { completion.finish(.failure(reason)) }
-        (snapshots.fetch, snapshots.completion) = (nil, nil)
+        if let transfers = snapshots.transfers { (transfers.fetch, transfers.completion) = (nil, nil) }
         stateMachine.didApplyBatch()
         stateMachine.didStop()
         wake()

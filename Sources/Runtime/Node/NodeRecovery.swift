@@ -43,7 +43,14 @@ extension Node {
 
 extension NodeServices {
     fileprivate func recoveryPlan(of cluster: ExecutionCluster) async throws -> ClusterRecoveryPlan {
-        try await managementGroup.barrier()
+        do {
+            try await managementGroup.barrier()
+        } catch let error as GroupError where error.code != .stopped {
+            throw NodeError(
+                .refused,
+                "the management group decides about clusters, and has no majority now (\(error.message)): bring its voters "
+                    + "back first")
+        }
         let state = machines.management.withLock { $0 }
         guard let known = state.clusters[cluster.id] else {
             throw NodeError(.unknownCluster, "there is no \(cluster.id) any more")

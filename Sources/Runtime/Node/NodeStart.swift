@@ -303,9 +303,9 @@ final class NodeMachines: Sendable {
     }
 
     private func managementDidChange(_ view: ManagementState, _ change: ManagementChange) {
-        let slotsBefore = management.withLock { known in
+        let before = management.withLock { known in
             defer { known = view }
-            return known.slots.version
+            return (known.slots.version, known.surrenders)
         }
         guard let core = core.value else { return }
         guard change.isStructural else { return runsDidChange(in: change.reported, view) }
@@ -315,7 +315,8 @@ final class NodeMachines: Sendable {
         let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
         for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
         core.setDesired(desired)
-        for cluster in hosted where view.slots.version != slotsBefore || cluster.hasOrders {
+        let slotsMayWait = before != (view.slots.version, view.surrenders)
+        for cluster in hosted where slotsMayWait || cluster.hasOrders {
             stewardAttention.mark(cluster.group)
         }
         core.setNeighbours(view.neighbours(of: core.node, besides: hosted))

@@ -71,7 +71,9 @@ struct FleetRecoveryTests {
             for node in 1...3 { simulation.restart(node) }
             try await untilWhole(simulation, group, incarnation: 2, Array(1...9))
             #expect(try await simulation.node(9).cluster(Self.id.text).problem == nil)
-            #expect(try await simulation.fleet(9).departing.isEmpty)
+            try await simulation.wait(until: "nobody waits for a departure", within: .seconds(10)) {
+                try await simulation.fleet(9).departing.isEmpty
+            }
         }
     }
 
@@ -160,6 +162,11 @@ struct FleetRecoveryTests {
             let plan = try await simulation.node(5).recoverCluster(ExecutionCluster.common.text, isForced: true)
             #expect(plan.isCarriedOut && plan.givenUp == [1, 2, 3] && plan.members == [1, 2, 3, 4, 5])
             #expect(try await run.result() == 55)
+            let hosted = try #require(simulation.hostedGroups(Int(plan.survivor)).first { $0.identity.group == group })
+            let epoch = try await hosted.withState { machine in
+                (machine as? WorkflowStateMachine)?.state.runs[RunKey("default", "a")]?.epoch ?? 0
+            }
+            #expect(epoch >= IncarnationNumbers.base(of: 2), "no token that a lost node may have handed out: \(epoch)")
             for node in 1...3 { simulation.restart(node) }
             // Although a replica leaves them while they look whether they are.
             for node in 1...3 { try await simulation.node(node).untilReady() }
@@ -172,9 +179,10 @@ struct FleetRecoveryTests {
         try await withLostMajority(seeds: 1) { simulation, group, run in
             simulation.partition([7, 8], from: [4, 5, 6, 9])
             await simulation.advance(by: .seconds(3))
-            await #expect(throws: (any Error).self) {
+            let refusal = await #expect(throws: NodeError.self) {
                 try await simulation.node(9).recoverCluster(Self.id.text, isForced: true)
             }
+            #expect(refusal?.message.contains("has no majority now") == true)
             simulation.heal()
             await simulation.advance(by: .seconds(3))
             #expect(try await simulation.fleet(9).clusters[Self.id]?.incarnation == 1)

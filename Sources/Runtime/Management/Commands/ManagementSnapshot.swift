@@ -27,6 +27,7 @@ extension ManagementState: SnapshotView {
             }
         }
         writer.varint(10, nextDeparture)
+        writer.varint(11, surrenders)
         return writer.bytes
     }
 
@@ -59,6 +60,7 @@ extension ManagementState: SnapshotView {
                 let departure = try Departure(from: &inner)
                 departing[departure.node, default: [:]][departure.group] = departure.number
             case 10: nextDeparture = try reader.varint()
+            case 11: surrenders = try reader.varint()
             default: throw reader.unknownField(in: "the management state")
             }
         }

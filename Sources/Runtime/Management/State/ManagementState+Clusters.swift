@@ -62,6 +62,7 @@ extension ManagementState {
         guard slots.slots(of: cluster.group).isEmpty else {
             throw ManagementRefused(.hasSlots, "\(id) is the home of workflow ids; move its slots first")
         }
+        if case .sealed = cluster.phase {} else { surrenders += 1 }
         for (key, _) in cluster.runs.members where locations[key] == id { locations.remove(key) }
         for node in cluster.members.keys { leave(node, id) }
         clusters.remove(id)

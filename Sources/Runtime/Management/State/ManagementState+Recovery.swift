@@ -47,6 +47,7 @@ extension ManagementState {
             // The new incarnation's log may end before what was heard of the old one's.
             cluster.reportedThrough = .zero
         }
+        surrenders += 1
         for node in leaving {
             leave(node, cluster.id)
             depart(node, from: cluster.group)

@@ -18,6 +18,9 @@ struct ManagementState: Sendable {
     /// Of nodes whose membership in a group has ended, by group: the number of that end, until the group's leader has
     /// confirmed that its own configuration holds no replica there.
     var departing: [NodeID: [GroupID: UInt64]] = [:]
+    /// How often something was given up by force: a cluster destroyed with whatever it held, or founded anew with what was
+    /// left. Until then each slot is held by somebody.
+    var surrenders: UInt64 = 0
     /// What the next departure is called.
     var nextDeparture: UInt64 = 1
 

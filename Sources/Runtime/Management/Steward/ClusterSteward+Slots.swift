@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
@@ -56,22 +57,105 @@ extension ClusterSteward {
         return true
     }
 
-    /// The next home was sealed before it opened the slots, so nobody has opened them. Where it had opened them after
-    /// all, and handed them on, the one behind it has a later epoch than this group offers.
+    /// The next home takes nothing any more. Where it had opened the slots after all, and handed them on, somebody knows a
+    /// later epoch than this group offers.
     private func redirect(
         _ slots: [Int], _ next: HomeSlots.Handover, of group: GroupID, _ view: ManagementState
     ) async throws -> Bool {
         let following = slots.filter { view.slots[$0].epoch == next.epoch + 1 && view.slots[$0].home != group }
         guard following.count == slots.count else {
+            return try await settle(slots, next, of: group, view)
+        }
+        try await offer(slots, next, of: group, view)
+        return true
+    }
+
+    /// Closes slots for their homes by the map, in the epoch behind the one that they were closed in.
+    private func offer(
+        _ slots: [Int], _ next: HomeSlots.Handover, of group: GroupID, _ view: ManagementState
+    ) async throws {
+        let byHome = Dictionary(grouping: slots, by: { view.slots[$0].home })
+        for (home, slots) in byHome.sorted(by: { $0.key < $1.key }) {
+            _ = try await world.apply(
+                .closeSlots(slots, epoch: next.epoch + 1, home: home, instead: next.home), to: group)
+        }
+    }
+
+    /// The same for slots that changed their home more than once meanwhile, or are to stay: whether anybody opened them
+    /// is asked first. Nobody will, since what the next home has not taken only this group could hand on.
+    private func settle(
+        _ slots: [Int], _ next: HomeSlots.Handover, of group: GroupID, _ view: ManagementState
+    ) async throws -> Bool {
+        let known = try await knowledge(of: slots, besides: group, view)
+        let over = slots.filter { (known[$0]?.epoch ?? 0) >= next.epoch }
+        if !over.isEmpty { _ = try await world.apply(.releaseSlots(over, epoch: next.epoch), to: group) }
+        let left = slots.filter { (known[$0]?.epoch ?? 0) < next.epoch && view.slots[$0].epoch > next.epoch }
+        let staying = left.filter { view.slots[$0].home == group }
+        try await open(staying, of: group, view)
+        try await offer(left.filter { view.slots[$0].home != group }, next, of: group, view)
+        guard over.count + left.count == slots.count else {
             throw WorkflowError(
                 .unavailable,
                 "slots \(slots) wait for \(next.home), which is sealed; they go on once their next home is known")
         }
-        for (home, slots) in Dictionary(grouping: following, by: { view.slots[$0].home }).sorted(by: { $0.key < $1.key }
-        ) {
-            _ = try await world.apply(
-                .closeSlots(slots, epoch: next.epoch + 1, home: home, instead: next.home), to: group)
+        return true
+    }
+
+    private func open(_ slots: [Int], of group: GroupID, _ view: ManagementState) async throws {
+        let byEpoch = Dictionary(grouping: slots, by: { view.slots[$0].epoch })
+        for (epoch, slots) in byEpoch.sorted(by: { $0.key < $1.key }) {
+            _ = try await world.apply(.openSlots(slots, epoch: epoch), to: group)
+        }
+    }
+
+    // MARK: Slots that nobody has
+
+    /// Where something was given up by force, slots may be gone with it before they were handed over. Their home by the map
+    /// opens them once all others say that they have none of them: ids that had been taken there are free again.
+    ///
+    /// A slot that is handed over between two answers may be in none of them. Then somebody knows a later epoch when asked
+    /// once more.
+    func openLostSlots(of group: GroupID, _ look: Look, _ view: ManagementState) async throws -> Bool {
+        guard view.surrenders > 0, !look.isSealed else { return false }
+        let waiting = (0..<SlotMap.count).filter { slot in
+            let (wanted, own) = (view.slots[slot], look.slots[slot])
+            guard wanted.home == group, wanted.epoch > own?.epoch ?? 0 else { return false }
+            return own == nil || own?.phase == .released
+        }
+        guard !waiting.isEmpty else { return false }
+        let first = try await knowledge(of: waiting, besides: group, view)
+        let candidates = waiting.filter { first[$0]?.isHeld == false }
+        guard !candidates.isEmpty else { return false }
+        let second = try await knowledge(of: candidates, besides: group, view)
+        let lost = candidates.filter { first[$0] == second[$0] || mutated(.opensSlotsOnTheirWay) }
+        if !lost.isEmpty {
+            world.log("\(lost.count) slots were given up by force: they begin anew", group: group, isError: true)
+            try await open(lost, of: group, view)
+        }
+        guard lost.count == candidates.count else {
+            throw WorkflowError(.unavailable, "slots are on their way; they are looked for again")
         }
         return true
+    }
+
+    /// What all other groups know of slots, by their logs.
+    /// - Throws: where one does not answer. It may be the one that has them.
+    private func knowledge(
+        of slots: [Int], besides group: GroupID, _ view: ManagementState
+    ) async throws -> [Int: SlotKnowledge] {
+        var known = Dictionary(uniqueKeysWithValues: slots.map { ($0, SlotKnowledge()) })
+        for cluster in view.clusters.sorted().map(\.value) where cluster.group != group {
+            let result = try await world.apply(.tellSlots(slots), to: cluster.group)
+            let answer = try SlotKnowledge.decoded(result.recordedValue ?? [])
+            guard answer.count == slots.count else {
+                throw WorkflowError(.unexpectedAnswer, "\(cluster.group) was asked for other slots")
+            }
+            for (slot, told) in zip(slots, answer) {
+                known[slot]?.add(told)
+                // The first home of all has not opened its slots yet, and will.
+                if cluster.group == ExecutionCluster.commonGroup, told.epoch == 0 { known[slot]?.isHeld = true }
+            }
+        }
+        return known
     }
 }

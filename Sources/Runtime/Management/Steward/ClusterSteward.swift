@@ -121,6 +121,7 @@ final class ClusterSteward<World: StewardWorld>: Sendable {
         for (next, slots) in look.slots.closed.sorted(by: { $0.key < $1.key }) {
             await part { try await handOver(slots, next, of: group, view) }
         }
+        await part { try await openLostSlots(of: group, look, view) }
         for (_, ids) in Dictionary(grouping: look.outgoing, by: \.target).sorted(by: { $0.key < $1.key }) {
             await part {
                 for id in ids { try await deliver(id, of: group) }
