@@ -226,7 +226,8 @@ final class NodeMachines: Sendable {
         let types = WorkflowTypeSets()
         registry.register(.workflow) { [checkpoints, stewardAttention] group in
             WorkflowStateMachine(
-                group: group, checkpoints: checkpoints, types: types, attention: attention, deliveries: stewardAttention.mark)
+                group: group, checkpoints: checkpoints, types: types, attention: attention,
+                deliveries: stewardAttention.mark)
         }
         return registry
     }
