@@ -22,6 +22,29 @@ import Testing
         #expect(cluster.sent.count == before)
     }
 
+    @Test("a quiet replica that gives its memory back keeps no entry that is on disk, and whoever lags gets them from there")
+    func shrinks() {
+        let cluster = quiet()
+        cluster.isolate([3])
+        cluster.propose(1, "b")
+        cluster.settle()
+        let before = cluster[1].log.window.start
+        cluster[1].raft.shrink()
+        #expect(cluster[1].log.window.start == before, "one that is awake keeps what it has")
+        cluster.tickAll(40)
+        #expect(cluster[1].isQuiet)
+        for id in cluster.ids { cluster.replicas[id]!.raft.shrink() }
+        #expect(cluster[1].log.window.start == cluster[1].lastIndex.next)
+        #expect(cluster[2].progress.isEmpty, "members are tracked by their leader alone")
+        cluster.heal()
+        cluster[1].raft.wake()
+        cluster.tickAll(10)
+        #expect(cluster.texts(3) == ["a", "b"])
+        cluster.propose(2, "c")
+        cluster.settle()
+        #expect((1...3).allSatisfy { cluster.texts($0) == ["a", "b", "c"] } && cluster.failure == nil)
+    }
+
     @Test("a proposal on any member wakes the group, which works as before")
     func proposalWakes() {
         for id in 1...3 as ClosedRange<UInt64> {

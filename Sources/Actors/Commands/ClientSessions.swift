@@ -35,7 +35,9 @@ struct ClientSessions: Sendable {
         }
         let boot = sessions[position].boot
         guard request.client.boot <= boot else { return .fresh }
-        guard request.client.boot == boot, request.sequence >= sessions[position].acknowledgedBelow else { return .stale }
+        guard request.client.boot == boot, request.sequence >= sessions[position].acknowledgedBelow else {
+            return .stale
+        }
         return sessions[position].answers[request.sequence].map { .applied($0) } ?? .fresh
     }
 

@@ -95,8 +95,8 @@ extension Raft {
 
     private var changer: ConfigurationChanger {
         ConfigurationChanger(
-            configuration: configuration, progress: role == .leader ? progress : freshProgress, lastIndex: log.lastIndex,
-            inflights: emptyInflights)
+            configuration: configuration, progress: role == .leader ? progress : freshProgress,
+            lastIndex: log.lastIndex, inflights: emptyInflights)
     }
 
     private mutating func appendChange(_ payload: [UInt8]) {

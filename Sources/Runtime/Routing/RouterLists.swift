@@ -29,7 +29,8 @@ extension WorkflowRouter {
         for (group, reply) in answers {
             if let reply {
                 parts.append((group, reply))
-            } else {
+            } else if !machines.hasEnded(group) {
+                // One that was destroyed meanwhile has nothing to say.
                 page.unavailable.append(machines.name(of: group))
             }
         }

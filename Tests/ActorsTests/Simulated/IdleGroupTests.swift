@@ -182,6 +182,19 @@ import Testing
         }
     }
 
+    @Test("who hears of new members is called as often as there are any, and a call costs no memory")
+    func membersHandler() async throws {
+        try await withQuietGroups(nodes: 3, count: 1, seeds: 1) { fleet, groups in
+            let context = fleet.cores[NodeID(1)]!.context
+            let calls = Lock(0)
+            context.setMembersHandler { _ in calls.withLock { $0 += 1 } }
+            // So many that a handler which is wrapped once more with each call would overflow the stack.
+            for _ in 0..<300_000 { context.membersDidChange(of: groups[0].id) }
+            #expect(calls.withLock { $0 } == 300_000)
+            context.setMembersHandler(nil)
+        }
+    }
+
     @Test("groups that are to look at their leaders again wake in portions, each once, in the order in which they came")
     func portions() {
         var wakes = WakeQueue()

@@ -116,7 +116,7 @@ extension InteractionScenario {
         switch message {
         case .network(let message): step(message, position)
         case .own(let answer, _):
-            if nodes[position].raft.position(of: nodes[position].id) == nil {
+            if nodes[position].raft.configuration.node(of: nodes[position].id) == nil {
                 output.print("raft: cannot step as peer not found\n")
             } else {
                 logIfOutdated(answer, message.kind, position)
@@ -143,7 +143,7 @@ extension InteractionScenario {
     }
 
     private mutating func step(_ message: Message, _ position: Int) {
-        if message.isResponse, nodes[position].raft.position(of: message.from) == nil {
+        if message.isResponse, nodes[position].raft.configuration.node(of: message.from) == nil {
             output.print("raft: cannot step as peer not found\n")
             return
         }

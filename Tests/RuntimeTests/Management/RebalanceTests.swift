@@ -16,7 +16,7 @@ struct RebalanceTests {
         #expect(try !world.step())
     }
 
-    @Test("a plan looks at so many clusters at most: where there are many it has fewer commands, and the next one goes on")
+    @Test("a plan looks at so many clusters at most: where there are many it has fewer commands, and the next goes on")
     func boundedPlan() throws {
         var world = try RebalanceWorld(seed: 1, nodes: 10)
         for number in 1...30 { try world.apply([ManagementBench.create(UInt64(number), [1, 2, 3])]) }

@@ -29,7 +29,7 @@ struct WorkflowReportTests {
         #expect(bench.state.violation == nil)
     }
 
-    @Test("a report concerns the clusters that it names, and those that its runs were in; anything else concerns the fleet")
+    @Test("a report concerns the clusters that it names, and those that its runs were in; anything else all of them")
     func change() throws {
         var bench = try bench()
         try bench.apply(.reportWorkflows(bench.report(1, started: [Bench.started("a")])))

@@ -86,6 +86,30 @@ struct EngineStateTests {
         }
     }
 
+    @Test("an engine has a task while it registers or runs something, and none otherwise")
+    func idleEngine() async throws {
+        try await withCluster { cluster in
+            let (begun, mayEnd) = (Promise<Void>(), Promise<Void>())
+            let workflow = Workflow("idle", version: 1) { (input: Int, _: WorkflowContext) async throws -> Int in
+                begun.fulfill(())
+                try await mayEnd.wait()
+                return input
+            }
+            let node = try cluster.start(1, [workflow])
+            func hasTask() -> Bool { node.engine.state.withLock { $0.bell.hasTask } }
+            try await node.until { !$0.executors.isEmpty }
+            while hasTask() { await Task.yield() }
+            let run = try await node.engine.start(workflow, id: "a", input: 1)
+            try await begun.wait()
+            #expect(hasTask())
+            mayEnd.fulfill(())
+            #expect(try await run.result() == 1)
+            while hasTask() { await Task.yield() }
+            // And again.
+            #expect(try await node.engine.start(workflow, id: "b", input: 2).result() == 2)
+        }
+    }
+
     /// What a wait for a bell comes to; `meanwhile` runs where it does not end at once.
     private func wait(
         for bell: inout EngineBell, mayLeave: Bool = false, _ meanwhile: (inout EngineBell) -> Void = { _ in }
@@ -137,7 +161,7 @@ struct EngineStateTests {
         let working = bell.finish()
         var absent = EngineBell()
         let idle = absent.finish()
-        #expect(working.hasTask && !idle.hasTask && absent.isFinished)
+        #expect(working.seesEnd && !idle.seesEnd && absent.isFinished)
     }
 
     @Test("a registration that is wanted while one is under way follows it, and none begins once the node leaves")

@@ -194,8 +194,8 @@ final class TestNode: GroupClient, @unchecked Sendable {
         checkpoints = .inMemory(loop: loop)
         machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
         let context = EngineContext(
-            boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints, loop: loop,
-            limits: limits, logger: logger)
+            boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints,
+            loop: loop, limits: limits, logger: logger)
         let engine = WorkflowEngine(client: self, group: .underTest, context: context)
         lateEngine.withLock { $0 = engine }
     }

@@ -30,6 +30,13 @@ struct EngineBell {
 
     var isFinished: Bool { if case .finished = state { true } else { false } }
 
+    var hasTask: Bool {
+        switch state {
+        case .absent, .finished: false
+        case .called, .silent, .rung, .waiting: true
+        }
+    }
+
     mutating func ring() -> Reaction {
         switch state {
         case .absent:
@@ -58,7 +65,7 @@ struct EngineBell {
 
     /// Nobody is to wait any more.
     /// - Returns: whom to resume with false, and whether the engine has a task that sees the end.
-    mutating func finish() -> (waiter: CheckedContinuation<Bool, Never>?, hasTask: Bool) {
+    mutating func finish() -> (waiter: CheckedContinuation<Bool, Never>?, seesEnd: Bool) {
         defer { state = .finished }
         switch state {
         case .absent, .called: return (nil, false)
@@ -124,9 +131,9 @@ extension WorkflowEngine {
 
     /// Nothing is done any more. Any thread.
     func end() {
-        let (waiter, hasTask) = state.withLock { $0.bell.finish() }
+        let (waiter, seesEnd) = state.withLock { $0.bell.finish() }
         waiter?.resume(returning: false)
-        if !hasTask { didEnd() }
+        if !seesEnd { didEnd() }
     }
 
     /// Waits for a ring.
