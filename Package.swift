@@ -100,6 +100,7 @@ let package = Package(
             path: "Tests/Explorer", swiftSettings: settings),
 
         // MARK: Tests mirror the sources
+        .target(name: "FlotillaTestSupport", path: "Tests/Support", swiftSettings: settings),
         .testTarget(
             name: "RaftTests", dependencies: ["FlotillaRaft"], path: "Tests/RaftTests",
             exclude: ["Conformance/Scenarios"],
@@ -111,12 +112,14 @@ let package = Package(
             name: "ActorsTests",
             dependencies: [
                 "FlotillaIO", "FlotillaRaft", "FlotillaActors", "FlotillaSimulation", "FlotillaScenarios",
+                "FlotillaTestSupport",
             ],
             path: "Tests/ActorsTests", swiftSettings: settings),
         .testTarget(
             name: "RuntimeTests",
             dependencies: [
                 "FlotillaIO", "FlotillaRaft", "FlotillaActors", "Flotilla", "FlotillaSimulation",
+                "FlotillaTestSupport",
             ],
             path: "Tests/RuntimeTests", swiftSettings: settings),
         .testTarget(

@@ -1,5 +1,6 @@
 import FlotillaIO
 import FlotillaRaft
+import FlotillaTestSupport
 import Testing
 
 @testable import FlotillaActors

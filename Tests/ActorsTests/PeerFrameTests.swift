@@ -1,6 +1,7 @@
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
+import FlotillaTestSupport
 import Testing
 
 @testable import FlotillaActors

@@ -46,19 +46,19 @@ struct ClusterReconciler: Sendable {
             guard core.hosted[cluster.group] == nil else { continue }
             isDone = await found(cluster) && isDone
         }
+        var leaving: [RaftGroup] = []
         for group in core.hosted.all where group.identity.kind == .workflow {
             switch verdict(on: group.identity, view) {
             case .stays: break
             case .goes(let reason): isDone = await remove(group, because: reason) && isDone
-            case .isLeaving:
-                if await isExcluded(group, view) {
-                    isDone = await remove(group, because: "the group has removed this replica") && isDone
-                } else {
-                    isDone = false
-                }
+            case .isLeaving: leaving.append(group)
             }
         }
-        return isDone
+        let excluded = await excluded(of: leaving, view)
+        for group in leaving where excluded.contains(group.identity.group) {
+            isDone = await remove(group, because: "the group has removed this replica") && isDone
+        }
+        return isDone && excluded.count == leaving.count
     }
 
     private func verdict(on identity: ReplicaIdentity, _ view: ManagementState) -> Verdict {
@@ -82,29 +82,55 @@ struct ClusterReconciler: Sendable {
     }
 
     private func remove(_ group: RaftGroup, because reason: String) async -> Bool {
-        // What the history of checkpoints holds of it goes as well; a group that has stopped cannot say.
+        // What the history of checkpoints holds of it goes first: where this node ends in between, the group is still there
+        // to be asked again. One that has stopped cannot say.
         let histories = try? await group.withState { machine in
             (machine as? WorkflowStateMachine)?.checkpointedRuns ?? []
         }
+        if let histories { machines.checkpoints.append(histories.map { .remove($0) }) }
         do {
             try await core.remove(group.identity.group, because: GroupError(.stopped, reason))
         } catch {
             logger.error("\(group.identity.group) cannot be removed here; trying again", ["error": "\(error)"])
             return false
         }
-        if let histories { machines.checkpoints.append(histories.map { .remove($0) }) }
         return true
     }
 
-    private func isExcluded(_ group: RaftGroup, _ view: ManagementState) async -> Bool {
-        let identity = group.identity
-        if let own = try? await group.membership(), own.excludes(identity.replica) { return true }
-        let members = view.cluster(of: identity.group)?.members.keys.sorted() ?? []
-        for node in members where node != core.node {
-            guard let known = try? await router.perform(InspectGroup(group: identity.group), on: node) else { continue }
-            if known.incarnation == identity.incarnation, known.excludes(identity.replica) { return true }
+    /// Which of these groups say that this node's replica is no member any more. The other members are asked all at once,
+    /// each about all of its groups: one that is dead costs the others no time.
+    private func excluded(of leaving: [RaftGroup], _ view: ManagementState) async -> Set<GroupID> {
+        var excluded: Set<GroupID> = []
+        var questions: [NodeID: [GroupID]] = [:]
+        for group in leaving {
+            let id = group.identity.group
+            if let own = try? await group.membership(), own.excludes(group.identity.replica) {
+                excluded.insert(id)
+                continue
+            }
+            for node in view.cluster(of: id)?.members.keys.sorted() ?? [] where node != core.node {
+                questions[node, default: []].append(id)
+            }
         }
-        return false
+        let identities = Dictionary(uniqueKeysWithValues: leaving.map { ($0.identity.group, $0.identity) })
+        await withTaskGroup(of: [GroupInspection].self) { tasks in
+            for (node, groups) in questions {
+                tasks.addTask {
+                    (try? await router.perform(InspectGroups(groups: groups.sorted()), on: node)) ?? []
+                }
+            }
+            for await answer in tasks {
+                for known in answer {
+                    guard let identity = identities[known.group],
+                        known.membership.incarnation == identity.incarnation,
+                        known.membership.excludes(identity.replica)
+                    else { continue }
+                    excluded.insert(known.group)
+                }
+                if excluded.count == leaving.count { tasks.cancelAll() }
+            }
+        }
+        return excluded
     }
 }
 

@@ -86,7 +86,7 @@ actor Rebalancer {
         var next = left.first { $0 == services.core.node } ?? left.first
         while let node = next {
             left.removeAll { $0 == node }
-            let answer = try? await services.ask(InspectGroup(group: cluster.group), of: node)
+            let answer = try? await services.ask(InspectGroups(groups: [cluster.group]), of: node).first?.membership
             guard let answer, answer.incarnation == cluster.incarnation else {
                 next = left.first
                 continue

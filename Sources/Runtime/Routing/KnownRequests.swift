@@ -30,7 +30,6 @@ struct KnownRequests: Sendable {
         known.add(SendUpdate.self)
         known.add(AskQuery.self)
         known.add(CompleteAwakeable.self)
-        known.add(InspectGroup.self)
         known.add(InspectGroups.self)
         known.add(InspectNode.self)
         known.add(ReportRuns.self)

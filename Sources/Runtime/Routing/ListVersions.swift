@@ -21,6 +21,7 @@ extension WorkflowRouter {
     func versions() async throws -> WorkflowVersions {
         let groups = try await workflowGroups()
         let answers = await inPortions(groups) { group in try? await self.perform(ListVersions(), in: group) }
+        try Task.checkCancellation()
         var known: [WorkflowType: WorkflowVersion] = [:]
         var unavailable: [String] = []
         for (group, answer) in answers {

@@ -28,17 +28,20 @@ final class PlacementView: Sendable {
     func choose(_ request: Placement.Request, isFresh: Bool) -> Placement.Decision {
         let now = core.loop.now
         return state.withLock { state in
+            var placement =
+                state.placement ?? Placement(machines.management.withLock { $0 }, origin: core.node)
             if isFresh || state.placement == nil || state.takenAt.duration(to: now) >= Self.age {
                 let view = machines.management.withLock { $0 }
-                if state.placement == nil { state.placement = Placement(view, origin: core.node) }
-                state.placement?.refresh(view)
+                placement.refresh(view)
                 state.takenAt = now
             }
-            return state.placement!.choose(request)
+            defer { state.placement = placement }
+            return placement.choose(request)
         }
     }
 
-    /// Runs `create`, or waits for whoever does already.
+    /// Runs `create`, or waits for whoever does already, and fails as that does. Whoever waited for one that was given up
+    /// looks again, as after a success: there may be no cluster yet.
     func creating(_ create: () async throws -> Void) async throws {
         let (creation, isMine) = state.withLock { state in
             if let creation = state.creation { return (creation, false) }
@@ -59,9 +62,8 @@ final class PlacementView: Sendable {
         }
         switch result {
         case .success: creation.succeed(())
-        // It is the others' business no more than that there is none yet: they try it themselves.
-        case .failure(let error):
-            creation.fail(error is CancellationError ? WorkflowError(.unavailable, "\(error)") : error)
+        case .failure(is CancellationError): creation.succeed(())
+        case .failure(let error): creation.fail(error)
         }
         try result.get()
     }

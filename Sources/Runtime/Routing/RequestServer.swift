@@ -2,39 +2,55 @@ import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
-/// Answers what other nodes ask of this one. Questions wait in a bounded inbox; each that is taken is a child task.
+/// Answers what other nodes ask of this one: each question is a child task, and there is a bound on their number.
 final class RequestServer: Sendable {
-    /// Questions that may wait to be taken, and that may be worked on; others are refused, and asked again elsewhere.
-    static let inboxLimit = 4_096
+    /// Questions that have no answer yet. Others are refused at once, and asked again elsewhere.
+    static let openLimit = 4_096
 
     private let questions: AsyncStream<NodeQuestion>
     private let inbox: AsyncStream<NodeQuestion>.Continuation
+    private let open = Lock(0)
     private let logger: FlotillaLogger
 
     init(logger: FlotillaLogger) {
         self.logger = logger
-        (questions, inbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(Self.inboxLimit))
+        (questions, inbox) = AsyncStream.makeStream()
     }
+
+    /// - Returns: whether one more question may be worked on; then `finish` is called once it is answered.
+    func admit() -> Bool {
+        open.withLock { open in
+            guard open < Self.openLimit else { return false }
+            open += 1
+            return true
+        }
+    }
+
+    func finish() { open.withLock { $0 -= 1 } }
 
     /// Until the task is cancelled.
     func run(_ services: NodeServices) async {
-        let inbox = inbox
         await services.core.setRequestHandler { question in
-            switch inbox.yield(question) {
-            case .enqueued: break
-            case .dropped, .terminated: question.answer(nil)
-            @unknown default: question.answer(nil)
-            }
+            guard self.admit() else { return question.answer(nil) }
+            guard case .enqueued = self.inbox.yield(question) else { return self.refuse(question) }
         }
         await withDiscardingTaskGroup { group in
             for await question in questions {
-                let isTaken = group.addTaskUnlessCancelled { await self.answer(question, services) }
-                if !isTaken { question.answer(nil) }
+                let isTaken = group.addTaskUnlessCancelled {
+                    await self.answer(question, services)
+                    self.finish()
+                }
+                if !isTaken { refuse(question) }
             }
         }
         await services.core.setRequestHandler(nil)
         inbox.finish()
-        for await question in questions { question.answer(nil) }
+        for await question in questions { refuse(question) }
+    }
+
+    private func refuse(_ question: NodeQuestion) {
+        question.answer(nil)
+        finish()
     }
 
     private func answer(_ question: NodeQuestion, _ services: NodeServices) async {

@@ -22,6 +22,8 @@ extension WorkflowRouter {
             let request = ListRuns(filter: filter, after: start.position(of: group), limit: limit)
             return try? await self.perform(request, in: group)
         }
+        // A page that was given up is not a page of clusters that do not answer.
+        try Task.checkCancellation()
         var parts: [(group: GroupID, reply: ListRuns.Reply)] = []
         var page = WorkflowPage(runs: [], next: nil)
         for (group, reply) in answers {
@@ -48,7 +50,8 @@ extension WorkflowRouter {
             page.runs.append(run.info)
             place.set(parts[first].group, run.position)
         }
-        var hasMore = page.isPartial
+        // A cluster that does not answer makes no further page, or whoever reads all pages would never be done.
+        var hasMore = false
         for (part, count) in zip(parts, taken) {
             let isExhausted = count == part.reply.runs.count
             // What it looked at behind the last match need not be looked at again.

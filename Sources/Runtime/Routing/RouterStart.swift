@@ -196,6 +196,9 @@ extension WorkflowRouter {
                 } catch let error as NodeError where error.code == .refused {
                     // The fleet has changed since.
                     try await pause(&start.search, because: error.message)
+                } catch let error as GroupError {
+                    // The management group has no leader for now, or more to do than it takes.
+                    try await pause(&start.search, because: "no cluster can be made: \(error.message)")
                 }
                 start.isStale = true
             case .nowhere(let reason):

@@ -100,7 +100,9 @@ struct ClusterIsolationTests {
             } while place != nil
             #expect(pages.map(\.workflowID) == whole.runs.map(\.workflowID))
             for number in 7...9 { simulation.crash(number) }
+            // Whoever reads all pages is done although one cluster stays silent.
             let part = try await simulation.node(2).list()
+            #expect(part.next == nil)
             #expect(part.isPartial && part.unavailable == [clusters[2]])
             let lost = try await simulation.node(1).cluster(clusters[2]).group
             #expect(Set(part.runs.map(\.workflowID)) == ids.filter { GeneratedID($0)?.group.rawValue != lost })
@@ -127,6 +129,46 @@ struct ClusterIsolationTests {
             simulation.heal()
             try await simulation.wait(until: "management knows that nothing runs") {
                 try await simulation.node(1).clusters().allSatisfy { $0.activeWorkflows.isEmpty }
+            }
+        }
+    }
+
+    @Test(
+        "a start that needs a new cluster fails as unavailable while the management group is cut off, and works again")
+    func startWithoutManagement() async throws {
+        try await withTiers([[4, 5, 6], [7, 8, 9]], nodes: 9) { simulation, _ in
+            var policy = try await simulation.node(1).policy()
+            policy.maximumWorkflowsPerCluster = 1
+            try await simulation.node(1).setPolicy(policy)
+            for number in 4...5 { _ = try await start("waiting", 1, on: number, simulation) }
+            simulation.partition([1, 2, 3], from: Array(4...9))
+            do {
+                _ = try await start("waiting", 3, on: 4, simulation)
+                Issue.record("it began without room")
+            } catch let error as WorkflowError {
+                #expect(error.code == .unavailable, "\(error)")
+            }
+            simulation.heal()
+            _ = try await start("waiting", 3, on: 4, simulation)
+        }
+    }
+
+    @Test("a node hears every second of those that it shares no group with, and ten times of the others")
+    func heartbeats() async throws {
+        try await withTiers([[1, 2, 3], [4, 5, 6], [7, 8, 9]], nodes: 9) { simulation, _ in
+            let roles = try await simulation.node(1).roles()
+            let voters = Set(roles.filter { $0.value == .voter }.keys)
+            let view = try await simulation.fleet(1)
+            for number in 1...9 {
+                let me = NodeID(UInt64(number))
+                let cluster = try #require(view.clusters.members.map(\.value).first { $0.members[me] != nil })
+                let close = voters.contains(me) ? 8 : voters.union(cluster.members.keys).subtracting([me]).count
+                let before = try await simulation.node(number).trafficCounters().heartbeats
+                await simulation.advance(by: .seconds(10))
+                let sent = try await simulation.node(number).trafficCounters().heartbeats - before
+                let expected = 10 * (10 * close + (8 - close))
+                #expect(
+                    abs(Int(sent) - expected) <= expected / 10, "node \(number) sent \(sent) to \(close) close ones")
             }
         }
     }

@@ -91,11 +91,41 @@ struct ClusterLifecycleTests {
         }
     }
 
+    @Test("TT-22: a node that was down when it was put into a cluster, or out of one, acts on it when it returns")
+    func ordersInAbsence() async throws {
+        try await withSimulation(seed: 1, nodes: 5, workflows: [Self.quick]) { simulation in
+            let node = try simulation.node(1)
+            // Nobody takes the place of a node that is down for a while.
+            try await simulation.setPolicy(on: 1) { $0.memberFailureTimeout = .seconds(3_600) }
+            let id = try await node.createCluster(on: [2, 3, 4].map { NodeID($0) })
+            let group = try await node.running().cluster(named: id).group
+            try await simulation.wait(until: "three voters") {
+                try await Self.membership(id, simulation)?.voters.count == 3
+            }
+            simulation.crash(4)
+            simulation.crash(5)
+            try await node.addMember(NodeID(5), toCluster: id)
+            try await node.removeMember(NodeID(4), fromCluster: id)
+            await simulation.advance(by: .seconds(5))
+            simulation.restart(4)
+            simulation.restart(5)
+            try await simulation.wait(until: "each is where it belongs") {
+                let voters = try await Self.membership(id, simulation)?.voters
+                return voters == [2, 3, 5].map { NodeID($0) }
+                    && !simulation.hostedGroups(4).contains { $0.identity.group == group }
+                    && simulation.hostedGroups(5).contains { $0.identity.group == group }
+            }
+        }
+    }
+
     /// What the leader of a cluster says of it.
     private static func membership(_ id: String, _ simulation: SimulatedCluster) async throws -> GroupMembership? {
         for number in simulation.runningNodes {
             let services = try await simulation.node(number).running()
-            guard let group = services.core.hosted[try services.cluster(named: id).group] else { continue }
+            // One that has just come may not have heard of it.
+            guard let cluster = try? services.cluster(named: id), let group = services.core.hosted[cluster.group] else {
+                continue
+            }
             let membership = try await group.membership()
             if membership.isLeader { return membership }
         }

@@ -40,7 +40,7 @@ struct PlacedStartTests {
         }
     }
 
-    @Test("TT-19, TT-26: a cluster takes no more workflows than the policy allows; the next one makes another cluster")
+    @Test("TT-19: a cluster takes no more workflows than the policy allows; the next one makes another cluster")
     func capacity() async throws {
         try await withSimulation(seed: 2, nodes: 5, workflows: [Self.waiting]) { simulation in
             let node = try simulation.node(1)
@@ -62,7 +62,7 @@ struct PlacedStartTests {
         }
     }
 
-    @Test("TT-43: an id of the user's begins elsewhere where its home, which is to run it, turns out to be full")
+    @Test("an id of the user's begins elsewhere where its home, which is to run it, turns out to be full")
     func fullHome() async throws {
         try await withSimulation(seed: 3, nodes: 0, workflows: [Self.waiting]) { simulation in
             simulation.configure = { configuration in

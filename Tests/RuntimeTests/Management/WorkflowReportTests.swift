@@ -119,7 +119,9 @@ struct WorkflowReportTests {
             try one.apply(.reportWorkflows(report))
         }
         #expect(batch.dueAt == 100 + WorkflowReportBatch.delay && batch.count == 3)
-        let taken = batch.take()
+        let commands = batch.take()
+        #expect(commands.count == 1)
+        let taken = commands[0]
         #expect(taken.map(\.cluster) == [Bench.cluster(1), Bench.cluster(2)] && batch.isEmpty && batch.dueAt == nil)
         #expect(taken[0].endedWithin == 2)
         try two.apply(taken.map { .reportWorkflows($0) })
@@ -128,5 +130,28 @@ struct WorkflowReportTests {
         let many = report(1, (0..<WorkflowReportBatch.countLimit).map { Bench.started("\($0)") })
         batch.add(many, at: 7)
         #expect(batch.dueAt == 7)
+    }
+
+    @Test("TT-08: a command names a thousand runs at most, whatever the number of reports; one report stays whole")
+    func commandSizes() {
+        var batch = WorkflowReportBatch()
+        let half = (0...WorkflowReportBatch.countLimit / 2).map { Bench.started("\($0)") }
+        for cluster in 1...3 {
+            batch.add(
+                WorkflowReport(
+                    cluster: Bench.cluster(UInt64(cluster)), after: .zero, through: LogIndex(9), started: half),
+                at: 1)
+        }
+        let large = (0..<2 * WorkflowReportBatch.countLimit).map { Bench.started("\($0)") }
+        batch.add(
+            WorkflowReport(cluster: Bench.cluster(4), after: .zero, through: LogIndex(9), started: large), at: 1)
+        for cluster in 5...6 {
+            batch.add(
+                WorkflowReport(
+                    cluster: Bench.cluster(UInt64(cluster)), after: .zero, through: LogIndex(9), endedWithin: 3), at: 1)
+        }
+        let expected: [[UInt64]] = [[1], [2], [3], [4], [5, 6]]
+        #expect(batch.take().map { $0.map(\.cluster) } == expected.map { $0.map(Bench.cluster) })
+        #expect(batch.isEmpty)
     }
 }

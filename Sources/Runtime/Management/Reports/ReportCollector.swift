@@ -2,8 +2,8 @@ import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
-/// Collects on the management leader what clusters report, and proposes it: two entries a second at most, whatever the
-/// number of clusters and runs.
+/// Collects on the management leader what clusters report, and proposes it: two entries a second, whatever the number of
+/// clusters, or as many as the runs need that are named.
 final class ReportCollector: Sendable {
     private let batch = Lock(WorkflowReportBatch())
     private let bell = Signal()
@@ -15,17 +15,23 @@ final class ReportCollector: Sendable {
         bell.ring()
     }
 
+    /// How often it looks whether so much has come that it is to be proposed early.
+    private static let checkInterval: Duration = .milliseconds(50)
+
     /// Until the task is cancelled.
     func run(_ core: NodeCore, logger: FlotillaLogger) async {
         for await _ in bell.rings {
             do {
-                try await core.loop.sleep(for: .nanoseconds(WorkflowReportBatch.delay))
-                let reports = batch.withLock { $0.take() }
-                guard !reports.isEmpty, let group = core.hosted[NodeStart.managementGroup.group] else { continue }
-                for start in stride(from: 0, to: reports.count, by: WorkflowReportBatch.countLimit) {
-                    let part = reports[start..<min(reports.count, start + WorkflowReportBatch.countLimit)]
+                while let dueAt = batch.withLock({ $0.dueAt }) {
+                    let left = dueAt - Int64(clamping: core.loop.now.nanoseconds)
+                    guard left > 0 else { break }
+                    try await core.loop.sleep(for: min(.nanoseconds(left), Self.checkInterval))
+                }
+                let commands = batch.withLock { $0.take() }
+                guard !commands.isEmpty, let group = core.hosted[NodeStart.managementGroup.group] else { continue }
+                for command in commands {
                     _ = try await group.propose(
-                        part.map { ManagementOperation.reportWorkflows($0).encoded }, ownerEpoch: 0)
+                        command.map { ManagementOperation.reportWorkflows($0).encoded }, ownerEpoch: 0)
                 }
             } catch is CancellationError {
                 return

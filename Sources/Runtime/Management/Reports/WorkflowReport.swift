@@ -62,10 +62,23 @@ struct WorkflowReportBatch: Sendable {
         count += next.count
     }
 
-    /// Empties the batch, by cluster.
-    mutating func take() -> [WorkflowReport] {
+    /// Empties the batch: what is to be proposed together, by cluster. A command names no more than `countLimit` runs,
+    /// unless one report does.
+    mutating func take() -> [[WorkflowReport]] {
         defer { self = WorkflowReportBatch() }
-        return reports.values.sorted { $0.cluster < $1.cluster }
+        var commands: [[WorkflowReport]] = []
+        var named = 0
+        for report in reports.values.sorted(by: { $0.cluster < $1.cluster }) {
+            // One that names nothing still takes room.
+            let size = max(1, report.count)
+            if commands.isEmpty || named + size > Self.countLimit {
+                commands.append([])
+                named = 0
+            }
+            commands[commands.count - 1].append(report)
+            named += size
+        }
+        return commands
     }
 }
 

@@ -37,7 +37,13 @@ struct WorkflowReporter: Sendable {
         let view = machines.management.withLock { $0 }
         var reports: [(group: GroupID, report: WorkflowReport)] = []
         for id in groups {
-            guard let cluster = view.cluster(of: id), !cluster.spansFleet, let group = core.hosted[id] else { continue }
+            guard let group = core.hosted[id] else { continue }
+            guard let cluster = view.cluster(of: id) else {
+                // This node is behind: it has not heard of its own cluster yet.
+                if !view.hasIssued(id) { machines.reportAttention.mark(id) }
+                continue
+            }
+            guard !cluster.spansFleet else { continue }
             let report = try? await group.asLeader { machine, index in
                 (machine as? WorkflowStateMachine)?.report(to: cluster, appliedIndex: index)
             }

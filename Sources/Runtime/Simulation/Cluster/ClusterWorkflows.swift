@@ -62,7 +62,7 @@ extension SimulatedCluster {
             try await ask { node in
                 for status in WorkflowStatus.allCases where !status.isFinished {
                     let page = try await node.list(WorkflowFilter(status: status), limit: 1)
-                    guard page.runs.isEmpty else { return false }
+                    guard page.runs.isEmpty, !page.isPartial else { return false }
                 }
                 return true
             }

@@ -123,7 +123,9 @@ extension WorkflowEngine {
         } catch {
             throw WorkflowError(.invalidInput, "the input is not JSON: \(error.message)")
         }
-        let type = try await resolve(request.type, version: request.version, newest: request.newest, id: id)
+        let type = try await resolve(
+            request.type, version: request.version, newest: request.newest, id: id,
+            isNewID: request.placement == .generated)
         if request.newest != nil { try await untilKnown(type) }
         var start = WorkflowOperation.StartRun(
             workflowID: id, runID: request.runID, type: type, input: canonical, contentType: "application/json")
@@ -181,9 +183,11 @@ extension WorkflowEngine {
     }
 
     private func resolve(
-        _ name: String, version: UInt32?, newest: UInt32?, id: String
+        _ name: String, version: UInt32?, newest: UInt32?, id: String, isNewID: Bool
     ) async throws -> WorkflowType {
         if let version { return WorkflowType(name, version: version) }
+        // Nobody can have begun a run with an id that was made for this one: there is nothing to look up.
+        if let newest, isNewID { return WorkflowType(name, version: newest) }
         let found = try await namingErrors { [environment] in
             try await environment.client.barrier()
             return try await environment.withMachine { machine -> WorkflowType? in

@@ -31,6 +31,29 @@ public struct Base64<Value: Base64Codable>: Hashable, Codable, Sendable {
     }
 }
 
+/// Base64 with the alphabet for URLs, without padding (RFC 4648, 5).
+enum Base64URL {
+    static func encode(_ bytes: [UInt8]) -> String {
+        String(
+            Data(bytes).base64EncodedString().lazy.compactMap { character -> Character? in
+                switch character {
+                case "+": "-"
+                case "/": "_"
+                case "=": nil
+                default: character
+                }
+            })
+    }
+
+    /// - Returns: nil unless the text is what `encode` gives.
+    static func decode(_ text: some StringProtocol) -> [UInt8]? {
+        var standard = String(text.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
+        standard += String(repeating: "=", count: (4 - standard.utf8.count % 4) % 4)
+        guard let bytes = Data(base64Encoded: standard).map(Array.init), encode(bytes) == text else { return nil }
+        return bytes
+    }
+}
+
 /// What `Base64` wraps: bytes, or bytes that may be missing.
 public protocol Base64Codable: Hashable, Sendable {
     var base64Bytes: [UInt8]? { get }

@@ -31,7 +31,8 @@ public struct WorkflowPage: Hashable, Codable, Sendable {
     /// All that was acknowledged before this moment is taken into account, in nanoseconds since 1970: the earliest of
     /// what the clusters said, each by the clock of the node that answered.
     public var asOf: Int64 = 0
-    /// The execution clusters that did not answer: what they have is missing here.
+    /// The execution clusters that did not answer: what they have is missing here, and on later pages unless they answer
+    /// by then.
     public var unavailable: [String] = []
     /// Whether something is missing.
     public var isPartial: Bool { !unavailable.isEmpty }

@@ -67,38 +67,3 @@ struct AwakeableToken: Hashable, Sendable {
             awakeable: StepKey(name, occurrence), secret: secret)
     }
 }
-
-/// Base64 with the alphabet for URLs, without padding (RFC 4648, 5).
-enum Base64URL {
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
-
-    static func encode(_ bytes: [UInt8]) -> String {
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count * 4 + 2) / 3)
-        var (bits, count) = (UInt32(0), 0)
-        for byte in bytes {
-            (bits, count) = (bits << 8 | UInt32(byte), count + 8)
-            while count >= 6 {
-                count -= 6
-                text.append(alphabet[Int(bits >> UInt32(count) & 63)])
-            }
-        }
-        if count > 0 { text.append(alphabet[Int(bits << UInt32(6 - count) & 63)]) }
-        return String(decoding: text, as: UTF8.self)
-    }
-
-    /// - Returns: nil unless the text is what `encode` gives.
-    static func decode(_ text: some StringProtocol) -> [UInt8]? {
-        var bytes: [UInt8] = []
-        var (bits, count) = (UInt32(0), 0)
-        for character in text.utf8 {
-            guard let digit = alphabet.firstIndex(of: character) else { return nil }
-            (bits, count) = (bits << 6 | UInt32(digit), count + 6)
-            if count >= 8 {
-                count -= 8
-                bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
-            }
-        }
-        return encode(bytes).utf8.elementsEqual(text.utf8) ? bytes : nil
-    }
-}
