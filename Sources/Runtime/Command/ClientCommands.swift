@@ -4,9 +4,8 @@ import FlotillaIO
 enum ClientCommands {
     static let all =
         [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result]
-        + ListCommands.all + ControlCommands.all + HistoryCommands.all + MessageCommands.all + [
-            VersionCommands.versions
-        ]
+        + ListCommands.all + ControlCommands.all + HistoryCommands.all + MessageCommands.all
+        + ScheduleCommands.all + [VersionCommands.versions]
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")

@@ -59,10 +59,11 @@ struct HTTPAPI: Sendable {
         case 2 where path == ["health", "ready"]: return [("GET", ready)]
         case 1 where path == ["metrics"]: return [("GET", metrics)]
         default:
-            if let routes = fleetRoutes(for: path) { return routes }
+            if let routes = fleetRoutes(for: path) ?? scheduleRoutes(for: path) { return routes }
             throw .notFound(
-                "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, the node's state "
-                    + "at /v1/status, the fleet at /v1/nodes, /v1/clusters and /v1/policy")
+                "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, schedules at "
+                    + "/v1/schedules, the node's state at /v1/status, the fleet at /v1/nodes, /v1/clusters and /v1/policy"
+            )
         }
     }
 

@@ -47,6 +47,11 @@ protocol NodeOperations: Sendable {
         namespace: String, _ filter: WorkflowFilter, after: String?, limit: Int
     ) async throws -> WorkflowPage
     func countWorkflows(namespace: String, _ filter: WorkflowFilter) async throws -> WorkflowCount
+    func createSchedule(_ name: String, _ schedule: Schedule, isPaused: Bool) async throws -> ScheduleDescription
+    func schedule(_ name: String) async throws -> ScheduleDescription
+    func schedules() async throws -> [ScheduleDescription]
+    func changeSchedule(_ name: String, _ command: ScheduleCommand) async throws -> ScheduleDescription
+    func deleteSchedule(_ name: String) async throws
     func workflowVersions() async throws -> WorkflowVersions
     func status(withHashes: Bool) async throws -> NodeStatus
     /// What the node has counted since it started, in the order in which it is shown.

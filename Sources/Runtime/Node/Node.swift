@@ -31,7 +31,8 @@ public final class Node: Sendable {
         environment: NodeEnvironment? = nil
     ) {
         self.configuration = configuration
-        self.workflows = workflows
+        // Whichever node it is, a schedule may be its to keep.
+        self.workflows = workflows + [ScheduleWorkflow.workflow]
         givenEnvironment = environment
         logger = configuration.logger
     }

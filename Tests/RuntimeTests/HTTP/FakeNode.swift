@@ -169,6 +169,26 @@ final class FakeNode: NodeOperations {
         return WorkflowCount(byStatus: [.running: 3, .failed: 1], asOf: 1_000_000)
     }
 
+    func createSchedule(_ name: String, _ schedule: Schedule, isPaused: Bool) async throws -> ScheduleDescription {
+        try schedule.check(at: 0)
+        calls.withLock { $0.changes.append("create \(name) \(schedule.workflow) \(isPaused)") }
+        return ScheduleState(name: name, schedule: schedule, anchor: 0, last: 0, isPaused: isPaused).description
+    }
+
+    func schedule(_ name: String) async throws -> ScheduleDescription {
+        guard name == "nightly" else { throw WorkflowError(.notFound, "there is no schedule '\(name)'") }
+        return ScheduleState(name: name, schedule: Schedule("t", cron: "@daily"), anchor: 0, last: 0).description
+    }
+
+    func schedules() async throws -> [ScheduleDescription] { [try await schedule("nightly")] }
+
+    func changeSchedule(_ name: String, _ command: ScheduleCommand) async throws -> ScheduleDescription {
+        calls.withLock { $0.changes.append("\(name) \(command)") }
+        return try await schedule(name)
+    }
+
+    func deleteSchedule(_ name: String) async throws { calls.withLock { $0.changes.append("delete \(name)") } }
+
     func workflowVersions() async throws -> WorkflowVersions {
         WorkflowVersions(versions: [
             WorkflowVersion(type: "w", version: 2, nodes: [NodeID(1), NodeID(3)], running: 4, parked: 0, paused: 1)

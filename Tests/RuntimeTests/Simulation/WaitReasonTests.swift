@@ -112,6 +112,9 @@ struct WaitReasonTests {
             for _ in 0..<2 { _ = simulation.addNode(workflows: []) }
             try await simulation.untilFormed()
             try await simulation.submit(nap, id: "a", input: 0)
+            try await simulation.wait(until: "it sleeps", within: .seconds(20)) {
+                try await simulation.node(2).describe("a").waits.map(\.reason) == [.sleep]
+            }
             simulation.crash(1)
             try await simulation.wait(until: "the run is parked", within: .seconds(20)) {
                 try await simulation.node(2).describe("a").waits.map(\.reason) == [.noNode, .sleep]

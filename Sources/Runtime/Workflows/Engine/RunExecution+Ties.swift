@@ -15,9 +15,10 @@ extension RunExecution {
         _ = try await outcome(of: post, step)
     }
 
+    /// - Parameter policy: nil for a child whose end is nothing to this run.
     func startChild(
         _ type: WorkflowType, name: String, id: String?, _ input: [UInt8], _ attributes: [String: String],
-        _ policy: ParentClosePolicy
+        _ policy: ParentClosePolicy?
     ) async throws -> (key: StepKey, id: String, runID: RunID) {
         try checkName(name)
         let step = try begin(
@@ -65,7 +66,7 @@ extension RunExecution {
     }
 
     /// Sends something to another run, unless that was done, and waits for what came of it.
-    private func outcome(
+    func outcome(
         of post: RunTies.Post, _ step: StepKey, _ policy: ParentClosePolicy? = nil
     ) async throws -> PostOutcome {
         if let known = recorded.steps[step] {
@@ -93,7 +94,7 @@ extension RunExecution {
     }
 
     /// - Returns: nil where the run is not there any more.
-    private func look<Result: Sendable>(_ body: @escaping @Sendable (Run) -> Result) async throws -> Result? {
+    func look<Result: Sendable>(_ body: @escaping @Sendable (Run) -> Result) async throws -> Result? {
         let key = key
         do {
             return try await environment.withMachine { $0.state.runs[key].map(body) }

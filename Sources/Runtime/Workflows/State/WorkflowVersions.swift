@@ -18,7 +18,8 @@ public struct WorkflowVersion: Hashable, Codable, Sendable {
 extension WorkflowState {
     /// Every version that was ever registered, by name and number.
     var versions: [WorkflowVersion] {
-        knownTypes.sorted().map { type in
+        // Without those that every node has.
+        knownTypes.sorted().filter { !$0.name.hasPrefix("$") }.map { type in
             let counts = unfinishedCounts[type] ?? [:]
             return WorkflowVersion(
                 type: type.name, version: type.version,

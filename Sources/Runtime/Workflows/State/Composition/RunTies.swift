@@ -20,6 +20,8 @@ struct RunTies: Sendable {
     struct Child: Hashable, Sendable {
         var workflowID: String
         var policy: ParentClosePolicy
+        /// By which execution of its parent.
+        var execution: UInt64
         var startedAt: Int64
         /// How it ended, as JSON, until the body has asked for it; nil while it goes on.
         var end: [UInt8]?
@@ -88,16 +90,20 @@ struct RunTies: Sendable {
         return post
     }
 
-    /// What the next execution of a run has of it: nobody waits there for what this one has sent.
+    /// What the next execution of a run has of it: nobody waits there for what this one has sent. Of children that go on
+    /// it still hears the end.
     func continued() -> RunTies? {
         var next = RunTies()
         next.parent = parent
         next.postCount = postCount
+        for (key, child) in children.members where child.policy == .abandon && child.end == nil {
+            next.children.insert(child, for: key)
+        }
         for (number, var post) in posts.elements {
             post.step = nil
             next.restore(post, number)
         }
-        return next.parent == nil && next.postCount == 0 ? nil : next
+        return next.parent == nil && next.postCount == 0 && next.children.count == 0 ? nil : next
     }
 }
 
@@ -127,6 +133,7 @@ extension RunTies {
                 writer.varint(4, UInt64(child.policy.rawValue))
                 writer.signed(5, child.startedAt)
                 if let end = child.end { writer.bytesAlways(6, end) }
+                writer.varint(7, child.execution)
             }
         }
         for (number, post) in posts.elements {
@@ -158,7 +165,7 @@ extension RunTies {
 
     private mutating func readChild(from reader: inout ProtobufReader) throws(WireError) {
         var (name, occurrence) = ("", UInt64(0))
-        var child = Child(workflowID: "", policy: .terminate, startedAt: 0)
+        var child = Child(workflowID: "", policy: .terminate, execution: 0, startedAt: 0)
         while let field = try reader.next() {
             switch field {
             case 1: name = try reader.string()
@@ -167,6 +174,7 @@ extension RunTies {
             case 4: child.policy = try ParentClosePolicy(reading: &reader)
             case 5: child.startedAt = try reader.signed()
             case 6: child.end = try reader.bytes()
+            case 7: child.execution = try reader.varint()
             default: throw reader.unknownField(in: "a child")
             }
         }

@@ -38,11 +38,13 @@ extension WorkflowState {
                         + "\(run.ties?.children.count ?? 0) children; there may be \(WorkflowLimits.postsMax) with "
                         + "\(WorkflowLimits.postBytesMax) bytes, and \(WorkflowLimits.childrenMax) children")
             }
+            let execution = run.execution
             run.withTies { ties in
                 ties.add(post)
                 guard let policy, let step = post.step else { return }
                 let child = RunTies.Child(
-                    workflowID: post.workflowID, policy: policy, startedAt: context.time, end: nil)
+                    workflowID: post.workflowID, policy: policy, execution: execution, startedAt: context.time, end: nil
+                )
                 ties.children.insert(child, for: step)
             }
             return OperationResult()
@@ -82,14 +84,14 @@ extension WorkflowState {
         return OperationResult()
     }
 
-    /// A parent that has ended, or gone on as another execution, does not hear of it.
+    /// A parent that has ended, or gone on without the child, does not hear of it.
     private mutating func reportEnd(
         _ parent: RunTies.Parent, _ child: RunID, _ value: [UInt8], _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
         let key = RunKey(context.namespace, parent.workflowID)
         guard let run = runs[key] else { throw absence(of: key) }
-        guard run.runID == parent.runID, run.execution == parent.execution,
-            let known = run.ties?.children[parent.child], known.end == nil || mutated(.takesRepeatedEnds)
+        guard run.runID == parent.runID, let known = run.ties?.children[parent.child],
+            known.execution == parent.execution, known.end == nil || mutated(.takesRepeatedEnds)
         else { return OperationResult(wasDone: true) }
         update(key) { run in
             run.withTies { $0.children.update(parent.child) { $0.end = value } }
@@ -123,7 +125,7 @@ extension WorkflowState {
             ties.add(
                 RunTies.Post(workflowID: child.workflowID, content: .closeChild(child.policy), createdAt: time))
         }
-        ties.children = BucketedMap()
+        if isLast { ties.children = BucketedMap() }
         if isLast, let parent = ties.parent {
             ties.add(RunTies.Post(workflowID: parent.workflowID, content: .reportEnd, createdAt: time))
         }

@@ -1,0 +1,61 @@
+import FlotillaIO
+
+/// A schedule as its workflow carries it from one execution to the next.
+struct ScheduleState: Codable, Hashable, Sendable {
+    struct Running: Codable, Hashable, Sendable {
+        var child: StepKey
+        var workflowID: String
+        var isToEnd = false
+    }
+
+    /// Firings that wait; more are left out.
+    static let queueMax = 1_000
+    static let recentMax = 10
+
+    var name: String
+    var schedule: Schedule
+    /// What intervals are counted from.
+    var anchor: Int64
+    /// Firings up to here have been dealt with.
+    var last: Int64
+    var isPaused = false
+    var note = ""
+    var running: Running?
+    var queue: [Int64] = []
+    var fired = 0
+    var skipped = 0
+    var recent: [ScheduleDescription.Firing] = []
+    var problem: String?
+
+    /// The workflow id of a firing: the same whoever decides about it, so that it is started once.
+    func workflowID(of firing: Int64) -> String {
+        let text = WallTime(nanoseconds: firing).rfc3339
+        // Whole seconds, mostly.
+        let short = text.hasSuffix(".000000Z") ? String(text.dropLast(8)) + "Z" : text
+        return "\(name)@\(short)"
+    }
+
+    /// The firings from a moment on, and before another one.
+    func firings(from start: Int64, to end: Int64, limit: Int) throws -> [Int64] {
+        var firings: [Int64] = []
+        var time = start - 1
+        while firings.count < limit, let next = try schedule.next(after: time, anchor: anchor), next < end {
+            firings.append(next)
+            time = next
+        }
+        return firings
+    }
+
+    var description: ScheduleDescription {
+        let next = isPaused ? [] : (try? firings(from: last + 1, to: .max, limit: 5)) ?? []
+        return ScheduleDescription(
+            name: name, schedule: schedule, isPaused: isPaused, note: note,
+            next: next.map { $0 + schedule.jitter(of: $0, name) }, running: running?.workflowID, queued: queue.count,
+            fired: fired, skipped: skipped, recent: recent, problem: problem)
+    }
+}
+
+extension Schedule {
+    /// What intervals are counted from has no fraction of a second, so that the ids of firings have none.
+    static func wholeSeconds(_ time: WallTime) -> Int64 { time.nanoseconds / 1_000_000_000 * 1_000_000_000 }
+}
