@@ -36,10 +36,12 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
 
     /// What an operator has to know before it is carried out.
     public var consequences: [String] {
+        let what =
+            lost.isEmpty ? "What damaged logs do not hold any more" : "What only \(Self.nodes(lost)) had acknowledged"
         var texts = [
-            "What only \(Self.nodes(lost)) had acknowledged is lost: whatever the cluster did behind entry "
-                + "\(candidates.first?.lastIndex ?? 0) of its log. Steps recorded there run again, runs started there are "
-                + "unknown, and runs that had moved to another cluster there may run in both."
+            "\(what) is lost: whatever the cluster did behind entry \(candidates.first?.lastIndex ?? 0) of its log. Steps "
+                + "recorded there run again, runs started there are unknown, and runs that had moved to another cluster "
+                + "there may run in both."
         ]
         if unconfirmedEntries > 0 {
             texts.append(
@@ -50,14 +52,17 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
             texts.append(
                 "The log of node \(survivor) has lost entries that it had acknowledged, and no other is better.")
         }
-        texts.append(
-            "Make sure that \(Self.nodes(givenUp)) are down: where a majority of them runs on without being heard of here, "
-                + "all that it does is lost as well. When they return they are taken in without what they have.")
+        if !givenUp.isEmpty {
+            texts.append(
+                "Make sure that \(Self.nodes(givenUp)) are down: where a majority of them runs on without being heard of "
+                    + "here, all that it does is lost as well. When they return they are taken in without what they have."
+            )
+        }
         return texts
     }
 
     private static func nodes(_ ids: [UInt64]) -> String {
-        ids.isEmpty ? "nodes that are no members any more" : "nodes \(ids.map(String.init).joined(separator: ", "))"
+        "nodes \(ids.map(String.init).joined(separator: ", "))"
     }
 }
 
