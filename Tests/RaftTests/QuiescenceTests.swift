@@ -22,7 +22,9 @@ import Testing
         #expect(cluster.sent.count == before)
     }
 
-    @Test("a quiet replica that gives its memory back keeps no entry that is on disk, and whoever lags gets them from there")
+    @Test(
+        "a quiet replica that gives its memory back keeps no entry that is on disk, and whoever lags gets them from there"
+    )
     func shrinks() {
         let cluster = quiet()
         cluster.isolate([3])
