@@ -26,13 +26,15 @@ struct DepartureKeeper: Sendable {
         var isDone = true
         var confirmed: [Departure] = []
         for id in Set(view.departing.values.flatMap(\.keys)).sorted() {
-            guard let group = core.hosted[id] else { continue }
-            let departures = view.departures(from: id)
-            // An older incarnation speaks for nobody.
-            let incarnation = view.cluster(of: id)?.incarnation
-            guard incarnation ?? group.identity.incarnation == group.identity.incarnation else { continue }
+            let cluster = view.cluster(of: id)
+            // An older incarnation speaks for nobody. The one that is to come is waited for: nobody rings when it is there.
+            guard let group = core.hosted[id], cluster.map({ $0.incarnation == group.identity.incarnation }) ?? true
+            else {
+                if cluster?.members[core.node] != nil { isDone = false }
+                continue
+            }
             isDone = false
-            confirmed += (try? await completed(departures, of: group)) ?? []
+            confirmed += (try? await completed(view.departures(from: id), of: group)) ?? []
         }
         guard !confirmed.isEmpty else { return isDone }
         do {
