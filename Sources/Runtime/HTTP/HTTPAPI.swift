@@ -62,8 +62,8 @@ struct HTTPAPI: Sendable {
             if let routes = fleetRoutes(for: path) ?? scheduleRoutes(for: path) { return routes }
             throw .notFound(
                 "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, schedules at "
-                    + "/v1/schedules, the node's state at /v1/status, the fleet at /v1/nodes, /v1/clusters and /v1/policy"
-            )
+                    + "/v1/schedules, the node's state at /v1/status, the fleet at /v1/nodes, /v1/clusters and "
+                    + "/v1/policy")
         }
     }
 

@@ -3,7 +3,7 @@ import FlotillaIO
 import FlotillaRaft
 
 extension NodeStewardWorld: PostWorld {
-    /// How a child ended is told up to so many bytes: with what encoding adds it fits into a request and into a command.
+    /// How a child ended is told up to so many bytes: with what encoding adds it fits into a request and a command.
     private static var endBytesMax: Int { 5_600_000 }
 
     func bring(_ delivery: PostDelivery) async throws -> PostOutcome {

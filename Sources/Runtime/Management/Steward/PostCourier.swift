@@ -117,8 +117,8 @@ final class PostCourier<World: PostWorld>: Sendable {
             } catch {
                 failures += 1
                 world.log(
-                    "post \(delivery.number) of '\(delivery.from.workflowID)' to '\(delivery.post.workflowID)': \(error); "
-                        + "trying again", group: group, isError: false)
+                    "post \(delivery.number) of '\(delivery.from.workflowID)' to '\(delivery.post.workflowID)': "
+                        + "\(error); trying again", group: group, isError: false)
                 do {
                     try await world.pause(attempt: failures)
                     let (key, number) = (delivery.from, delivery.number)
