@@ -127,7 +127,7 @@ struct WorkflowHistoryTests {
             let second = try cluster.start(2, [workflow])
             try await first.until { $0.executors.count == 2 }
             let run = try await second.engine.start(workflow, id: "a", input: 0)
-            try await first.until { $0.run("a")?.timers.count == 1 }
+            for node in [first, second] { try await node.until { $0.run("a")?.timers.count == 1 } }
             let running = try await second.engine.history(of: "a")
             #expect(running.info.status == .running && running.outputBytes == nil)
             #expect(running.events.map(\.name) == ["before", "sleep"])
