@@ -44,6 +44,7 @@ final class GroupContext: Sendable {
     private struct State {
         var membersHandler: (@Sendable (GroupID) -> Void)?
         var proposalRefusal: GroupError?
+        var wishHandler: (@Sendable (GroupID, Term) -> Void)?
     }
 
     /// A closure in a struct: one that is a lock's whole state is wrapped once more with every look at it.
@@ -59,12 +60,10 @@ final class GroupContext: Sendable {
 
     func setProposalRefusal(_ refusal: GroupError?) { state.withLock { $0.proposalRefusal = refusal } }
 
-    /// Called on the loop when a group that leads here wants to add a member.
-    private let wishes = Lock<(@Sendable (GroupID, Term) -> Void)?>(nil)
+    /// - Parameter handler: called on the loop when a group that leads here wants to add a member.
+    func setWishHandler(_ handler: (@Sendable (GroupID, Term) -> Void)?) { state.withLock { $0.wishHandler = handler } }
 
-    func setWishHandler(_ handler: (@Sendable (GroupID, Term) -> Void)?) { wishes.withLock { $0 = handler } }
-
-    var wishHandler: (@Sendable (GroupID, Term) -> Void)? { wishes.withLock { $0 } }
+    var wishHandler: (@Sendable (GroupID, Term) -> Void)? { state.withLock { $0.wishHandler } }
 
     /// Nil once the node has ended.
     var scheduler: GroupScheduler? { box.value }

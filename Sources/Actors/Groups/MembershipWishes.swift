@@ -42,11 +42,14 @@ extension NodeCore {
     public func confirmWish(of id: GroupID, in term: Term) {
         loop.execute { [hosted, scheduler] in
             guard let group = hosted[id] else { return }
-            group.assumeIsolated { group in
+            let leads = group.assumeIsolated { group in
+                // Who leads no more is not woken: its leader may be quiet, and would be missed.
+                guard group.core.status.role == .leader, group.core.status.term == term else { return false }
                 group.wish.learn(in: term)
                 group.core.wake()
+                return true
             }
-            scheduler.assumeIsolated { $0.markDirty(group) }
+            if leads { scheduler.assumeIsolated { $0.markDirty(group) } }
         }
     }
 }

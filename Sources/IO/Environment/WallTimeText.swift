@@ -51,9 +51,12 @@ extension WallTime {
             fraction = (digits.count..<9).reduce(value) { value, _ in value * 10 }
         }
         let days = Self.daysSince1970(year: year, month: month, day: day)
-        self.init(
-            nanoseconds: days * Self.nanosecondsPerDay
-                + (hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction)
+        // A nanosecond count in 64 bits ends in 1677 and in 2262.
+        let (midnight, isTooFar) = days.multipliedReportingOverflow(by: Self.nanosecondsPerDay)
+        let (time, isBeyond) = midnight.addingReportingOverflow(
+            (hour * 3_600 + minute * 60 + second) * 1_000_000_000 + fraction)
+        guard !isTooFar, !isBeyond else { return nil }
+        self.init(nanoseconds: time)
     }
 
     /// Howard Hinnant's `civil_from_days` (chrono-compatible low-level date algorithms): years start in March, so

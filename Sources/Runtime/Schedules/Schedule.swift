@@ -79,8 +79,11 @@ extension Schedule {
     /// - Parameter anchor: what intervals are counted from.
     func next(after time: Int64, anchor: Int64) throws -> Int64? {
         if let everySeconds {
+            let time = max(time, anchor)
             let interval = Int64(everySeconds) * Self.second
-            return anchor + max(0, (time - anchor) / interval + 1) * interval
+            let (next, isBeyond) = anchor.addingReportingOverflow(((time - anchor) / interval) * interval)
+            let (behind, isTooFar) = next.addingReportingOverflow(interval)
+            return isBeyond || isTooFar ? nil : behind
         }
         guard let zone = TimeZone(identifier: timeZone) else {
             throw WorkflowError(.invalidInput, "there is no time zone '\(timeZone)'")

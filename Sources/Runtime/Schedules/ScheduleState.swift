@@ -35,10 +35,10 @@ struct ScheduleState: Codable, Hashable, Sendable {
         return "\(name)@\(short)"
     }
 
-    /// The firings from a moment on, and before another one.
+    /// The firings from a moment on, and before another one. There are none before 1970.
     func firings(from start: Int64, to end: Int64, limit: Int) throws -> [Int64] {
         var firings: [Int64] = []
-        var time = start - 1
+        var time = max(start, 0) - 1
         while firings.count < limit, let next = try schedule.next(after: time, anchor: anchor), next < end {
             firings.append(next)
             time = next

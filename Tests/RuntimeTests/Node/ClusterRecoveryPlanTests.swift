@@ -64,6 +64,19 @@ struct ClusterRecoveryPlanTests {
         #expect(plan.consequences.first?.contains("nodes 1, 2, 3, 4 had acknowledged is lost") == true)
     }
 
+    @Test("the one that was chosen is waited for, unless its replica has stopped: then another one is")
+    func survivorStopped() throws {
+        func next(_ chosen: GroupInspection) throws -> ClusterRecoveryPlan {
+            var view = try view([4: chosen, 5: answer()], silent: [1, 2, 3])
+            _ = view.state.clusters.update(Self.id) { ($0.incarnation, $0.survivor) = (2, NodeID(4)) }
+            return try plan(view)
+        }
+        let refusal = #expect(throws: NodeError.self) { try next(answer(last: 90)) }
+        #expect(refusal?.message.contains("is being founded anew") == true)
+        let other = try next(answer(last: 90, stopReason: "a command that this version does not know"))
+        #expect(other.survivor == 5 && other.incarnation == 3)
+    }
+
     @Test("a cluster with a majority goes on by itself; of a change under way it needs both majorities")
     func quorum() throws {
         let three = [3: answer(), 4: answer(), 5: answer()] as [UInt64: GroupInspection]

@@ -55,7 +55,10 @@ struct AttributeTests {
         #expect(try bench.apply([Self.setting(["one more": "x"], 99)], epoch: 1).refusal == .invalidAttribute)
         #expect(bench.machine.stateHash == hash)
         #expect(try bench.apply([Self.setting(["one more": "x", "a0": nil], 99)], epoch: 1).refusal == nil)
-        for bad in [["": "x"], ["a=b": "x"], ["a,b": "x"], ["a": String(repeating: "x", count: 257)]] {
+        for bad in [
+            ["": "x"], ["a=b": "x"], ["a,b": "x"], ["caf\u{E9}": "x"], ["a\n": "x"],
+            ["a": String(repeating: "x", count: 257)],
+        ] {
             #expect(throws: WorkflowError.self) { try RunAttributes(checking: bad) }
         }
     }

@@ -97,6 +97,15 @@ struct CronTests {
         #expect(try every.next(after: 3 * second, anchor: 5 * second) == 15 * second)
         #expect(try every.next(after: 15 * second, anchor: 5 * second) == 25 * second)
         #expect(try every.next(after: 25 * second - 1, anchor: 5 * second) == 25 * second)
+        // Times far off are none, and break nothing.
+        #expect(try every.next(after: .min, anchor: 5 * second) == 15 * second)
+        #expect(try every.next(after: .max, anchor: 5 * second) == nil)
+        for schedule in [every, Schedule("w", cron: "0 0 1 1 *")] {
+            let state = ScheduleState(name: "s", schedule: schedule, anchor: 1_790_000_000 * second, last: 0)
+            #expect(try state.firings(from: .min, to: 0, limit: 10) == [])
+            #expect(try state.firings(from: .min, to: .max, limit: 2).allSatisfy { $0 > 0 })
+            #expect(try state.firings(from: .max, to: .max, limit: 2) == [])
+        }
         var jittered = every
         jittered.jitterSeconds = 4
         let offsets = (0..<100).map { jittered.jitter(of: $0 * 10 * second, "s") }

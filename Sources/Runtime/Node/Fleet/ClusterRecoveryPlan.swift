@@ -107,7 +107,9 @@ extension FleetView {
     private func refuseWhereItGoesOn(
         _ cluster: ExecutionCluster, _ best: GroupMembership, _ answers: [NodeID: GroupInspection]
     ) throws(NodeError) {
-        if best.incarnation < cluster.incarnation, let survivor = cluster.survivor, answers[survivor] != nil {
+        if best.incarnation < cluster.incarnation, let survivor = cluster.survivor,
+            let answer = answers[survivor], answer.stopReason == nil
+        {
             throw NodeError(
                 .refused,
                 "\(cluster.id) is being founded anew with what \(survivor) has; flotilla cluster describe shows how far it is"

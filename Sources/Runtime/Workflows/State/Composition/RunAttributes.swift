@@ -15,7 +15,7 @@ struct RunAttributes: Hashable, Sendable {
     var isEmpty: Bool { values.isEmpty }
 
     var texts: [String: String] {
-        Dictionary(uniqueKeysWithValues: values.map { ($0.key.text, $0.value.text) })
+        Dictionary(values.map { ($0.key.text, $0.value.text) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// With some of them set, or, where there is nil, taken away.
@@ -32,13 +32,16 @@ struct RunAttributes: Hashable, Sendable {
                 .invalidAttribute, "\(changes.count) attributes, and a run has \(WorkflowLimits.attributesMax) at most")
         }
         for (name, value) in changes {
+            // Other characters have several spellings, which a reader takes for one name and a record for several.
             guard !name.isEmpty, name.utf8.count <= WorkflowLimits.attributeNameBytesMax,
-                !name.contains(where: { $0 == "=" || $0 == "," })
+                name.utf8.allSatisfy({
+                    (0x20...0x7E).contains($0) && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: ",")
+                })
             else {
                 throw WorkflowError(
                     .invalidAttribute,
-                    "'\(name)' is no name of an attribute: 1 to \(WorkflowLimits.attributeNameBytesMax) bytes without "
-                        + "'=' and ','")
+                    "'\(name)' is no name of an attribute: 1 to \(WorkflowLimits.attributeNameBytesMax) letters, "
+                        + "digits and signs of ASCII, without '=' and ','")
             }
             guard value?.utf8.count ?? 0 <= WorkflowLimits.attributeValueBytesMax else {
                 throw WorkflowError(

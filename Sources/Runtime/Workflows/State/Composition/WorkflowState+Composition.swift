@@ -28,7 +28,8 @@ extension WorkflowState {
             let members = changes.map { ($0.key.text, $0.value.map { JSONValue.string($0.text) } ?? .null) }
             run.attributes = merged
             run.record(
-                JSONValue.object(Dictionary(uniqueKeysWithValues: members)).canonicalBytes, as: step, context)
+                JSONValue.object(Dictionary(members, uniquingKeysWith: { first, _ in first })).canonicalBytes, as: step,
+                context)
             return OperationResult()
         }
     }
