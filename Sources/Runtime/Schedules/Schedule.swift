@@ -81,9 +81,8 @@ extension Schedule {
         if let everySeconds {
             let time = max(time, anchor)
             let interval = Int64(everySeconds) * Self.second
-            let (next, isBeyond) = anchor.addingReportingOverflow(((time - anchor) / interval) * interval)
-            let (behind, isTooFar) = next.addingReportingOverflow(interval)
-            return isBeyond || isTooFar ? nil : behind
+            let (next, isTooFar) = (time - (time - anchor) % interval).addingReportingOverflow(interval)
+            return isTooFar ? nil : next
         }
         guard let zone = TimeZone(identifier: timeZone) else {
             throw WorkflowError(.invalidInput, "there is no time zone '\(timeZone)'")
@@ -91,7 +90,8 @@ extension Schedule {
         let next = try CronExpression(cron ?? "").next(after: time / Self.second) { moment in
             Int64(zone.secondsFromGMT(for: Date(timeIntervalSince1970: Double(moment))))
         }
-        return next.map { $0 * Self.second }
+        let (time, isTooFar) = (next ?? 0).multipliedReportingOverflow(by: Self.second)
+        return next == nil || isTooFar ? nil : time
     }
 
     /// By how much a firing is put off, in nanoseconds.

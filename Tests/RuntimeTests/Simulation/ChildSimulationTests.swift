@@ -100,6 +100,45 @@ struct ChildSimulationTests {
         }
     }
 
+    @Test("who heard at a child that it is to end may wait for the child, and after a takeover hears the same there")
+    func cancelledWait() async throws {
+        let parent = Workflow<Int, Int>("parent", version: 1) { _, context in
+            let child = try await context.child(Self.waiting, input: 1)
+            do {
+                return try await child.result()
+            } catch let error as WorkflowError where error.code == .cancelled {
+                try await context.signal(child.workflowID, Self.go, 1)
+                _ = try await child.result()
+                try await context.step("cleaned") { _ in }
+                try await context.sleep(for: .seconds(20))
+                throw error
+            }
+        }
+        for seed in Simulation.seeds(2) {
+            try await withSimulation(seed: seed, nodes: 3, workflows: [parent, Self.waiting]) { simulation in
+                try await simulation.submit(parent, id: "p", input: 0)
+                try await simulation.wait(until: "it waits for the child", within: .seconds(20)) {
+                    try await simulation.node(1).describe("p").waits.contains { $0.reason == .child }
+                }
+                // The child has begun, and the parent knows.
+                await simulation.advance(by: .seconds(2))
+                try await simulation.control("p", .cancel)
+                try await simulation.wait(until: "it has cleaned up", within: .seconds(20)) {
+                    let page = try await simulation.node(1).history(of: "p")
+                    return page.events.contains { $0.name == "cleaned" }
+                }
+                let owner = try #require(try await simulation.owner(of: "p"))
+                simulation.crash(owner)
+                let asked = simulation.runningNodes[0]
+                try await simulation.wait(until: "it has ended", within: .seconds(60)) {
+                    try await simulation.node(asked).describe("p").info.status.isFinished
+                }
+                #expect(try await simulation.node(asked).describe("p").info.status == .cancelled, "seed \(seed)")
+                simulation.restart(owner)
+            }
+        }
+    }
+
     @Test("a parent is told how a child ended, and what cannot be started is an error, the same after a takeover")
     func failures() async throws {
         struct Broken: Error {}

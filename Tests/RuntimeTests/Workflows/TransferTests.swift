@@ -111,6 +111,22 @@ struct TransferTests {
         #expect(here.machine.state.check() == nil && there.machine.state.check() == nil)
     }
 
+    @Test("a run that comes back to a later incarnation has an owner epoch that none had in the one before")
+    func returnToNextIncarnation() throws {
+        var (here, there) = (try group(Self.source, node: 1, run: "a"), try group(Self.target, node: 2))
+        try there.apply([Bench.start("a", run: 9)])
+        try here.apply([export("a")])
+        #expect(try there.apply([transfer(here)]).result?.turnedDown != nil)
+        // The majority that was lost may have given it to an owner again before.
+        here.machine.beginIncarnation(2)
+        try here.apply([
+            .transfer(
+                .completeExport(
+                    TransferOperation.Completion(target: Self.target, number: 1, isAccepted: false)))
+        ])
+        #expect(try #require(here.machine.run("a")).epoch > here.machine.state.transfers.outgoingBase)
+    }
+
     @Test("values of a checkpoint that come along are in the new group's history, and in the old one's no more")
     func history() throws {
         var (here, there) = (try group(Self.source, node: 1, run: "a"), try group(Self.target, node: 2))

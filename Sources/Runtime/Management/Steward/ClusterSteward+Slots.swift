@@ -124,7 +124,10 @@ extension ClusterSteward {
         }
         guard !waiting.isEmpty else { return false }
         let first = try await knowledge(of: waiting, besides: group, view)
-        let candidates = waiting.filter { first[$0]?.isHeld == false }
+        // Who knows of a later epoch has a newer map than this node.
+        let candidates = waiting.filter { slot in
+            first[slot].map { !$0.isHeld && $0.epoch <= view.slots[slot].epoch } ?? false
+        }
         guard !candidates.isEmpty else { return false }
         let second = try await knowledge(of: candidates, besides: group, view)
         let lost = candidates.filter { first[$0] == second[$0] || mutated(.opensSlotsOnTheirWay) }

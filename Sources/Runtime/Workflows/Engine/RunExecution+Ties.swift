@@ -45,13 +45,15 @@ extension RunExecution {
     /// Waits for the end of a child.
     func end(of child: StepKey, id: String) async throws -> WorkflowOutcome {
         let step = ChildKey.end(of: child)
+        let place = "\(step)"
+        if try await hearsAgain(at: place) { throw Self.cancelled }
         if let known = recorded.steps[step] {
             // Asked for again it is the same.
             if progress.withLock({ $0.metEnds.insert(step).inserted }) { meet(.step, step) }
             return try decode(known.value, "the end of child '\(id)'")
         }
-        let place = "\(step)"
-        if try await meetsCancellation(at: place) { throw Self.cancelled }
+        // Whoever cleans up may wait for the child at the place where it heard that the run is to end.
+        if !isCancelled, try await meetsCancellation(at: place) { throw Self.cancelled }
         try await replay?.end(.step, step)
         while true {
             let bell = environment.bells.bell(for: key)
@@ -61,7 +63,7 @@ extension RunExecution {
                 return try decode(end, "the end of child '\(id)'")
             }
             try await wait(for: bell, until: nil, WaitNotice(ask: step))
-            if try await meetsCancellation(at: place) { throw Self.cancelled }
+            if !isCancelled, try await meetsCancellation(at: place) { throw Self.cancelled }
         }
     }
 
@@ -69,12 +71,15 @@ extension RunExecution {
     func outcome(
         of post: RunTies.Post, _ step: StepKey, _ policy: ParentClosePolicy? = nil
     ) async throws -> PostOutcome {
+        let place = "\(step)"
+        let hearsAgain = try await hearsAgain(at: place)
         if let known = recorded.steps[step] {
             meet(.step, step)
+            if hearsAgain { throw Self.cancelled }
             return try PostOutcome(recorded: known.value)
         }
+        if hearsAgain { throw Self.cancelled }
         let isSent = recorded.ties?.number(of: step) != nil
-        let place = "\(step)"
         if !isSent, try await meetsCancellation(at: place) { throw Self.cancelled }
         try await replay?.end(.step, step, isRecorded: isSent)
         if !isSent {
@@ -91,6 +96,13 @@ extension RunExecution {
             try await wait(for: bell, until: nil, WaitNotice(ask: step))
             if try await meetsCancellation(at: place) { throw Self.cancelled }
         }
+    }
+
+    /// An earlier owner's body heard here that the run is to end, and went on from that. What it waited for may have been
+    /// recorded since, by the leader: this body hears the same all the same.
+    private func hearsAgain(at place: String) async throws -> Bool {
+        guard progress.withLock({ $0.cancellationPlace == place && !$0.isCancelled }) else { return false }
+        return try await meetsCancellation(at: place)
     }
 
     /// - Returns: nil where the run is not there any more.

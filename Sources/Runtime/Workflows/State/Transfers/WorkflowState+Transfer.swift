@@ -137,6 +137,9 @@ extension WorkflowState {
         _ = transfers.thaw(id)
         changes.deliveries = true
         guard completion.isAccepted else {
+            // An owner that it had in an incarnation which is over must not share its epoch with the next one.
+            var run = run
+            run.epoch = max(run.epoch, transfers.outgoingBase)
             settle(run, key)
             return OperationResult()
         }
