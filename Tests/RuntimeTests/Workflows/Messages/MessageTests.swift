@@ -125,21 +125,24 @@ struct MessageTests {
         try await withCluster { cluster in
             let workflow = Workflow("strict", version: 1) {
                 (_: Int, context: WorkflowContext) async throws -> String in
-                async let first = context.receive(Self.word)
-                async let second = context.receive(Self.word)
-                var results: [String] = []
-                for attempt in [0, 1] {
+                @Sendable func received() async throws -> String {
                     do {
-                        results.append(attempt == 0 ? try await first : try await second)
+                        return try await context.receive(Self.word)
                     } catch let error as WorkflowError {
-                        results.append(error.code.rawValue)
+                        try await context.step("told") { _ in }
+                        return error.code.rawValue
                     }
                 }
+                async let first = received()
+                async let second = received()
+                let results = [try await first, try await second]
                 return results.sorted().joined(separator: " ")
             }
             let node = try cluster.start(1, [workflow])
             try await node.until { !$0.executors.isEmpty }
             _ = try await node.engine.start(workflow, id: "a", input: 0)
+            // Both wait by then: one that came only after the signal would wait for the next one.
+            try await node.until { $0.run("a")?.steps[StepKey("told", 0)] != nil }
             try await node.engine.signal("a", name: "word", value: Array("7".utf8), from: ("test", 1))
             try await signal(node.engine, "a", "eight", 2)
             #expect(try await node.engine.result(of: "a", as: String.self) == "duplicateStep eight")
