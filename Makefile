@@ -50,7 +50,7 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 	scripts/sizes
 
 fix: ## format all sources in place
-	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
+	swift format format --in-place --parallel --recursive Sources Examples Benchmarks Tests Package.swift
 
 bench: setup ## the figures; SCENARIO=name for one of group steps start idle groups two-tier core log snapshots
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release

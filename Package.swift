@@ -22,6 +22,7 @@ let package = Package(
         .library(name: "Flotilla", targets: ["Flotilla"]),
         .library(name: "FlotillaSimulation", targets: ["FlotillaSimulation"]),
         .executable(name: "flotilla", targets: ["FlotillaExecutable"]),
+        .executable(name: "flotilla-examples", targets: ["FlotillaExamples"]),
         .executable(name: "flotilla-bench", targets: ["FlotillaBenchmarks"]),
         .executable(name: "flotilla-simulate", targets: ["FlotillaExplorer"]),
     ],
@@ -80,6 +81,11 @@ let package = Package(
             name: "FlotillaExecutable", dependencies: ["Flotilla"],
             path: "Sources/Runtime/Executable", swiftSettings: settings),
 
+        .executableTarget(
+            name: "FlotillaExamples", dependencies: ["Flotilla", "FlotillaIO"], path: "Examples",
+            exclude: ["README.md"],
+            swiftSettings: settings),
+
         // MARK: Benchmarks: node processes seen from outside, and the core alone
         .target(name: "CAllocations", path: "Benchmarks/CAllocations"),
         .executableTarget(
@@ -133,6 +139,10 @@ let package = Package(
                 "FlotillaExplorer",
             ],
             path: "Tests/ScenarioTests", swiftSettings: settings),
+        .testTarget(
+            name: "ExampleTests",
+            dependencies: ["FlotillaExamples", "Flotilla", "FlotillaIO", "FlotillaSimulation"],
+            path: "Tests/ExampleTests", swiftSettings: settings),
         .testTarget(
             name: "BenchmarkTests", dependencies: ["FlotillaBenchmarks", "FlotillaIO"],
             path: "Tests/BenchmarkTests", swiftSettings: settings),

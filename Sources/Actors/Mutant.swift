@@ -45,6 +45,8 @@ package enum Mutant: String {
     case rewindsTransfer
 
     // MARK: Membership
+    /// A node that fell behind refuses a leader of management that joined since.
+    case refusesUnknownLeaders
     /// 52: a replica that was removed from a node comes back
     case revivesRemovedReplica
     /// own: votes change hands one after the other, so that an even number counts on the way

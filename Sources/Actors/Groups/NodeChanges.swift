@@ -47,6 +47,14 @@ extension GroupScheduler {
     /// Whether a group that is hosted here has a member on that node.
     func hasReplica(on node: NodeID) -> Bool { groupsByNode.hasAny(on: node) }
 
+    /// Whether the management group here hears of no leader: then this node may not have heard who has joined.
+    var isWithoutManagement: Bool {
+        groupsInOrder.contains { group in
+            group.identity.kind == .management
+                && group.assumeIsolated { $0.stopReason == nil && $0.core.status.leader == nil }
+        }
+    }
+
     /// A group has other members than before.
     func membersDidChange(of group: RaftGroup) {
         let members = group.assumeIsolated { group in

@@ -309,11 +309,13 @@ public actor Transport {
 
     /// False once the management group has spoken and did not name the node, and no group here has a replica on it.
     /// A node that none of the members it knows is connected to may be far behind: they can all have been replaced
-    /// while it was away, and it can hear that from strangers only.
+    /// while it was away, and it can hear that from strangers only. So may one that hears of no leader of management:
+    /// one who joined since may lead, and would be refused for ever by those who are to hear of it from it.
     func isWelcome(_ node: NodeID) -> Bool {
         registeredInstances.isEmpty || registeredInstances[node] != nil
             || scheduler?.assumeIsolated { $0.hasReplica(on: node) } ?? false
             || !peers.values.contains { registeredInstances[$0.node] != nil && $0.link != nil }
+            || !mutated(.refusesUnknownLeaders) && scheduler?.assumeIsolated { $0.isWithoutManagement } ?? false
     }
 }
 

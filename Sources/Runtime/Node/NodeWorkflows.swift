@@ -10,6 +10,7 @@ extension Node {
     /// - Parameter attributes: what lists find it by; `WorkflowContext.setAttributes` changes them.
     /// - Throws: `WorkflowError` with `conflict` where the id belongs to a run with another input, and others that say
     ///   what to do; `NodeError` when the node has stopped.
+    @discardableResult
     public func start<Input, Output>(
         _ workflow: Workflow<Input, Output>, id: String, input: Input, attributes: [String: String] = [:]
     ) async throws -> WorkflowRun<Output> {

@@ -8,6 +8,10 @@ public import FlotillaIO
 /// When the run is taken from this node its task is cancelled, and the calls throw `CancellationError`.
 public struct WorkflowContext: Sendable {
     let execution: RunExecution
+    /// Comes between the steps and their bodies, where a simulation lets steps fail.
+    package var interception: StepInterception?
+
+    init(execution: RunExecution) { self.execution = execution }
 
     /// The user's name for the work.
     public var workflowID: String { execution.key.workflowID.text }
@@ -24,7 +28,7 @@ public struct WorkflowContext: Sendable {
     public func step<Result: Codable & Sendable>(
         _ name: String, _ body: (StepContext) async throws -> Result
     ) async throws -> Result {
-        try await execution.step(name, body)
+        try await execution.step(name) { step in try await intercepting(name) { try await body(step) } }
     }
 
     /// The same for a step that is tried again where it fails, as `retry` says. Failed attempts are recorded, so the next
@@ -34,14 +38,16 @@ public struct WorkflowContext: Sendable {
     public func step<Result: Codable & Sendable>(
         _ name: String, retry: RetryPolicy, _ body: @escaping @Sendable (StepContext) async throws -> Result
     ) async throws -> Result {
-        try await execution.step(name, retry: retry, body)
+        try await execution.step(name, retry: retry) { step in
+            try await intercepting(name) { try await body(step) }
+        }
     }
 
     /// A step without a result that is tried again where it fails.
     public func step(
         _ name: String, retry: RetryPolicy, _ body: @escaping @Sendable (StepContext) async throws -> Void
     ) async throws {
-        _ = try await execution.step(name, retry: retry) { step in
+        _ = try await step(name, retry: retry) { step in
             try await body(step)
             return JSONValue.null
         }
@@ -49,7 +55,7 @@ public struct WorkflowContext: Sendable {
 
     /// A step without a result: that it is done is recorded.
     public func step(_ name: String, _ body: (StepContext) async throws -> Void) async throws {
-        _ = try await execution.step(name) { step in
+        _ = try await step(name) { step in
             try await body(step)
             return JSONValue.null
         }

@@ -52,7 +52,7 @@ public struct WorkflowLimits: Hashable, Sendable {
     public static let attributeNameBytesMax = 64
     public static let attributeValueBytesMax = 256
     /// A sleep looks at the wall clock at least this often, in case it was set forward.
-    static let wallClockCheckInterval: Duration = .seconds(600)
+    package var wallClockCheckInterval: Duration = .seconds(600)
 }
 
 extension WorkflowLimits {

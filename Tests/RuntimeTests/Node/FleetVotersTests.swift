@@ -72,6 +72,41 @@ struct FleetVotersTests {
         }
     }
 
+    @Test("nodes that were away while another one joined, and came to lead, hear of it and of what it commits")
+    func unknownLeader() async throws {
+        try await withSimulations(seeds: 3, nodes: 5, workflows: []) { simulation in
+            let voters = try await simulation.voters(1).sorted()
+            let away = Set(1...5).subtracting(voters).sorted()
+            // The two hear each other, and later those whom they know, but not of node 6.
+            simulation.partition(away, from: voters)
+            simulation.addNode(workflows: [])
+            simulation.partition(away, from: [6])
+            let leader = Int(try #require(try await simulation.managementReport(voters[0]).leader).rawValue)
+            try await simulation.wait(until: "node 6 is a learner") {
+                try await simulation.managementReport(leader).learners.contains(NodeID(6))
+            }
+            let demoted = NodeID(UInt64(voters.first { $0 != leader }!))
+            try await simulation.command(
+                .changeNodeRole(NodeID(6), .voter), .changeNodeRole(demoted, .learner), on: leader)
+            try await simulation.wait(until: "node 6 leads", within: .seconds(600)) {
+                let report = try await simulation.managementReport(6)
+                if report.status.role == .leader { return true }
+                guard let leader = report.leader.map({ Int($0.rawValue) }), report.learners.count == 3 else {
+                    return false
+                }
+                simulation.crash(leader)
+                await simulation.advance(by: .seconds(1))
+                simulation.restart(leader)
+                return false
+            }
+            simulation.heal()
+            try await simulation.wait(until: "all know node 6") {
+                for node in 1...6 where try await simulation.fleet(node).nodes[NodeID(6)] == nil { return false }
+                return true
+            }
+        }
+    }
+
     @Test("TT-09: voters are promoted and demoted under load, by steps that leave an odd number, and three at least")
     func roles() async throws {
         try await withSimulations(seeds: 2, nodes: 7, workflows: [Self.waiting]) { simulation in

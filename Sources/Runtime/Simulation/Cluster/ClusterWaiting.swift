@@ -10,6 +10,16 @@ extension SimulatedCluster {
         try? await world.sleep(for: duration)
     }
 
+    /// Lets the calendar of all machines go ahead by `duration`, however long, in a few seconds of virtual time: durable
+    /// sleeps, time limits, schedules and retention become due. Nothing else happens meanwhile, no heartbeat and no
+    /// timer of a step's own; who has not begun to wait yet waits from then on. `advance` lives through every second, and a simulated day takes it some ten seconds.
+    public func skip(_ duration: Duration) async {
+        for number in nodes { jumpWallClock(of: number, by: duration) }
+        skipped += duration
+        // Who waits for a moment looks at the wall clock this often.
+        await advance(by: Self.wallClockCheckInterval * 2)
+    }
+
     /// Lets time pass until `condition` holds, looking every 50 ms of virtual time.
     /// - Parameter what: names the condition in the error.
     /// - Throws: `SimulationError` (`conditionNotMet`) after `limit`, with what each node says of itself; whatever the

@@ -28,6 +28,9 @@ public final class SimulatedCluster: @unchecked Sendable {
 
     /// What each node runs, at its next start.
     private var workflows: [Int: [any RegisterableWorkflow]] = [:]
+    let stepFaults = StepFaults()
+    /// How far the calendar has been turned ahead, for machines that come later.
+    var skipped: Duration = .zero
     private var lives: [Int: Life] = [:]
     /// Why nodes are down that have ended by themselves.
     private var failures: [Int: any Error] = [:]
@@ -79,6 +82,7 @@ public final class SimulatedCluster: @unchecked Sendable {
         let number = (nodes.last ?? 0) + 1
         self.workflows[number] = workflows
         note("added", node: number)
+        if skipped != .zero { jumpWallClock(of: number, by: skipped) }
         start(number)
         return number
     }
@@ -141,8 +145,10 @@ public final class SimulatedCluster: @unchecked Sendable {
 
     private func start(_ number: Int) {
         let process = world.start(NodeID(UInt64(number)))
-        let node = Node(
-            configuration(number, process), workflows: workflows[number] ?? [], environment: environment(of: process))
+        let definitions = (workflows[number] ?? []).map { [stepFaults] in
+            $0.definition.intercepted(by: stepFaults.meet)
+        }
+        let node = Node(configuration(number, process), workflows: definitions, environment: environment(of: process))
         let life = Life(node: node, process: process)
         lives[number] = life
         note("starts, life \(process.incarnation)", node: number)
@@ -180,10 +186,13 @@ public final class SimulatedCluster: @unchecked Sendable {
             id: UInt64(number), listen: "sim-\(number):7000", data: .directory("/data"),
             join: number == 1 ? [] : ["sim-1:7000"])
         configuration.logger = logger(number, process)
+        configuration.limits.wallClockCheckInterval = Self.wallClockCheckInterval
         configure?(&configuration)
         return configuration
     }
 
+    /// Short, so that nobody waits long after `skip`.
+    static let wallClockCheckInterval: Duration = .seconds(5)
     /// Small, so that scenarios see segments change and come into use again.
     private static let logSegmentSizeLimit: UInt64 = 256 << 10
 

@@ -89,6 +89,7 @@ extension WorkflowEngine {
     /// Starts a workflow, or finds the run that the same start has made before.
     /// - Throws: `WorkflowError` with `conflict`, `unknownWorkflow`, `invalidName`, `inputTooLarge`, `unencodable`,
     ///   `overloaded`, `unavailable` or `stopped`; `CancellationError`.
+    @discardableResult
     public func start<Input, Output>(
         _ workflow: Workflow<Input, Output>, id: String, input: Input
     ) async throws -> WorkflowRun<Output> {

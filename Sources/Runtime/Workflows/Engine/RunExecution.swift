@@ -206,7 +206,7 @@ final class RunExecution: Sendable {
         while loop.wallNow.nanoseconds < deadline, !hasNewCancellation {
             let (remaining, overflow) = deadline.subtractingReportingOverflow(
                 loop.wallNow.nanoseconds)
-            let interval = WorkflowLimits.wallClockCheckInterval
+            let interval = environment.limits.wallClockCheckInterval
             try await sleepUnlessCancelled(
                 for: overflow ? interval : min(interval, .nanoseconds(max(1, remaining))))
         }

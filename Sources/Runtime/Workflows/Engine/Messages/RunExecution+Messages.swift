@@ -56,7 +56,7 @@ extension RunExecution {
         var lookAgainAt = notice.dueAt
         if let deadline {
             let (left, overflow) = deadline.subtractingReportingOverflow(loop.wallNow.nanoseconds)
-            let interval = WorkflowLimits.wallClockCheckInterval
+            let interval = environment.limits.wallClockCheckInterval
             let duration = overflow ? interval : min(interval, .nanoseconds(max(1, left)))
             let time = loop.now.advanced(by: duration)
             lookAgainAt = lookAgainAt.map { min($0, time) } ?? time
