@@ -73,7 +73,7 @@ soak: setup executables ## random kills under load; SECONDS=60, SOAK="--seed N" 
 trace: setup executables ## system calls of three nodes: is every start fsynced by a majority before the answer?
 	@$(RUN)/flotilla-bench trace
 
-simulate: setup simulator ## look for failing seeds: SEEDS=1000, START=1, SCENARIO=name (or fleets)
+simulate: setup simulator ## look for failing seeds: SEEDS=1000, START=1, SCENARIO=compositions (or another, or fleets)
 	@$(if $(TRACE)$(FAULTS),,.build/release/flotilla-simulate --check-hashes)
 	@.build/release/flotilla-simulate --seeds $(SEEDS) --start $(START) $(if $(SCENARIO),--scenario $(SCENARIO)) \
 	    $(if $(LOAD),--load $(LOAD)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(TRACE),--trace)

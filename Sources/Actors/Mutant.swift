@@ -37,6 +37,10 @@ package enum Mutant: String {
     case takesRepeatedEnds
     /// own: what a run has to tell others is gone when it ends
     case forgetsPostsAtEnd
+    /// own: the start of a child is lost when its parent goes on as a new execution meanwhile
+    case forgetsFormerStarts
+    /// own: what came of a message is not recorded where its sender has failed, so that it is sent again
+    case forgetsAnswersOfFailedRuns
 
     // MARK: Snapshots
     /// 45: files get their name before they are complete

@@ -23,6 +23,11 @@ import Testing
         arguments: Simulation.seeds(3))
     func workflows(seed: UInt64) async { await check(.workflows, seed) }
 
+    @Test(
+        "workflows that are tied to each other under faults: children, signals and firings count once, all parents end",
+        arguments: Simulation.seeds(2))
+    func compositions(seed: UInt64) async { await check(.compositions, seed) }
+
     @Test("CE-36: cases that have failed before pass")
     func regressions() async throws {
         for regression in try Regression.list() {

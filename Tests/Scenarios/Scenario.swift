@@ -16,7 +16,7 @@ package struct Scenario: Sendable {
     package static let usual: [Scenario] = [workflows, registers]
     /// Tens of nodes in two tiers, which take more time.
     package static let fleets: [Scenario] = [growth, shrinkage, rebalancing, tiers]
-    package static let all: [Scenario] = usual + fleets
+    package static let all: [Scenario] = usual + [compositions] + fleets
 
     package static func named(_ name: String) -> Scenario? { all.first { $0.name == name } }
 

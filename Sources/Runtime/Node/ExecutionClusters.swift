@@ -27,17 +27,19 @@ package final class ExecutionClusters: Sendable {
     /// - Parameters:
     ///   - boot: of the node.
     ///   - random: the source for run ids; any thread.
+    ///   - newestVersion: see `EngineContext`.
     ///   - didChange: rings when replicas have come or gone.
     /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     package init(
         _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
-        limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64, didChange: Signal
+        limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64,
+        newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil }, didChange: Signal
     ) throws(WorkflowError) {
         hosted = core.hosted
         self.didChange = didChange
         context = EngineContext(
             boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints,
-            loop: core.loop, limits: limits, logger: logger, random: random)
+            loop: core.loop, limits: limits, logger: logger, random: random, newestVersion: newestVersion)
     }
 
     /// Runs what there is and what comes, until the task is cancelled or the node ends.

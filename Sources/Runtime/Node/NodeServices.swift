@@ -53,6 +53,10 @@ final class NodeServices: Sendable {
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
             limits: configuration.limits, logger: configuration.logger, random: environment.random,
+            newestVersion: { [machines] type in
+                // Every node is in the one cluster, which also knows who is alive.
+                machines.management.withLock { $0.mode } == .single ? nil : machines.newestVersion(of: type)
+            },
             didChange: machines.managementChanges)
         router = WorkflowRouter(
             core: core, clusters: clusters, machines: machines,

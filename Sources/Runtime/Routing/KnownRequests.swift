@@ -15,6 +15,7 @@ struct KnownRequests: Sendable {
         known.add(StartRunRequest.self)
         known.add(ReserveRun.self)
         known.add(DescribeRun.self)
+        known.add(LocateRun.self)
         known.add(ReadCheckpoints.self)
         known.add(ReadHistory.self)
         known.add(AwaitRun.self)

@@ -33,6 +33,16 @@ extension WorkflowRouter {
                 .unknownWorkflow,
                 "no node ever registered a workflow '\(type)'; check the name, or start a node that has it")
         }
+        guard try await hasNode(having: type, version: newest) else {
+            let unknown = WorkflowError(
+                .unknownWorkflow,
+                "no node has version \(newest) of workflow '\(type)'; check the number, or start a node that has it")
+            guard let id, try await exists(id) else { throw unknown }
+            // It may be what an earlier request has begun.
+            var request = StartRunRequest(type: type, version: newest, id: id, runID: newRunID(), input: input)
+            (request.placement, request.attributes, request.parent) = (.atHome, attributes, parent)
+            return try await perform(request, on: id)
+        }
         var start = PlacedStart(
             type: type, version: version, newest: newest, input: input, attributes: attributes,
             parent: parent,
@@ -40,6 +50,26 @@ extension WorkflowRouter {
         guard let id else { return try await startGenerated(&start) }
         try WorkflowLimits.checkID(id)
         return try await startReserved(&start, id: id)
+    }
+
+    /// Whether a node of the fleet has a version. One that has just started may not have been heard of.
+    private func hasNode(having type: String, version: UInt32) async throws -> Bool {
+        let deadline = core.loop.now.advanced(by: Self.clusterPatience)
+        while machines.nodes(having: type, version: version).isEmpty {
+            try checkRunning()
+            guard core.loop.now < deadline else { return false }
+            try await core.loop.sleep(for: .milliseconds(50))
+        }
+        return true
+    }
+
+    private func exists(_ id: String) async throws -> Bool {
+        do {
+            _ = try await perform(LocateRun(id: id), on: id)
+            return true
+        } catch let error as WorkflowError where error.code == .notFound {
+            return false
+        }
     }
 
     /// What is to begin, and where it was tried.

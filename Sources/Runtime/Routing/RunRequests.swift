@@ -82,6 +82,22 @@ struct DescribeRun: RunRequest {
     func perform(on engine: WorkflowEngine) async throws -> WorkflowDescription { try await engine.describe(id) }
 }
 
+/// Which group has a run.
+struct LocateRun: RunRequest {
+    static let name = "locate"
+    var id: String
+
+    struct Reply: Codable, Sendable {
+        var group: GroupID
+    }
+
+    var subject: String? { id }
+    func perform(on engine: WorkflowEngine) async throws -> Reply {
+        _ = try await engine.recordedRun(RunKey(defaultNamespace, id))
+        return Reply(group: engine.environment.group)
+    }
+}
+
 struct ReadCheckpoints: RunRequest {
     typealias Reply = CheckpointPage
     static let name = "checkpoints"

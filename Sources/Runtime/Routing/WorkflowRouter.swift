@@ -24,10 +24,29 @@ struct WorkflowRouter: Sendable {
 
     /// Asks the group that has the run `id`, wherever it is.
     func perform<Request: RunRequest>(_ request: Request, on id: String) async throws -> Request.Reply {
+        do {
+            return try await search(for: id, request)
+        } catch let error as WorkflowError where error.code == .notFound {
+            guard let run = ExecutionID.run(of: id) else { throw error }
+            let place: LocateRun.Reply
+            do {
+                place = try await search(for: run, LocateRun(id: run))
+            } catch let absence as WorkflowError where absence.code == .notFound {
+                throw error
+            }
+            // The home of a former execution's own id hears of it only once that has moved.
+            return try await search(for: id, request, from: place.group)
+        }
+    }
+
+    /// - Parameter first: where it is likely to be; nil for the group that the id names, or its home.
+    private func search<Request: RunRequest>(
+        for id: String, _ request: Request, from first: GroupID? = nil
+    ) async throws -> Request.Reply {
         var search = Search(deadline: core.loop.now.advanced(by: Self.patience + request.patience))
         try await machines.untilHeard(on: core.loop, patience: Self.patience)
         // An id that names its group needs no home: until it is known to have left that group.
-        var named = machines.namedGroup(of: id)
+        var named = first ?? machines.namedGroup(of: id)
         while true {
             let home = machines.home(of: id)
             var group = named ?? home

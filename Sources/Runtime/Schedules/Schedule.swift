@@ -50,7 +50,9 @@ public struct Schedule: Codable, Hashable, Sendable {
 }
 
 extension Schedule {
-    private static let second: Int64 = 1_000_000_000
+    static let second: Int64 = 1_000_000_000
+    /// Firings that are counted where many are left out at once.
+    private static let countMax = 100_000
 
     /// - Throws: `WorkflowError` with `invalidInput`, naming what is wrong.
     func check(at time: Int64) throws {
@@ -92,6 +94,20 @@ extension Schedule {
         }
         let (time, isTooFar) = (next ?? 0).multipliedReportingOverflow(by: Self.second)
         return next == nil || isTooFar ? nil : time
+    }
+
+    /// How many firings there are behind a moment, up to another one.
+    /// - Returns: of a cron expression 100,000 at most.
+    func count(after start: Int64, through end: Int64, anchor: Int64) throws -> Int {
+        if let everySeconds {
+            let interval = Int64(everySeconds) * Self.second
+            return Int(max(0, (end - anchor) / interval - max(0, start - anchor) / interval))
+        }
+        var (count, time) = (0, start)
+        while count < Self.countMax, let next = try next(after: time, anchor: anchor), next <= end {
+            (count, time) = (count + 1, next)
+        }
+        return count
     }
 
     /// By how much a firing is put off, in nanoseconds.

@@ -46,6 +46,35 @@ struct ScheduleState: Codable, Hashable, Sendable {
         return firings
     }
 
+    /// What comes next.
+    struct Plan: Codable, Hashable, Sendable {
+        /// Nil where there is none.
+        var next: Int64?
+        /// Firings up to here fire no more.
+        var last: Int64
+        /// How many of those have not fired.
+        var missed: Int
+    }
+
+    /// What comes next as of a moment. A firing that is put off waits until it is due, whatever happens before.
+    func plan(at now: Int64) throws -> Plan {
+        let patience = Int64(schedule.catchUpSeconds + schedule.jitterSeconds) * Schedule.second
+        let time = max(last, now - patience)
+        return Plan(
+            next: try schedule.next(after: time, anchor: anchor), last: time,
+            missed: try schedule.count(after: last, through: time, anchor: anchor))
+    }
+
+    /// Up to where firings have been due by a moment.
+    func dueTime(by now: Int64) throws -> Int64 {
+        guard schedule.jitterSeconds > 0 else { return max(last, now) }
+        var time = max(last, now - Int64(schedule.jitterSeconds) * Schedule.second)
+        while let next = try schedule.next(after: time, anchor: anchor), next + schedule.jitter(of: next, name) <= now {
+            time = next
+        }
+        return time
+    }
+
     var description: ScheduleDescription {
         let next = isPaused ? [] : (try? firings(from: last + 1, to: .max, limit: 5)) ?? []
         return ScheduleDescription(

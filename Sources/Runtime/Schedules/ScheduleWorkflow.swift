@@ -17,7 +17,10 @@ enum ScheduleWorkflow {
             try await keeper.handleEvent()
             known.set(keeper.state)
         }
-        try await context.continueAsNew(keeper.state)
+        // The end of what runs may have been heard of and not been dealt with.
+        try await context.execution.continueAsNew(
+            try encodeValue(keeper.state, "the state of a schedule"), version: nil,
+            keeping: [keeper.state.running?.child].compactMap(\.self))
     }
 
     /// The workflow id of a schedule.
@@ -48,11 +51,10 @@ struct ScheduleKeeper {
         if !state.isPaused {
             let (state, environment) = (self.state, context.execution.environment)
             // Recorded: nodes may know time zones differently.
-            next = try await context.step("next") { _ -> [Int64] in
-                let catchUp = Int64(state.schedule.catchUpSeconds) * 1_000_000_000
-                let time = max(state.last, environment.loop.wallNow.nanoseconds - catchUp)
-                return [try state.schedule.next(after: time, anchor: state.anchor)].compactMap(\.self)
-            }.first
+            let plan = try await context.step("next") { _ in try state.plan(at: environment.loop.wallNow.nanoseconds) }
+            next = plan.next
+            self.state.last = plan.last
+            self.state.skipped += plan.missed
         }
         let due = next.map { $0 + state.schedule.jitter(of: $0, state.name) }
         let box = Mailbox(.update, ScheduleWorkflow.control.name)
@@ -109,7 +111,8 @@ struct ScheduleKeeper {
             var version = schedule.version
             if version == nil {
                 version = try await context.step("version") { _ in
-                    try await environment.withMachine { $0.state.newestVersion(of: schedule.workflow) }
+                    if let newest = environment.context.newestVersion(schedule.workflow) { return newest }
+                    return try await environment.withMachine { $0.state.newestVersion(of: schedule.workflow) }
                 }
             }
             let (key, id, _) = try await context.execution.startChild(
@@ -137,7 +140,8 @@ struct ScheduleKeeper {
             case .pause(let note): (state.isPaused, state.note) = (true, note)
             case .resume:
                 (state.isPaused, state.note) = (false, "")
-                state.last = max(state.last, try await context.now().nanoseconds)
+                let (known, now) = (state, try await context.now().nanoseconds)
+                state.last = try await context.step("resume") { _ in try known.dueTime(by: now) }
             case .replace(let schedule):
                 let now = Schedule.wholeSeconds(try await context.now())
                 try await check(schedule, now)

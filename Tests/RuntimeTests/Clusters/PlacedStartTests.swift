@@ -62,9 +62,12 @@ struct PlacedStartTests {
         }
     }
 
-    @Test("an id of the user's begins elsewhere where its home, which is to run it, turns out to be full")
-    func fullHome() async throws {
-        try await withSimulation(seed: 3, nodes: 0, workflows: [Self.waiting]) { simulation in
+    /// Five nodes in two tiers; clusters take two runs.
+    private func inTwoTiers(
+        seed: UInt64, _ workflows: [any RegisterableWorkflow], lastHas others: [any RegisterableWorkflow] = [],
+        _ body: @escaping @Sendable (SimulatedCluster) async throws -> Void
+    ) async throws {
+        try await withSimulation(seed: seed, nodes: 0, workflows: []) { simulation in
             simulation.configure = { configuration in
                 guard configuration.founds else { return }
                 var policy = ExecutionClusterPolicy()
@@ -73,12 +76,84 @@ struct PlacedStartTests {
                 policy.targetClusterSize = 3
                 configuration.executionClusterPolicy = policy
             }
-            for _ in 0..<5 { simulation.addNode(workflows: [Self.waiting]) }
+            for number in 1...5 { simulation.addNode(workflows: workflows + (number == 5 ? others : [])) }
             try await simulation.wait(until: "two tiers") {
                 guard let status = try? await simulation.node(5).status(), status.ready else { return false }
                 let clusters = try await simulation.node(5).clusters()
                 return clusters.contains { $0.slots > 0 } && !clusters.contains { $0.spansFleet }
             }
+            try await body(simulation)
+        }
+    }
+
+    @Test("a former execution is found from everywhere, also where its run is not at home")
+    func formerExecutions() async throws {
+        let counting = Workflow<Int, Int>("counting", version: 1) { input, context in
+            guard input < 2 else {
+                try await context.sleep(for: .seconds(20))
+                return input
+            }
+            try await context.continueAsNew(input + 1)
+        }
+        try await inTwoTiers(seed: 5, [counting]) { simulation in
+            for number in 0..<8 {
+                let id = "c-\(number)"
+                _ = try await simulation.node(1 + number % 5).start(counting, id: id, input: 0)
+                try await simulation.wait(until: "it has gone on twice", within: .seconds(20)) {
+                    try await simulation.node(1).describe(id).info.execution == 3
+                }
+                for former in ["\(id)~1", "\(id)~2"] {
+                    let info = try await simulation.node(1 + (number + 1) % 5).describe(former).info
+                    #expect(info.status == .continued)
+                }
+                for unknown in ["\(id)~3", "none~1"] {
+                    let error = await #expect(throws: WorkflowError.self) {
+                        try await simulation.node(2).describe(unknown)
+                    }
+                    #expect(error?.code == .notFound && error?.message.contains(unknown) == true)
+                }
+            }
+        }
+    }
+
+    @Test("what no node has is refused by name, in a child, in a schedule and in a request; the newest is the fleet's")
+    func versions() async throws {
+        let missing = Workflow<Int, Int>("quick", version: 9) { input, _ in input }
+        let newer = Workflow<Int, Int>("quick", version: 2) { input, _ in input * 3 }
+        let parent = Workflow<Int, String>("parent", version: 1) { input, context in
+            do {
+                return "\(try await context.child(missing, input: input).result())"
+            } catch let error as WorkflowError where error.code == .unknownWorkflow {
+                return "unknown"
+            }
+        }
+        try await inTwoTiers(seed: 6, [Self.quick, parent], lastHas: [newer]) { simulation in
+            let run = try await simulation.submit(parent, id: "p", input: 1)
+            #expect(try await run.result(timeout: .seconds(60)) == "unknown")
+            for id in [nil, "mine"] {
+                let error = await #expect(throws: WorkflowError.self) {
+                    try await simulation.node(2).startWorkflow(
+                        type: "quick", version: 9, id: id, namespace: "default", input: .integer(1))
+                }
+                #expect(error?.code == .unknownWorkflow)
+            }
+            var schedule = Schedule("quick", everySeconds: 5, input: 1)
+            try await simulation.node(1).createSchedule("newest", schedule)
+            schedule.version = 9
+            try await simulation.node(1).createSchedule("missing", schedule)
+            await simulation.advance(by: .seconds(22))
+            let known = try await simulation.node(3).schedule("newest")
+            #expect(known.fired == 4 && known.problem == nil, "\(known)")
+            let started = try await simulation.node(4).list(WorkflowFilter(type: "quick")).runs
+            #expect(started.count == 4 && started.allSatisfy { $0.version == 2 }, "\(started.map(\.version))")
+            let stuck = try await simulation.node(3).schedule("missing")
+            #expect(stuck.skipped >= 2 && stuck.problem?.contains("unknownWorkflow") == true, "\(stuck)")
+        }
+    }
+
+    @Test("an id of the user's begins elsewhere where its home, which is to run it, turns out to be full")
+    func fullHome() async throws {
+        try await inTwoTiers(seed: 3, [Self.waiting]) { simulation in
             for number in 0..<9 {
                 let run = try await simulation.node(1 + number % 5).start(
                     Self.waiting, id: "w-\(number)", input: number)

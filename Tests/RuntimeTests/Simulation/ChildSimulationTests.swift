@@ -184,6 +184,42 @@ struct ChildSimulationTests {
         }
     }
 
+    private final class Repair: Sendable {
+        struct Broken: Error {}
+        private let isDone = Lock(false)
+        func finish() { isDone.withLock { $0 = true } }
+        func check() throws { if !isDone.withLock({ $0 }) { throw Broken() } }
+    }
+
+    @Test("a parent that failed and is tried again hears how its child ended meanwhile")
+    func retries() async throws {
+        for isAbandoned in [true, false] {
+            let repair = Repair()
+            let parent = Workflow<Int, String>("parent", version: 1) { _, context in
+                let child = try await context.child(
+                    Self.double, input: 4, whenParentEnds: isAbandoned ? .abandon : .cancel)
+                try await context.step("broken", retry: RetryPolicy(attempts: 1)) { _ in try repair.check() }
+                do {
+                    return "\(try await child.result())"
+                } catch let error as WorkflowError where error.code == .cancelled {
+                    return "cancelled"
+                }
+            }
+            try await withSimulation(seed: 7, nodes: 3, workflows: [parent, Self.double]) { simulation in
+                let run = try await simulation.submit(parent, id: "p", input: 0)
+                let failure = await #expect(throws: WorkflowError.self) { try await run.result() }
+                #expect(failure?.code == .failed)
+                try await simulation.wait(until: "the child has ended", within: .seconds(20)) {
+                    try await simulation.node(1).describe("p/double/0").info.status.isFinished
+                }
+                await simulation.advance(by: .seconds(1))
+                repair.finish()
+                try await simulation.control("p", .retry)
+                #expect(try await run.result(timeout: .seconds(60)) == (isAbandoned ? "8" : "cancelled"))
+            }
+        }
+    }
+
     private static let go = WorkflowSignal<Int>("go")
 
     private static let waiting = Workflow<Int, Int>("waiting", version: 1) { _, context in

@@ -129,6 +129,39 @@ struct ScheduleTests {
         }
     }
 
+    @Test("a schedule goes on where its execution ends before it has heard of the end of what runs")
+    func executions() async throws {
+        let short = Workflow<Int, Int>("short", version: 1) { input, context in
+            try await context.sleep(for: .seconds(1))
+            return input
+        }
+        try await withSimulation(seed: 5, nodes: 3, workflows: [short]) { simulation in
+            try await create(simulation, "s", Schedule("short", everySeconds: 10, input: 1))
+            try await simulation.wait(until: "the first one runs", within: .seconds(20)) {
+                try await simulation.node(1).schedule("s").running != nil
+            }
+            // So many commands that there is always one more, until behind the end of the execution.
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for client in 0..<8 {
+                    group.addTask {
+                        for number in 0..<27 {
+                            let command = number % 2 == 0 ? ScheduleCommand.pause(note: "") : .resume
+                            _ = try await simulation.node(1 + client % 3).changeSchedule("s", command)
+                        }
+                    }
+                }
+                try await group.waitForAll()
+            }
+            _ = try await simulation.node(1).changeSchedule("s", .resume)
+            let id = ScheduleWorkflow.id(of: "s")
+            #expect(try await simulation.node(1).describe(id).info.execution == 2)
+            let fired = try await simulation.node(2).schedule("s").fired
+            await simulation.advance(by: .seconds(35))
+            let known = try await simulation.node(2).schedule("s")
+            #expect(known.fired >= fired + 3 && known.skipped == 0, "\(known)")
+        }
+    }
+
     @Test("what cannot be started is told, and the next firing tries again")
     func problems() async throws {
         try await withSimulation(seed: 4, nodes: 3, workflows: [Self.quick]) { simulation in

@@ -147,17 +147,93 @@ struct TieTests {
         }
     }
 
-    @Test("the next execution sends what the last one has told, and hears nothing of its children")
+    private static func continuing(keeping kept: [StepKey] = []) -> WorkflowOperation {
+        .composition(
+            .continueRun(
+                CompositionOperation.Continuation(
+                    run: Bench.address("a"), type: Bench.type, input: [50], formerID: RunID(high: 7, low: 50),
+                    kept: kept)))
+    }
+
+    @Test("the next execution sends what the last one has told, and hears nothing of children that it did not keep")
     func executions() throws {
         var bench = try bench()
         try bench.apply([Self.starting()], epoch: 1)
         try bench.apply([Self.telling("x")], epoch: 1)
-        let next = CompositionOperation.Continuation(
-            run: Bench.address("a"), type: Bench.type, input: [50], formerID: RunID(high: 7, low: 50))
-        try bench.apply([.composition(.continueRun(next))], epoch: 1)
-        let contents = ties(bench)?.posts.elements.map(\.value.workflowID)
-        #expect(contents == ["c", "x", "c"] && ties(bench)?.children.count == 0)
-        // It starts a child of the same name.
+        try bench.apply([Self.continuing()], epoch: 1)
+        let posts = ties(bench)?.posts.elements.map(\.value) ?? []
+        #expect(posts.map(\.workflowID) == ["c", "x", "c"] && ties(bench)?.children.count == 0)
+        #expect(posts.allSatisfy { $0.step == nil })
+        #expect(posts.map(\.former) == [RunTies.Post.FormerStep(step: Self.child, execution: 1), nil, nil])
+        try expectRestored(bench)
+        // Whose child it is stays the same, however many executions are between.
+        try bench.apply([Self.continuing()], epoch: 2)
+        typealias Courier = PostCourier<NodeStewardWorld>
+        let chains: WorkflowState.PostChains<NodeStewardWorld> = bench.machine.state.chains(
+            of: .underTest, besides: [], after: 0)
+        let delivery = try #require(chains.chains.first?.deliveries.first)
+        #expect(delivery.childsParent == Self.parent(1) && delivery.execution == 3)
+    }
+
+    @Test("a child that an execution keeps is heard of in the next one, whether it has ended before or not")
+    func keptChildren() throws {
+        for hasEnded in [false, true] {
+            var bench = try bench()
+            let other = StepKey("$child/w", 1)
+            try bench.apply([Self.starting("c", Self.child, .abandon)], epoch: 1)
+            try bench.apply([Self.starting("d", other, .abandon)], epoch: 1)
+            for number in 1...2 as ClosedRange<UInt64> { try bench.apply([Self.settling(number)]) }
+            if hasEnded { try bench.apply([Self.reporting()]) }
+            try bench.apply([Self.continuing(keeping: [Self.child, StepKey("$child/none", 0)])], epoch: 1)
+            #expect(ties(bench)?.children.sorted().map(\.key) == [Self.child])
+            try expectRestored(bench)
+            if !hasEnded { #expect(try bench.apply([Self.reporting()]).result?.wasDone == false) }
+            #expect(try bench.apply([Self.taking], epoch: 2).result?.recordedValue == [9])
+            #expect(ties(bench)?.children.count == 0)
+        }
+        // Also one that would have to end.
+        var bench = try bench()
+        try bench.apply([Self.starting()], epoch: 1)
+        try bench.apply([Self.settling(1)])
+        try bench.apply([Self.continuing(keeping: [Self.child])], epoch: 1)
+        #expect(ties(bench)?.posts.count == 0 && ties(bench)?.children.count == 1)
+        // One of its name that cannot be started is another one.
+        let namesake = RunTies.Post(
+            workflowID: "c", content: .startChild(type: Bench.type, input: [49], attributes: RunAttributes()),
+            step: Self.child, createdAt: 0)
+        try bench.apply([.tie(.post(Bench.address("a"), namesake, nil))], epoch: 2)
+        try bench.apply([Self.settling(2, [5], isFailure: true)])
+        #expect(ties(bench)?.children.count == 1)
+    }
+
+    @Test("a run that failed keeps what it asks for when it is tried again: ends of children, and answers")
+    func failedRun() throws {
+        var bench = try bench()
+        try bench.apply([Self.starting()], epoch: 1)
+        try bench.apply([Self.settling(1)])
+        try bench.apply([Self.telling("x")], epoch: 1)
+        let failure = WorkflowFailure(type: "Broken", message: "")
+        try bench.apply([.finishRun(Bench.address("a"), .failure(failure))], epoch: 1)
+        #expect(ties(bench)?.posts.elements.map(\.value.workflowID) == ["x", "c"])
+        try bench.apply([Self.settling(2, [7])])
+        #expect(try bench.apply([Self.reporting()]).result?.wasDone == false)
+        try bench.apply([Self.settling(3, nil)])
+        try expectRestored(bench)
+        try bench.apply([.controlRun(workflowID: "a", .retry, reason: "")])
+        // What had arrived is not sent again.
+        #expect(try bench.apply([Self.telling("x")], epoch: 2).result?.wasDone == true)
+        #expect(bench.machine.run("a")?.steps[StepKey("$signal/x/s", 0)]?.value == [7])
+        #expect(try bench.apply([Self.taking], epoch: 2).result?.recordedValue == [9])
+        try bench.apply([.finishRun(Bench.address("a"), .success([]))], epoch: 2)
+        #expect(ties(bench)?.posts.count == 0 && bench.machine.state.debtors.count == 0)
+        try expectRestored(bench)
+    }
+
+    @Test("a child of the next execution is not the one of the same name that the last one had")
+    func namesakes() throws {
+        var bench = try bench()
+        try bench.apply([Self.starting()], epoch: 1)
+        try bench.apply([Self.continuing()], epoch: 1)
         #expect(try bench.apply([Self.starting("d")], epoch: 2).result?.wasDone == false)
         #expect(try bench.apply([Self.reporting()]).result?.wasDone == true)
         try bench.apply([Self.settling(1)])
@@ -187,7 +263,7 @@ struct TieTests {
         }
         typealias Courier = PostCourier<NodeStewardWorld>
         func chains(_ known: Set<Courier.ChainID> = []) -> [(id: Courier.ChainID, deliveries: [PostDelivery])] {
-            bench.machine.state.chains(of: .underTest, besides: known)
+            bench.machine.state.chains(of: .underTest, besides: known, after: 0).chains
         }
         #expect(chains().map(\.id.to.text) == ["x", "y"])
         #expect(chains().map { $0.deliveries.map(\.number) } == [[1, 3, 4], [2]])
@@ -213,6 +289,9 @@ struct TieTests {
         operations.append(.tie(.post(address, attributes, nil)))
         attributes.content = .reportEnd
         operations.append(.tie(.post(address, attributes, nil)))
+        attributes.former = .init(step: StepKey("$child/w", 3), execution: 9)
+        operations.append(.tie(.post(address, attributes, nil)))
+        operations.append(Self.continuing(keeping: [Self.child, StepKey("$child/v", 2)]))
         for operation in operations { #expect(try WorkflowOperation(operation.encoded) == operation) }
         #expect(
             [Self.starting(), Self.settling(1), Self.taking, Self.reporting()].map(\.encoded.type) == [73, 74, 75, 76])

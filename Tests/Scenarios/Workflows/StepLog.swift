@@ -28,6 +28,8 @@ final class StepLog: Sendable {
         }
     }
 
+    func hasRun(_ step: String) -> Bool { state.withLock { $0.effects[step] != nil } }
+
     func check() throws(ScenarioFailure) {
         let state = state.withLock { $0 }
         for (step, effects) in state.effects.sorted(by: { $0.key < $1.key }) {

@@ -11,7 +11,6 @@ final class WorkflowClients: @unchecked Sendable {
     private static let stepCount = 3
     private static let workflowName = "random"
     private static let completionLimit: Duration = .seconds(60)
-    private static let stateCheckInterval: Duration = .seconds(4)
 
     let nodes: WorkflowNodes
     let workflow: Workflow<Int, [String]>
@@ -48,7 +47,7 @@ final class WorkflowClients: @unchecked Sendable {
             group.addTask { [self] in try await startRuns(from: client * 100_000, until: end) }
         }
         group.addTask { [self] in try await lookAtRecords(until: end) }
-        group.addTask { [self] in try await compareStates(until: end) }
+        group.addTask { [self] in try await nodes.compareStates(until: end, by: oracle) }
     }
 
     // MARK: Clients
@@ -65,46 +64,12 @@ final class WorkflowClients: @unchecked Sendable {
 
     /// - Returns: whether the start was acknowledged. The same start is asked for until then, or given up.
     private func start(_ number: Int) async throws -> Bool {
-        for _ in 0..<3 {
-            if let node = anyNode() {
-                do {
-                    _ = try await withTimeLimit(.seconds(10)) { [workflow] in
-                        try await node.start(workflow, id: Self.id(number), input: number)
-                    }
-                    return true
-                } catch let error as WorkflowError where error.code == .conflict {
-                    throw error
-                } catch {
-                    // Unknown outcome, or a node that is not there: asked again.
-                }
-            }
-            try await world.sleep(for: .milliseconds(300))
-        }
-        return false
+        try await nodes.start(workflow, id: Self.id(number), input: number)
     }
 
     private static func id(_ number: Int) -> String { "run-\(number)" }
 
-    func anyNode() -> Node? {
-        let running = nodes.nodes.filter { nodes.isRunning($0) }
-        guard !running.isEmpty else { return nil }
-        return nodes.node(running[Int(world.random(below: UInt64(running.count)))])
-    }
-
-    /// A node that stands still does not answer, and its callers are not part of it.
-    private func withTimeLimit<Value: Sendable>(
-        _ limit: Duration, _ body: @escaping @Sendable () async throws -> Value
-    ) async throws -> Value {
-        try await withThrowingTaskGroup(of: Value.self) { group in
-            group.addTask { try await body() }
-            group.addTask { [world] in
-                try await world.sleep(for: limit)
-                throw CancellationError()
-            }
-            defer { group.cancelAll() }
-            return try await group.next()!
-        }
-    }
+    func anyNode() -> Node? { nodes.anyNode() }
 
     // MARK: Checks under way
 
@@ -113,22 +78,12 @@ final class WorkflowClients: @unchecked Sendable {
             try await world.sleep(for: .milliseconds(500))
             guard let node = anyNode() else { continue }
             for number in acknowledged.sorted().suffix(5) {
-                let description = try? await withTimeLimit(.seconds(2)) { try await node.describe(Self.id(number)) }
+                let description = try? await nodes.withTimeLimit(.seconds(2)) {
+                    try await node.describe(Self.id(number))
+                }
                 for step in description?.steps ?? [] {
                     steps.sawRecorded("\(number)/\(step.name.dropFirst("step ".count))")
                 }
-            }
-        }
-    }
-
-    /// Replicas of one group at one index have one state.
-    private func compareStates(until end: MonotonicTime) async throws {
-        while world.now < end {
-            try await world.sleep(for: Self.stateCheckInterval)
-            for id in nodes.nodes {
-                guard let node = nodes.node(id) else { continue }
-                let hashes = try? await withTimeLimit(.seconds(1)) { try await node.stateHashes() }
-                for (group, index, hash) in hashes ?? [] { oracle.replica(of: group, reached: hash, at: index) }
             }
         }
     }

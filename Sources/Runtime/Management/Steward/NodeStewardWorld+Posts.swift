@@ -22,10 +22,7 @@ extension NodeStewardWorld: PostWorld {
             _ = try await router.perform(
                 SendSignal(id: id, signal: name, value: value, sender: sender, number: 1), on: id)
         case .startChild(let type, let input, let attributes):
-            guard let child = delivery.post.step else { return PostOutcome() }
-            let parent = RunTies.Parent(
-                workflowID: delivery.from.workflowID.text, runID: delivery.runID, execution: delivery.execution,
-                child: child)
+            guard let parent = delivery.childsParent else { return PostOutcome() }
             let started = try await router.start(
                 type: type.name, version: type.version, id: id, input: input, attributes: attributes.texts,
                 parent: parent)

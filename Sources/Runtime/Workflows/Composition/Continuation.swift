@@ -17,18 +17,21 @@ extension WorkflowContext {
     /// ```
     /// Attributes, signals that were not received, and updates that were not answered, carry over. Whoever waits for the
     /// result waits on. What this execution recorded is kept as long as of a run that has ended, under the workflow id,
-    /// "~" and its number, such as `account-7~1`. Child tasks of the body are cancelled.
+    /// "~" and its number, such as `account-7~1`. Child tasks of the body are cancelled. Child workflows hear of the end of
+    /// this execution, as their policies have it, and the next one hears nothing of them.
     /// - Parameter version: of the workflow; nil for that of this execution.
     /// - Throws: always: `CancellationError` once it is done; `WorkflowError` with `unknownWorkflow` where no node ever
     ///   had that version, `resultTooLarge` or `unencodable`, and once with `cancelled`.
     public func continueAsNew<Input: Encodable>(_ input: Input, version: Int? = nil) async throws -> Never {
         try await execution.continueAsNew(
-            try encodeValue(input, "the input of the next execution"), version: version.map { UInt32(clamping: $0) })
+            try encodeValue(input, "the input of the next execution"), version: version.map { UInt32(clamping: $0) },
+            keeping: [])
     }
 }
 
 extension RunExecution {
-    func continueAsNew(_ input: [UInt8], version: UInt32?) async throws -> Never {
+    /// - Parameter kept: children that the next execution can ask for, by the keys that they were started under.
+    func continueAsNew(_ input: [UInt8], version: UInt32?, keeping kept: [StepKey]) async throws -> Never {
         if try await meetsCancellation(at: "continue") { throw Self.cancelled }
         try await replay?.continueAsNew()
         let limit = environment.limits.inputBytesMax
@@ -45,7 +48,8 @@ extension RunExecution {
                 .composition(
                     .continueRun(
                         .init(
-                            run: address, type: type, input: try JSONCoding.canonical(input), formerID: formerID))))
+                            run: address, type: type, input: try JSONCoding.canonical(input), formerID: formerID,
+                            kept: kept))))
         } catch let refused as Refused where refused.code == .unknownWorkflow {
             throw WorkflowError(.unknownWorkflow, refused.message)
         }

@@ -16,13 +16,16 @@ final class EngineContext: Sendable {
     let logger: FlotillaLogger
     /// The source for run ids, `context.random` and `context.uuid`; any thread.
     let random: @Sendable () -> UInt64
+    /// The highest version of a type that the fleet has beyond the group; nil where the group knows best.
+    let newestVersion: @Sendable (_ type: String) -> UInt32?
     /// The groups whose engines have something to do and no task; see `WorkflowEngine.work()`.
     let calls = GroupAttention()
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,
         limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
+        newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil }
     ) {
         self.boot = boot
         self.definitions = definitions
@@ -31,6 +34,7 @@ final class EngineContext: Sendable {
         self.limits = limits
         self.logger = logger
         self.random = random
+        self.newestVersion = newestVersion
     }
 }
 

@@ -17,6 +17,8 @@ enum CompositionOperation: Hashable, Sendable {
         var input: [UInt8]
         /// A new id, for what is kept of the execution that ends.
         var formerID: RunID
+        /// Children that the next execution goes on with, by what their starts are recorded as.
+        var kept: [StepKey] = []
     }
 
     /// As `WorkflowOperation.workflowID`.
@@ -57,6 +59,12 @@ extension CompositionOperation {
             writer.message(3) { continuation.type.write(to: &$0) }
             writer.bytes(4, continuation.input)
             writer.bytes(5, continuation.formerID.bytes)
+            for child in continuation.kept {
+                writer.message(6) { writer in
+                    writer.string(1, child.name.text)
+                    writer.varint(2, child.occurrence)
+                }
+            }
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -120,6 +128,7 @@ extension CompositionOperation.Continuation {
         var (runID, formerID): (RunID?, RunID?) = (nil, nil)
         var type: WorkflowType?
         var input: [UInt8] = []
+        var kept: [StepKey] = []
         while let field = try reader.next() {
             switch field {
             case 1: workflowID = try reader.string()
@@ -129,6 +138,9 @@ extension CompositionOperation.Continuation {
                 type = try WorkflowType(from: &inner)
             case 4: input = try reader.bytes()
             case 5: formerID = RunID(bytes: try reader.bytes())
+            case 6:
+                var inner = try reader.message()
+                kept.append(try Self.readChild(from: &inner))
             default: throw reader.unknownField(in: "continueRun")
             }
         }
@@ -136,6 +148,19 @@ extension CompositionOperation.Continuation {
             throw WireError(.invalidValue, "a continuation without its type, or with an id that is not 16 bytes")
         }
         self.init(
-            run: RunAddress(workflowID: workflowID, runID: runID), type: type, input: input, formerID: formerID)
+            run: RunAddress(workflowID: workflowID, runID: runID), type: type, input: input, formerID: formerID,
+            kept: kept)
+    }
+
+    private static func readChild(from reader: inout ProtobufReader) throws(WireError) -> StepKey {
+        var (name, occurrence) = ("", UInt64(0))
+        while let field = try reader.next() {
+            switch field {
+            case 1: name = try reader.string()
+            case 2: occurrence = try reader.varint()
+            default: throw reader.unknownField(in: "a child of continueRun")
+            }
+        }
+        return StepKey(name, occurrence)
     }
 }

@@ -16,6 +16,12 @@ enum ExecutionID {
         let number = id.utf8[id.utf8.index(after: mark)...]
         return !number.isEmpty && number.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
+
+    /// The workflow id of the run that a former execution was of.
+    /// - Returns: nil for other ids.
+    static func run(of id: String) -> String? {
+        isFormer(id) ? id.lastIndex(of: "~").map { String(id[..<$0]) } : nil
+    }
 }
 
 extension WorkflowState {
@@ -41,7 +47,8 @@ extension WorkflowState {
         next.attributes = former.attributes
         next.isListed = former.isListed
         next.messages = former.messages?.continued(at: context.time)
-        next.ties = closingTies(former, at: context.time, isLast: false)?.continued()
+        next.ties = closingTies(former, at: context.time, isLast: false, keeping: Set(continuation.kept))?
+            .continued(from: former.execution, keeping: continuation.kept)
         // Who has heard of it has answered by going on.
         if former.steps[RunExecution.cancellationStep] == nil { next.cancellation = former.cancellation }
         keep(&former, as: continuation.formerID, of: key, context)

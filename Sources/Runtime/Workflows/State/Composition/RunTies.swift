@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 
@@ -44,6 +45,14 @@ struct RunTies: Sendable {
         /// Under what the answer is recorded, like a step's result; nil where nobody waits for it.
         var step: StepKey?
         var createdAt: Int64
+        /// Of a child's start that an execution left behind: as what that one would have had it recorded. The child has
+        /// it from its parent for good, whoever brings the start.
+        var former: FormerStep?
+
+        struct FormerStep: Hashable, Sendable {
+            var step: StepKey
+            var execution: UInt64
+        }
 
         var byteCount: Int {
             switch content {
@@ -90,16 +99,20 @@ struct RunTies: Sendable {
         return post
     }
 
-    /// What the next execution of a run has of it: nobody waits there for what this one has sent. Of children that go on
-    /// it still hears the end.
-    func continued() -> RunTies? {
+    /// What the next execution of a run has of it: nobody waits there for what this one has sent, and of its children it
+    /// knows those alone that this one names, ended or not.
+    /// - Parameter execution: the one that is over.
+    func continued(from execution: UInt64, keeping kept: [StepKey]) -> RunTies? {
         var next = RunTies()
         next.parent = parent
         next.postCount = postCount
-        for (key, child) in children.members where child.policy == .abandon && child.end == nil {
-            next.children.insert(child, for: key)
+        for key in kept {
+            if let child = children[key] { next.children.insert(child, for: key) }
         }
         for (number, var post) in posts.elements {
+            if case .startChild = post.content, let step = post.step, !mutated(.forgetsFormerStarts) {
+                post.former = Post.FormerStep(step: step, execution: execution)
+            }
             post.step = nil
             next.restore(post, number)
         }
@@ -241,6 +254,11 @@ extension RunTies.Post {
         case .closeChild(let policy): writer.varint(13, UInt64(policy.rawValue))
         case .reportEnd: break
         }
+        if let former {
+            writer.string(14, former.step.name.text)
+            writer.varint(15, former.step.occurrence)
+            writer.varint(16, former.execution)
+        }
     }
 }
 
@@ -255,6 +273,9 @@ struct PostParts {
     private var input: [UInt8] = []
     private var attributes = RunAttributes()
     private var policy: ParentClosePolicy?
+    private var formerName: String?
+    private var formerOccurrence: UInt64 = 0
+    private var formerExecution: UInt64 = 0
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -271,6 +292,9 @@ struct PostParts {
             var inner = try reader.message()
             try attributes.read(from: &inner)
         case 13: policy = try ParentClosePolicy(reading: &reader)
+        case 14: formerName = try reader.string()
+        case 15: formerOccurrence = try reader.varint()
+        case 16: formerExecution = try reader.varint()
         default: throw reader.unknownField(in: "what is on its way to another run")
         }
     }
@@ -286,9 +310,13 @@ struct PostParts {
         } else {
             content = .reportEnd
         }
-        return RunTies.Post(
+        var post = RunTies.Post(
             workflowID: workflowID, content: content, step: stepName.map { StepKey($0, occurrence) },
             createdAt: createdAt)
+        post.former = formerName.map {
+            RunTies.Post.FormerStep(step: StepKey($0, formerOccurrence), execution: formerExecution)
+        }
+        return post
     }
 }
 

@@ -77,8 +77,14 @@ extension WorkflowState {
         // The last one lets a run that has ended be removed.
         transition(key) { run in
             guard let post = run.withTies({ $0.remove(number) }), let step = post.step else { return }
-            if isFailure { run.withTies { _ = $0.children.remove(step) } }
-            if !run.status.isFinished, let value { run.record(value, as: step, context) }
+            // One of an earlier execution may have the same name.
+            let execution = run.execution
+            if isFailure, run.ties?.children[step]?.execution == execution {
+                run.withTies { _ = $0.children.remove(step) }
+            }
+            // A run that failed may be tried again: then it would send once more what has no answer.
+            let mayAsk = !run.status.isFinished || (run.status == .failed && !mutated(.forgetsAnswersOfFailedRuns))
+            if mayAsk, let value { run.record(value, as: step, context) }
         }
         noteDebt(key)
         return OperationResult()
@@ -118,14 +124,17 @@ extension WorkflowState {
     // MARK: The end of a run
 
     /// Tells the children of an execution that it has ended, and, unless another one follows it, its parent.
-    func closingTies(_ run: Run, at time: Int64, isLast: Bool) -> RunTies? {
+    /// - Parameter kept: children that the next execution goes on with.
+    func closingTies(_ run: Run, at time: Int64, isLast: Bool, keeping kept: Set<StepKey> = []) -> RunTies? {
         guard var ties = run.ties else { return nil }
         if mutated(.forgetsPostsAtEnd) { return isLast ? nil : ties }
-        for (_, child) in ties.children.sorted() where child.end == nil && child.policy != .abandon {
+        for (key, child) in ties.children.sorted()
+        where child.end == nil && child.policy != .abandon && !kept.contains(key) {
             ties.add(
                 RunTies.Post(workflowID: child.workflowID, content: .closeChild(child.policy), createdAt: time))
         }
-        if isLast { ties.children = BucketedMap() }
+        // A run that is tried again asks how its children ended.
+        if isLast, run.status != .failed { ties.children = BucketedMap() }
         if isLast, let parent = ties.parent {
             ties.add(RunTies.Post(workflowID: parent.workflowID, content: .reportEnd, createdAt: time))
         }
