@@ -34,6 +34,8 @@ struct KnownRequests: Sendable {
         known.add(InspectNode.self)
         known.add(ReportRuns.self)
         known.add(ProposeToGroup.self)
+        known.add(AskGroup<SlotsQuestion>.self)
+        known.add(AskGroup<RunQuestion>.self)
         return known
     }()
 
