@@ -14,14 +14,14 @@ import Testing
     /// - Parameter silent: voters that the leader does not hear of.
     private func next(
         _ configuration: Configuration, desired: [UInt64], eligible: [UInt64]? = nil, caughtUp: [UInt64] = [],
-        silent: [UInt64] = [], leader: UInt64 = 1, votersMax: Int = 5
+        silent: [UInt64] = [], leader: UInt64 = 1, votersMax: Int = 5, mayAdd: Bool = true
     ) -> MembershipPlan.Step? {
         let wanted = DesiredMembers(
             desired.map(NodeID.init), eligible: eligible?.map(NodeID.init), votersMax: votersMax)
         let heardOf = configuration.voters.filter { !silent.contains($0.rawValue) } + caughtUp.map(ReplicaID.init)
         return MembershipPlan(
             configuration: configuration, wanted: wanted, caughtUp: Set(caughtUp.map(ReplicaID.init)),
-            active: Set(heardOf), leader: ReplicaID(leader)
+            active: Set(heardOf), leader: ReplicaID(leader), mayAdd: mayAdd
         ).nextStep
     }
 
@@ -57,6 +57,16 @@ import Testing
         #expect(
             next(group, desired: [1, 2, 3, 4], eligible: [1, 2, 4], caughtUp: [4])
                 == change(.demote(ReplicaID(3)), .promote(ReplicaID(4))))
+    }
+
+    @Test("where nobody knows whom management wants now, all that adds nobody goes on")
+    func withoutWish() {
+        let group = configuration(voters: [1, 2, 3], learners: [4])
+        #expect(next(group, desired: [1, 2, 4, 5], caughtUp: [4]) == change(.addLearner(NodeID(5))))
+        #expect(
+            next(group, desired: [1, 2, 4, 5], caughtUp: [4], mayAdd: false)
+                == change(.remove(ReplicaID(3)), .promote(ReplicaID(4))))
+        #expect(next(configuration(voters: [1, 2, 3]), desired: [1, 2, 3, 5], mayAdd: false) == nil)
     }
 
     @Test("a group that is to be smaller loses two votes in one step, those of silent members first")

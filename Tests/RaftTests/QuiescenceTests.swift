@@ -36,15 +36,46 @@ import Testing
         cluster.tickAll(40)
         #expect(cluster[1].isQuiet)
         for id in cluster.ids { cluster.replicas[id]!.raft.shrink() }
-        #expect(cluster[1].log.window.start == cluster[1].lastIndex.next)
+        let last = cluster[1].lastIndex
+        #expect(cluster[1].log.window.start == last, "what a silent member lacks stays in memory")
+        #expect(cluster[1].log.window.settledBytes == cluster[1].log.window.recomputedSettledBytes)
+        #expect(cluster[2].log.window.start == last.next, "a follower sends nothing")
         #expect(cluster[2].progress.isEmpty, "members are tracked by their leader alone")
         cluster.heal()
         cluster[1].raft.wake()
-        cluster.tickAll(10)
-        #expect(cluster.texts(3) == ["a", "b"])
+        var hasRead = false
+        for _ in 0..<10 {
+            for id in cluster.ids { cluster.replicas[id]!.raft.tick() }
+            for id in cluster.ids { cluster.collect(id) }
+            hasRead = hasRead || !cluster[1].reads.isEmpty
+            cluster.settle()
+        }
+        #expect(!hasRead && cluster.texts(3) == ["a", "b"])
         cluster.propose(2, "c")
         cluster.settle()
         #expect((1...3).allSatisfy { cluster.texts($0) == ["a", "b", "c"] } && cluster.failure == nil)
+    }
+
+    @Test("a member that has to be sent older entries from the disk keeps none in memory")
+    func shrinksBehindLaggard() {
+        let cluster = Cluster(voters: 3) { options in
+            options.quietAfterTicks = 3
+            options.windowBytes = 200
+        }
+        cluster.elect(1)
+        cluster.isolate([3])
+        for number in 0..<40 {
+            cluster.propose(1, "\(number)")
+            cluster.settle()
+        }
+        cluster.tickAll(40)
+        #expect(cluster[1].isQuiet && cluster[1].log.window.start > LogIndex(4))
+        cluster[1].raft.shrink()
+        #expect(cluster[1].log.window.start == cluster[1].lastIndex.next)
+        cluster.heal()
+        cluster[1].raft.wake()
+        cluster.tickAll(10)
+        #expect(cluster.texts(3).count == 40 && cluster.failure == nil)
     }
 
     @Test("a proposal on any member wakes the group, which works as before")

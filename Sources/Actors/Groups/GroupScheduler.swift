@@ -30,7 +30,9 @@ public actor GroupScheduler {
     private var diskFull: GroupError? { didSet { context.setProposalRefusal(diskFull) } }
     var desired: [GroupID: DesiredMembers] = [:]
     var groupsByNode = GroupsByNode()
-    var wakes = WakeQueue()
+    /// Quiet groups that are to look at their leaders again, because a node may have been silent without knowing it. They wake
+    /// at once for a message, a command, or the death of their leader's node.
+    var wakes = GroupQueue()
     /// New groups whose beginning is on its way to the disk, and who waits for them.
     var founding: [GroupID: [WriteCompletion]] = [:]
     var records = PendingRecords()

@@ -19,6 +19,8 @@ struct MembershipPlan {
     /// Members that the leader hears of.
     var active: Set<ReplicaID>
     var leader: ReplicaID
+    /// Whether it is known whom management wants now; else nobody is added, and all else goes on.
+    var mayAdd = true
 
     /// Nil when everything is as desired, or nothing can be done now.
     var nextStep: Step? {
@@ -26,7 +28,7 @@ struct MembershipPlan {
         if let learner = configuration.learners.first(where: { !isWanted($0) }) {
             return .change(ConfigurationChange([.remove(learner)]))
         }
-        if let node = wanted.nodes.first(where: { configuration.replica(on: $0) == nil }) {
+        if mayAdd, let node = wanted.nodes.first(where: { configuration.replica(on: $0) == nil }) {
             return .change(ConfigurationChange([.addLearner(node)]))
         }
         return voterChange
@@ -107,12 +109,12 @@ extension RaftGroup {
     func reconcileMembership() {
         guard let desired = desiredMembers, core.status.role == .leader else { return }
         let members = core.configuration.members.map(\.replica)
-        let plan = MembershipPlan(
+        var plan = MembershipPlan(
             configuration: core.configuration, wanted: desired, caughtUp: caughtUpMembers,
             active: Set(members.filter(isActive)), leader: identity.replica)
+        if case .change(let change)? = plan.nextStep, change.addsMembers { plan.mayAdd = mayAddMembers() }
         switch plan.nextStep {
         case .change(let change):
-            guard !change.addsMembers || mayAddMembers() else { return }
             // Refused while another change is pending; the next tick tries again.
             _ = core.proposeChange(change, encoded: change.encodedPayload())
         case .handOver(let heirs): transferLeadership(among: heirs)

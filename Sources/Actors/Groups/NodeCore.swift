@@ -319,11 +319,20 @@ public final class NodeCore: Sendable {
 
     /// Gives leadership of every group to another voter, and waits until it is gone or `deadline` has passed.
     public func handOver(until deadline: MonotonicTime) async {
-        // Those that are left are asked again, and no others.
-        let left = Lock<[RaftGroup]?>(nil)
+        await pollGroups(until: deadline) { [self] in handOver($0) }
+    }
+
+    /// Asks `body` on the loop which of all groups are not done, and then about those, again and again. Where none is left
+    /// all are asked once more: a group may have got something to do meanwhile, such as to lead. Ends where none is left of
+    /// all, or `deadline` has passed; otherwise as `poll`.
+    public func pollGroups(
+        until deadline: MonotonicTime, _ body: @escaping @Sendable ([RaftGroup]) -> [RaftGroup]
+    ) async {
+        let left = Lock<[RaftGroup]>([])
         await poll(until: deadline) { [self] in
-            let groups = handOver(left.withLock { $0 } ?? scheduler.assumeIsolated { $0.groupsInOrder })
-            left.withLock { $0 = groups }
+            var groups = body(left.withLock { $0 })
+            if groups.isEmpty { groups = body(scheduler.assumeIsolated { $0.groupsInOrder }) }
+            left.withLock { [groups] in $0 = groups }
             return groups.isEmpty
         }
     }

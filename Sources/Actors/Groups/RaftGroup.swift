@@ -19,7 +19,7 @@ public actor RaftGroup {
     var reads: PendingReads
     /// Where replicas live that the configuration in force does not know: by where their last message came from, or by the
     /// configuration before.
-    private var strangers: [ReplicaID: NodeID] = [:]
+    private(set) var strangers: [ReplicaID: NodeID] = [:]
     /// Whom management wants as members; nil until it has said so.
     var desiredMembers: DesiredMembers?
     var wish = MembershipWish()
@@ -98,6 +98,8 @@ public actor RaftGroup {
     func shrink() {
         core.shrink()
         pending.shrink()
+        // Nobody is owed an answer any more; who writes again says where it lives.
+        strangers = [:]
         if snapshots.transfers?.isEmpty == true { snapshots.transfers = nil }
     }
 

@@ -6,15 +6,25 @@ struct UnknownGroupKey: Hashable {
     var node: NodeID
 }
 
-/// A peer does not host a group that it should: nothing is sent to it for that group until `until`, longer each time.
+/// A peer does not host a group that it should: nothing is sent to it for that group for a while, longer each time.
 struct UnknownGroupBackoff {
-    var until: MonotonicTime
-    var delay: Duration
+    /// Until then nothing is sent.
+    let until: MonotonicTime
+    /// Then a quiet leader wakes to try again: less and less often, since the peer may never host the group.
+    let wakesAt: MonotonicTime
+    let delay: Duration
     /// The group was woken to try again, and has no answer yet.
     var isOver = false
 
-    static let delayMin: Duration = .milliseconds(100)
-    static let delayMax: Duration = .seconds(2)
+    private static let delayMin: Duration = .milliseconds(100)
+    private static let silenceMax: Duration = .seconds(2)
+    private static let delayMax: Duration = .seconds(64)
+
+    init(after previous: UnknownGroupBackoff?, now: MonotonicTime) {
+        delay = min((previous?.delay ?? Self.delayMin / 2) * 2, Self.delayMax)
+        until = now.advanced(by: min(delay, Self.silenceMax))
+        wakesAt = now.advanced(by: delay)
+    }
 }
 
 /// Why a message could not be routed.
@@ -34,10 +44,8 @@ extension GroupScheduler {
     func receive(_ unknown: UnknownGroup, from node: NodeID) {
         countUnknownGroupAnswer()
         let key = UnknownGroupKey(group: unknown.group, node: node)
-        let delay = min((backoffs[key]?.delay ?? UnknownGroupBackoff.delayMin / 2) * 2, UnknownGroupBackoff.delayMax)
-        backoffs[key] = UnknownGroupBackoff(until: loop.now.advanced(by: delay), delay: delay)
-        let error = TransportError(code: .groupNotFound, group: unknown.group, node: node)
-        logger.debug("\(error)", ["retryIn": "\(delay)"])
+        logger.debug("\(TransportError(code: .groupNotFound, group: unknown.group, node: node))")
+        backoffs[key] = UnknownGroupBackoff(after: backoffs[key], now: loop.now)
         guard let group = group(unknown.group) else { return }
         group.assumeIsolated { $0.core.reportUnreachable(unknown.replica) }
         markDirty(group)
@@ -48,18 +56,23 @@ extension GroupScheduler {
     func retryUnknownGroups() {
         guard !backoffs.isEmpty else { return }
         let now = loop.now
-        let due = backoffs.filter { !$0.value.isOver && $0.value.until <= now }.keys
+        let due = backoffs.filter { !$0.value.isOver && $0.value.wakesAt <= now }.keys
         for key in due.sorted(by: { ($0.group, $0.node) < ($1.group, $1.node) }) {
-            backoffs[key]?.isOver = true
-            guard let group = groups[key.group] else { continue }
-            let isToTry = group.assumeIsolated { group in
+            let group = groups[key.group]
+            let isToTry = group?.assumeIsolated { group in
                 guard group.core.status.role == .leader, group.core.configuration.replica(on: key.node) != nil else {
                     return false
                 }
                 group.core.wake()
                 return true
             }
-            if isToTry { markDirty(group) }
+            guard let group, isToTry == true else {
+                // Whoever leads now learns by itself what the peer hosts.
+                backoffs[key] = nil
+                continue
+            }
+            backoffs[key]?.isOver = true
+            markDirty(group)
         }
     }
 

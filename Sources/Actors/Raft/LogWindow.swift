@@ -67,11 +67,11 @@ struct LogWindow: Sendable {
         if settledBytes > bytesMax { trim() }
     }
 
-    /// Drops all that is settled.
-    mutating func shrink() {
-        remove(start.distance(to: firstUnsettled))
-        settledBytes = 0
-        if entries.isEmpty { entries = [] }
+    /// Drops all that is settled, up to `last`.
+    mutating func shrink(through last: LogIndex) {
+        drop(through: min(last.next, firstUnsettled).previous)
+        // Else few entries would keep the room of many.
+        if entries.capacity > 2 * entries.count { entries = ContiguousArray(entries.map(\.self)) }
     }
 
     /// More than has to go at once, because the others are moved for it.

@@ -254,8 +254,8 @@ struct RaftLog: Sendable {
     /// What is applied here and on disk stays in memory only for members that lag a little.
     private mutating func settle() { window.settle(through: min(applied, durable)) }
 
-    /// What is settled leaves the memory: whoever lags is sent it from the disk.
-    mutating func shrink() { window.shrink() }
+    /// What is settled leaves the memory, up to `last`: whoever lags behind that is sent it from the disk.
+    mutating func shrink(through last: LogIndex) { window.shrink(through: last) }
 
     // MARK: Snapshots
 

@@ -16,11 +16,20 @@ extension Raft {
     /// applied and on disk are read from there from then on.
     public mutating func shrink() {
         if !isQuiet { return }
-        log.shrink()
+        log.shrink(through: neededThrough)
         outbox.shrink()
         votes = []
         for member in progress.indices { progress[member].shrink() }
         reads.shrink()
+    }
+
+    /// Up to where no member will ask for entries that are in memory now. A silent one that lacks few keeps them there, or
+    /// its return, which is that to all groups of its node, would be as many reads at once; one that has to be sent older
+    /// ones from the disk keeps nothing.
+    private var neededThrough: LogIndex {
+        if role != .leader { return log.lastIndex }
+        return progress.filter { $0.replica != options.replica && log.isInWindow($0.match.next) }.map(\.match).min()
+            ?? log.lastIndex
     }
 
     /// The epoch of this node's liveness; a leader states it when it proposes to go quiet. A new one wakes a leader,

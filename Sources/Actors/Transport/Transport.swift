@@ -163,7 +163,19 @@ public actor Transport {
 
     /// How long nothing was heard of a node, by this loop's own running time; nil for a node never seen.
     func silence(of node: NodeID) -> Duration? {
-        peers[node].map { $0.lastHeard.duration(to: loop.now) }
+        let now = loop.now
+        return peers[node].map { max(.zero, $0.lastHeard.duration(to: now) - ownStall(now)) }
+    }
+
+    /// For how long this loop has stood still since its last heartbeat. That is nobody's silence, whoever asks first.
+    private func ownStall(_ now: MonotonicTime) -> Duration {
+        let lag = lag(now)
+        return lag > heartbeatInterval / 2 && !mutated(.countsOwnStallAsSilence) ? lag : .zero
+    }
+
+    /// How late the next heartbeat is.
+    private func lag(_ now: MonotonicTime) -> Duration {
+        lastBeat.advanced(by: heartbeatInterval).duration(to: now)
     }
 
     /// - Returns: false if it could not be taken: not connected, or too much waits already.
@@ -222,16 +234,14 @@ public actor Transport {
 
     private func beat() {
         let now = loop.now
-        // Time in which this loop stood still is nobody's silence. And after a long stall our peers may have given us
-        // up without our knowing: whoever trusted us must look again.
-        let lag = lastBeat.advanced(by: heartbeatInterval).duration(to: now)
+        // After a long stall our peers may have given us up without our knowing: whoever trusted us must look again.
+        let (lag, forgiven) = (lag(now), ownStall(now))
         lastBeat = now
         if lag > failureTimeout {
             if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
             logger.warning("this node's loop stood still", ["for": "\(lag)"])
             scheduler?.assumeIsolated { $0.livenessEpochDidChange() }
         }
-        let forgiven = lag > heartbeatInterval / 2 && !mutated(.countsOwnStallAsSilence) ? lag : .zero
         forgetStrangers()
         for node in peers.keys.sorted() {
             peers[node]!.lastHeard = min(now, peers[node]!.lastHeard.advanced(by: forgiven))

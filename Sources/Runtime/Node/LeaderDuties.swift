@@ -4,12 +4,15 @@ package import FlotillaRaft
 
 /// What a node looks after in the execution clusters that it leads: executors that are gone, and runs that are kept no
 /// longer. A group is looked at when something in it has changed, when a node that it has a member on is lost, or when the
-/// time of a run is over; one that stands still costs nothing.
+/// time of a run is over; one that stands still costs nothing. Where that is many groups at once they take turns.
 package final class LeaderDuties: Sendable {
     private struct State {
-        /// To be looked at with the next tick.
-        var noted: Set<GroupID> = []
+        /// To be looked at with the next ticks.
+        var noted = GroupQueue()
+        /// When runs are kept no longer, by the wall clock.
         var due = DueTimes()
+        /// When what was proposed is looked for, by the loop's clock: a leader may lose its place before it is applied.
+        var awaited = DueTimes()
         /// As of the last tick.
         var members: Set<NodeID> = []
         var silent: Set<NodeID> = []
@@ -28,20 +31,26 @@ package final class LeaderDuties: Sendable {
     }
 
     /// Something happened to a group, or in it. Any thread.
-    package func note(_ group: GroupID) { state.withLock { _ = $0.noted.insert(group) } }
+    package func note(_ group: GroupID) { state.withLock { $0.noted.add([group]) } }
 
     /// With every tick of the node, on its loop.
     /// - Parameter members: the nodes that belong to the fleet; none where that is not known yet.
     package func tick(_ core: NodeCore, members: Set<NodeID>) {
         for node in losses(core, members) {
-            for group in core.groups(on: node) { note(group) }
+            let groups = core.groups(on: node)
+            state.withLock { $0.noted.add(groups) }
         }
-        let groups = state.withLock { state in
-            state.noted.formUnion(state.due.takeDue(by: core.loop.wallNow.nanoseconds))
-            defer { state.noted = [] }
-            return state.noted.sorted()
+        for group in takeTurn(core.loop.now, core.loop.wallNow) { look(at: group, core, members) }
+    }
+
+    /// - Returns: the groups to look at with this tick.
+    func takeTurn(_ now: MonotonicTime, _ wallNow: WallTime) -> [GroupID] {
+        state.withLock { state in
+            state.noted.add(state.due.takeDue(by: wallNow.nanoseconds))
+            state.noted.add(state.awaited.takeDue(by: Int64(clamping: now.nanoseconds)))
+            state.noted.refill()
+            return state.noted.take()
         }
-        for group in groups { look(at: group, core, members) }
     }
 
     /// - Returns: the nodes that have fallen silent since the last call, or have left.
@@ -75,17 +84,19 @@ package final class LeaderDuties: Sendable {
             case (_, .later(let time))?: state.due.set(time, of: id)
             case (_, .nothing)?, (_, .ask)?, (_, .asked)?, nil: state.due.remove(id)
             }
-            // Until what was asked for is applied: a leader may lose its place before.
+            // What is applied is noted as well, and mostly sooner.
             switch found {
-            case (true, _)?, (_, .asked)?: state.noted.insert(id)
-            case (false, _)?, nil: break
+            case (true, _)?, (_, .asked)?:
+                let time = core.loop.now.advanced(by: RetentionKeeper.retryInterval)
+                state.awaited.set(Int64(clamping: time.nanoseconds), of: id)
+            case (false, _)?, nil: state.awaited.remove(id)
             }
         }
         if found == nil { retention.forget(id) }
     }
 }
 
-/// When groups are to be looked at again, by the wall clock.
+/// When groups are to be looked at again, by any clock.
 struct DueTimes {
     private struct Position: Hashable, Comparable, Sendable {
         var time: Int64
@@ -96,7 +107,7 @@ struct DueTimes {
     private var times: [GroupID: Int64] = [:]
     private var order = OrderedMap<Position, Void>()
 
-    /// - Parameter time: in nanoseconds since 1970.
+    /// - Parameter time: in nanoseconds.
     mutating func set(_ time: Int64, of group: GroupID) {
         guard times[group] != time else { return }
         remove(group)

@@ -263,11 +263,9 @@ final class NodeServices: Sendable {
     private func handOverRuns(until deadline: MonotonicTime) async {
         guard machines.management.withLock({ $0.nodes.count }) > 1 else { return }
         let me = core.node
-        // Those that are left are asked again, and no others.
-        let left = Lock(core.hosted.all.filter { $0.identity.kind == .workflow })
-        await core.poll(until: deadline) {
+        await core.pollGroups(until: deadline) { groups in
             // All of them are asked, also where one is not done.
-            let groups = left.withLock { $0 }.filter { group in
+            groups.filter { group in
                 !group.assumeIsolatedProposing { machine in
                     guard let machine = machine as? WorkflowStateMachine,
                         let executor = machine.executors.first(where: { $0.node == me && $0.isAlive })
@@ -275,8 +273,6 @@ final class NodeServices: Sendable {
                     return WorkflowOperations.loseExecutor(me, registration: executor.registration)
                 }
             }
-            left.withLock { $0 = groups }
-            return groups.isEmpty
         }
     }
 }

@@ -35,6 +35,8 @@ struct KnownRequests: Sendable {
         known.add(InspectNode.self)
         known.add(ReportRuns.self)
         known.add(ProposeToGroup.self)
+        known.add(AskGroup<SlotsQuestion>.self)
+        known.add(AskGroup<RunQuestion>.self)
         return known
     }()
 

@@ -189,6 +189,13 @@ import Testing
             try await fleet.world.sleep(for: .seconds(3))
             #expect(try await members(others[0].rawValue) == Set(others))
             #expect(try #require(asked.withLock { $0.last }) > first)
+            // What adds nobody does not wait, though the plan begins with that.
+            let leading = try #require(try await fleet.group(others[0]).membership().leader)
+            let voters = try await fleet.group(leading).membership().voters
+            let leaving = try #require(voters.first { $0 != leading })
+            let staying = others.filter { $0 != leaving }
+            want((staying + [leader]).map(\.rawValue))
+            try await wait("a voter to go", for: staying.map(\.rawValue))
         }
     }
 

@@ -197,18 +197,102 @@ import Testing
 
     @Test("groups that are to look at their leaders again wake in portions, each once, in the order in which they came")
     func portions() {
-        var wakes = WakeQueue()
+        var wakes = GroupQueue()
         let groups = (1...600).map { GroupID($0) }
         wakes.add(groups)
-        #expect(wakes.take() == Array(groups[..<WakeQueue.portion]) && wakes.take() == [])
+        #expect(wakes.take() == Array(groups[..<GroupQueue.portion]) && wakes.take() == [])
         wakes.refill()
         // Those that have had their turn wait for the next; the others keep their place.
         wakes.add([groups[599], groups[0]])
-        #expect(wakes.take() == Array(groups[WakeQueue.portion..<2 * WakeQueue.portion]))
+        #expect(wakes.take() == Array(groups[GroupQueue.portion..<2 * GroupQueue.portion]))
         wakes.refill()
-        #expect(wakes.take() == Array(groups[(2 * WakeQueue.portion)...]) + [groups[0]] && wakes.isEmpty)
+        #expect(wakes.take() == Array(groups[(2 * GroupQueue.portion)...]) + [groups[0]] && wakes.isEmpty)
         wakes.add([groups[3]])
         #expect(wakes.take() == [groups[3]])
+    }
+
+    @Test("a queue that is never empty keeps no more than those that wait, and each has its turn")
+    func busyQueue() {
+        var queue = GroupQueue()
+        let groups = (1...600).map { GroupID($0) }
+        var turns: [GroupID: Int] = [:]
+        for _ in 0..<1_000 {
+            queue.add(groups)
+            for group in queue.take() { turns[group, default: 0] += 1 }
+            queue.refill()
+            #expect(queue.keptCount <= groups.count)
+        }
+        #expect(groups.allSatisfy { turns[$0, default: 0] >= 330 }, "nobody waits for more than three turns of others")
+    }
+
+    @Test("a quiet leader tries less and less often whether a peer hosts its group, and not once it leads no more")
+    func unknownGroup() async throws {
+        try await withFleets(nodes: 3, seeds: 1, groups: []) { fleet in
+            let group = GroupID(100)
+            let foundation = GroupFoundation(group: group, incarnation: 1, kind: .benchmark, voters: fleet.nodes)
+            // The third one never hears of it, and does not answer whoever speaks to its replica.
+            let third = fleet.cores[NodeID(3)]!
+            await third.onLoop { third.scheduler.assumeIsolated { $0.makeReplica = nil } }
+            for node in fleet.nodes.dropLast() { try await fleet.cores[node]!.found(foundation) }
+            try await Self.waitUntilQuiet(fleet)
+            try await fleet.world.sleep(for: .seconds(200))
+            let before = await third.onLoop { third.scheduler.assumeIsolated { $0.counters().unknownGroups } }
+            try await fleet.world.sleep(for: .seconds(640))
+            let after = await third.onLoop { third.scheduler.assumeIsolated { $0.counters().unknownGroups } }
+            #expect(after > before && after - before < 30, "\(after - before) messages for a replica that is not there")
+            let leader = try #require(try await Self.reports(fleet)[NodeID(1)]?[group]?.leader)
+            let follower = try #require(fleet.nodes.dropLast().first { $0 != leader })
+            let leading = fleet.cores[leader]!
+            #expect(await leading.onLoop { leading.scheduler.assumeIsolated { $0.backoffs.count } } == 1)
+            let hosted = try await leading.hosted.group(group)
+            await leading.onLoop {
+                hosted.assumeIsolated { $0.core.transferLeadership(to: $0.core.configuration.replica(on: follower)!) }
+                leading.scheduler.assumeIsolated { $0.markDirty(hosted) }
+            }
+            try await fleet.world.sleep(for: .seconds(130))
+            #expect(try await Self.reports(fleet)[leader]?[group]?.leader == follower)
+            #expect(await leading.onLoop { leading.scheduler.assumeIsolated { $0.backoffs.count } } == 0)
+        }
+    }
+
+    @Test("a group that goes quiet forgets where replicas lived that are no members")
+    func strangers() async throws {
+        try await withQuietGroups(nodes: 3, count: 1, seeds: 1) { fleet, groups in
+            let group = try await fleet.cores[NodeID(1)]!.hosted.group(groups[0].id)
+            let message = Message(
+                from: ReplicaID(99), to: group.identity.replica, term: .zero,
+                body: .heartbeatResponse(.init(readRound: 0)))
+            let known = try await group.perform { group in
+                group.noteSender(of: message, NodeID(3))
+                let known = group.node(of: ReplicaID(99))
+                group.shrink()
+                return [known, group.node(of: ReplicaID(99))]
+            }
+            #expect(known == [NodeID(3), nil])
+        }
+    }
+
+    @Test("a node that ends also hands over what it came to lead meanwhile")
+    func handOver() async throws {
+        try await withQuietGroups(nodes: 3, count: 6, seeds: 3) { fleet, groups in
+            let reports = try await Self.reports(fleet)
+            let led = Dictionary(grouping: groups) { reports[NodeID(1)]![$0.id]!.leader! }
+            guard led[NodeID(1)] != nil, let others = led.first(where: { $0.key != NodeID(1) }) else {
+                Issue.record("one node leads all groups")
+                return
+            }
+            let (first, other) = (fleet.cores[NodeID(1)]!, fleet.cores[others.key]!)
+            let given = try await other.hosted.group(others.value[0].id)
+            async let end: Void = first.handOver(until: first.loop.now.advanced(by: .seconds(5)))
+            await other.onLoop {
+                given.assumeIsolated { $0.core.transferLeadership(to: $0.core.configuration.replica(on: NodeID(1))!) }
+                other.scheduler.assumeIsolated { $0.markDirty(given) }
+            }
+            await end
+            for (id, report) in try await Self.reports(fleet)[NodeID(1)]! {
+                #expect(report.status.role != .leader, "\(id), seed \(fleet.world.seed)")
+            }
+        }
     }
 
     @Test("which groups have a member on a node follows every change of their members")

@@ -93,6 +93,10 @@ import Testing
             let core = fleet.cores[follower]!
             let group = try await fleet.group(follower)
             warnings.withLock { $0 = [] }
+            let longest = Lock(Duration.zero)
+            await core.setTickHandler {
+                for node in fleet.nodes { longest.withLock { $0 = max($0, core.silence(of: node) ?? .zero) } }
+            }
             // Anywhere between two heartbeats, so that the first thing after the stall is a frame in one round, and in
             // another the look at who was silent.
             for round in 0..<8 {
@@ -110,6 +114,7 @@ import Testing
                 let risen = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
                 #expect(risen == epoch + 1)
             }
+            #expect(longest.withLock { $0 } < .seconds(1), "seed \(fleet.world.seed)")
             let own = Set(warnings.withLock { $0.filter { $0.hasPrefix("\(follower): ") } })
             #expect(own == ["\(follower): this node's loop stood still"], "seed \(fleet.world.seed)")
         }

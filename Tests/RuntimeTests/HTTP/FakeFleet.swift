@@ -52,7 +52,8 @@ extension FakeNode {
             cluster: Self.clusterID.text, incarnation: 2, survivor: 3,
             candidates: [
                 .init(node: 3, incarnation: 1, lastTerm: 2, lastIndex: 40, commitIndex: 38, isDamaged: false)
-            ], givenUp: [1, 2], lost: [1, 2], members: [3, 4], unconfirmedEntries: 2, isCarriedOut: false)
+            ], givenUp: [1, 2], lost: [1, 2], members: [3, 4], unconfirmedEntries: 2, slots: 0,
+            isCarriedOut: false)
     }
     func recoverCluster(_ id: String, isForced: Bool) async throws -> ClusterRecoveryPlan {
         try note("recover \(id) \(isForced)")

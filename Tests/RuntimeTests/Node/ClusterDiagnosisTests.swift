@@ -139,6 +139,22 @@ struct ClusterDiagnosisTests {
         #expect(try status(view, id).problem?.contains("1 of 3 voters answer") == true)
     }
 
+    @Test("a cluster that is to be founded anew says why its survivor does not begin")
+    func survivorStopped() throws {
+        var view = try view()
+        _ = view.state.clusters.update(id) { ($0.incarnation, $0.survivor) = (2, NodeID(2)) }
+        let group = try group(view)
+        heard(&view, [1: answer(leader: nil, group: group), 2: answer(leader: nil, group: group)])
+        let begins = "it is to be founded anew with what node 2 has"
+        #expect(try status(view, id).problem == begins)
+        heard(&view, [2: answer(leader: nil, stopReason: "its log is damaged", group: group)])
+        let problem = try status(view, id).problem
+        #expect(
+            problem == begins
+                + ", and its replica there has stopped (its log is damaged): flotilla cluster recover chooses another one"
+        )
+    }
+
     @Test("a management group without leader says who is silent, and what still goes on")
     func management() throws {
         var view = try view()

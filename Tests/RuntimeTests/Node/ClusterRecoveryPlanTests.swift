@@ -64,6 +64,16 @@ struct ClusterRecoveryPlanTests {
         #expect(plan.consequences.first?.contains("nodes 1, 2, 3, 4 had acknowledged is lost") == true)
     }
 
+    @Test("who recovers the home of ids is told that some of them are free again")
+    func ids() throws {
+        var view = try view([4: answer(), 5: answer()], silent: [1, 2, 3])
+        let home = try plan(view)
+        #expect(home.slots == SlotMap.count && home.consequences.contains { $0.contains("are free again") })
+        view.state.slots.move(0..<SlotMap.count, to: GroupID(99))
+        let other = try plan(view)
+        #expect(other.slots == 0 && !other.consequences.contains { $0.contains("are free again") })
+    }
+
     @Test("the one that was chosen is waited for, unless its replica has stopped: then another one is")
     func survivorStopped() throws {
         func next(_ chosen: GroupInspection) throws -> ClusterRecoveryPlan {

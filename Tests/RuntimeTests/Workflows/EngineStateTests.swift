@@ -180,4 +180,37 @@ struct EngineStateTests {
         begun.append(registration.begin())
         #expect(begun == [false, true, false, false, true, false])
     }
+
+    @Test("a registration that is under way is enough, whatever else changes meanwhile, unless it is undone")
+    func registeredOnce() {
+        var registration = EngineRegistration()
+        registration.want()
+        var begun = [registration.begin()]
+        // Another node has registered, then this one.
+        registration.note(isRegistered: false)
+        registration.note(isRegistered: true)
+        registration.end()
+        begun.append(registration.begin())
+        registration.note(isRegistered: false)
+        begun.append(registration.begin())
+        // Given up again, before it heard that it was registered.
+        registration.note(isRegistered: true)
+        registration.note(isRegistered: false)
+        registration.end()
+        begun.append(registration.begin())
+        #expect(begun == [true, false, true, true])
+    }
+
+    @Test(
+        "registrations of a node begin at a certain pace once there are many, and none is held up by the others' answers"
+    )
+    func pace() {
+        let pace = RegistrationPace()
+        let start = MonotonicTime(nanoseconds: 5_000_000_000)
+        let turns = (0..<10_000).map { _ in pace.turn(start) }
+        #expect(turns.count { $0 <= start } == RegistrationPace.burst + 1)
+        #expect(turns == turns.sorted() && turns.last! < start.advanced(by: .seconds(4)))
+        let later = start.advanced(by: .seconds(5))
+        #expect(pace.turn(later) <= later)
+    }
 }

@@ -242,6 +242,34 @@ struct TieTests {
         try expectRestored(bench)
     }
 
+    @Test(
+        "what a run tells others in a later incarnation has no number that the lost members may have used for something else"
+    )
+    func incarnations() throws {
+        func number(of id: String, in bench: Bench) -> UInt64? {
+            ties(bench)?.posts.elements.first { $0.value.workflowID == id }?.key
+        }
+        var (lost, survivor) = (try bench(), try bench())
+        try lost.apply([Self.telling("x")], epoch: 1)
+        #expect(number(of: "x", in: lost) == 1)
+        survivor.machine.beginIncarnation(2)
+        try survivor.apply([Self.telling("y")], epoch: try #require(survivor.machine.run("a")).epoch)
+        let first = try #require(number(of: "y", in: survivor))
+        #expect(first > 1_000_000)
+        try expectRestored(survivor)
+        // Also where it moves on to a group that was never founded anew.
+        var there = Bench(machine: WorkflowStateMachine(of: GroupID(21)))
+        try there.apply([Bench.register(2)])
+        try survivor.apply([.transfer(.exportRun(Bench.address("a"), to: GroupID(21)))])
+        let key = RunKey("default", "a")
+        let moving = try #require(survivor.machine.state.transfers.frozenRun(key))
+        for part in TransferredRun(key: key, run: moving).parts(from: .underTest, number: 1, acknowledgedBelow: 1) {
+            try there.apply([.transfer(.importRun(part))])
+        }
+        try there.apply([Self.telling("z")], epoch: try #require(there.machine.run("a")).epoch)
+        #expect(number(of: "z", in: there) == first + 1)
+    }
+
     @Test("a run that has too much on its way is refused more, until some has arrived")
     func limits() throws {
         var bench = try bench()

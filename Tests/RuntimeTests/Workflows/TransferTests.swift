@@ -246,7 +246,6 @@ struct TransferTests {
             .confirmRelease(workflowID: "a", run), .openSlots([0, 1, 2, 7, 4_095], epoch: 2),
             .closeSlots([5], epoch: 2, home: Self.target, instead: nil),
             .closeSlots([5], epoch: 2, home: Self.target, instead: GroupID(0)), .releaseSlots([], epoch: 9),
-            .tellSlots([1, 2, 9]),
             .handOver(epoch: 4, [entry]),
             .reserveRun(.init(workflowID: "a", runID: run, group: Self.target)),
             .reserveRun(

@@ -17,6 +17,7 @@ extension ManagementState: SnapshotView {
                 writer.varint(1, UInt64(run.count))
                 writer.varint(2, run.slot.home.rawValue)
                 writer.varint(3, run.slot.epoch)
+                writer.varint(4, run.slot.former.rawValue)
             }
         }
         writer.varint(7, nextGroup.rawValue)
@@ -81,6 +82,7 @@ extension SlotMap.Run {
             case 1: count = Int(clamping: try inner.varint())
             case 2: slot.home = GroupID(try inner.varint())
             case 3: slot.epoch = try inner.varint()
+            case 4: slot.former = GroupID(try inner.varint())
             default: throw inner.unknownField(in: "the slot map")
             }
         }

@@ -10,6 +10,8 @@ struct SlotMap: Hashable, Sendable {
         var home: GroupID
         /// Zero while it has no home.
         var epoch: UInt64
+        /// Its home in the epoch before: whoever is to have the slot gets it there, nearly always.
+        var former = GroupID(0)
     }
 
     /// Slots that are equal, side by side: how a map is written.
@@ -54,7 +56,7 @@ struct SlotMap: Hashable, Sendable {
     mutating func move(_ moved: some Sequence<Int>, to home: GroupID) {
         var changed = false
         for slot in moved where slots[slot].epoch == 0 || slots[slot].home != home {
-            slots[slot] = Slot(home: home, epoch: slots[slot].epoch + 1)
+            slots[slot] = Slot(home: home, epoch: slots[slot].epoch + 1, former: slots[slot].home)
             changed = true
         }
         if changed { version += 1 }

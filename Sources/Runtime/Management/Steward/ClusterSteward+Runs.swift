@@ -68,7 +68,7 @@ extension ClusterSteward {
             completion.isAccepted = try await wasTaken(moving, of: group, home: home)
             completion.isKnownAtHome = true
         } else {
-            completion.isAccepted = try await send(moving, id, of: group)
+            completion.isAccepted = try await send(moving, id, of: group, home: home)
             if completion.isAccepted, !moving.isHome {
                 try await tellHome(home, key, run.addressAfterMove(id.target), isFirst: false)
                 completion.isKnownAtHome = true
@@ -81,6 +81,8 @@ extension ClusterSteward {
         let key: RunKey
         let run: Run
         let isHome: Bool
+        /// It was frozen in an earlier incarnation of the group.
+        let isOlder: Bool
         /// Numbers below were completed.
         let acknowledgedBelow: UInt64
         let checkpoints: CheckpointJournal
@@ -94,13 +96,14 @@ extension ClusterSteward {
             return Moving(
                 key: outgoing.key, run: outgoing.run,
                 isHome: transfers.slots.openEpoch(of: SlotMap.slot(of: outgoing.key)) != nil,
-                acknowledgedBelow: least, checkpoints: machine.checkpoints)
+                isOlder: id.number <= transfers.outgoingBase, acknowledgedBelow: least, checkpoints: machine.checkpoints
+            )
         }
         return found ?? nil
     }
 
     /// - Returns: whether the target has taken the run; else it has turned it down for good.
-    private func send(_ moving: Moving, _ id: Transfers.ID, of group: GroupID) async throws -> Bool {
+    private func send(_ moving: Moving, _ id: Transfers.ID, of group: GroupID, home: GroupID?) async throws -> Bool {
         var whole = TransferredRun(key: moving.key, run: moving.run)
         let owner = moving.run.checkpointRun(moving.key, in: group)
         whole.history = try await moving.checkpoints.transferredHistory(of: moving.run, owner)
@@ -116,7 +119,24 @@ extension ClusterSteward {
                 group: group,
                 isError: false)
         }
+        if moving.isOlder, result.wasDone, result.turnedDown == nil {
+            return try await wasTakenBefore(moving, id, of: group, home: home)
+        }
         return result.turnedDown == nil
+    }
+
+    /// The target has dealt with a transfer of an earlier incarnation. Why it turned one down it forgets once it hears that
+    /// the source knows: that may have been told by members which are lost since. In doubt the run goes on: better in two
+    /// places, of which the other one's tokens are stale, than in none.
+    private func wasTakenBefore(
+        _ moving: Moving, _ id: Transfers.ID, of group: GroupID, home: GroupID?
+    ) async throws -> Bool {
+        let question = RunQuestion(workflowID: moving.key.workflowID.text, runID: moving.run.runID)
+        switch try await world.ask(question, of: id.target) {
+        case .taken: return true
+        case .conflict: return false
+        case .unknown: return try await wasTaken(moving, of: group, home: home)
+        }
     }
 
     private func tellHome(
@@ -127,8 +147,8 @@ extension ClusterSteward {
             .setAddress(workflowID: key.workflowID.text, address, isFirst: isFirst), to: home)
     }
 
-    /// The target is no more, and nobody can say whether it had taken the run but the home of its id: a run does not
-    /// leave a group, and is not removed from it, before its home has heard of that.
+    /// The target is no more, or knows nothing of the run, and nobody can say whether it had taken it but the home of its
+    /// id: a run does not leave a group, and is not removed from it, before its home has heard of that.
     private func wasTaken(_ moving: Moving, of group: GroupID, home: GroupID?) async throws -> Bool {
         // A home does not listen to others while a run is frozen in it.
         if moving.isHome { return false }

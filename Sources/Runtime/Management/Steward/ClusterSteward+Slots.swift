@@ -117,12 +117,11 @@ extension ClusterSteward {
     /// once more.
     func openLostSlots(of group: GroupID, _ look: Look, _ view: ManagementState) async throws -> Bool {
         guard view.surrenders > 0, !look.isSealed else { return false }
-        let waiting = (0..<SlotMap.count).filter { slot in
-            let (wanted, own) = (view.slots[slot], look.slots[slot])
-            guard wanted.home == group, wanted.epoch > own?.epoch ?? 0 else { return false }
-            return own == nil || own?.phase == .released
-        }
-        guard !waiting.isEmpty else { return false }
+        let missing = Set(try await missing(of: awaited(by: group, look, view), view))
+        guard !missing.isEmpty else { return false }
+        // They may have another home by now, which looks for them as well.
+        let view = try await world.freshView()
+        let waiting = awaited(by: group, look, view).filter(missing.contains)
         let first = try await knowledge(of: waiting, besides: group, view)
         // Who knows of a later epoch has a newer map than this node.
         let candidates = waiting.filter { slot in
@@ -141,6 +140,41 @@ extension ClusterSteward {
         return true
     }
 
+    /// Slots whose home a group is by the map, and not by its log.
+    private func awaited(by group: GroupID, _ look: Look, _ view: ManagementState) -> [Int] {
+        (0..<SlotMap.count).filter { slot in
+            let (wanted, own) = (view.slots[slot], look.slots[slot])
+            guard wanted.home == group, wanted.epoch > own?.epoch ?? 0 else { return false }
+            return own == nil || own?.phase == .released
+        }
+    }
+
+    /// Those of `slots` that their former homes do not have. Nearly always they do, and then nobody else is asked.
+    private func missing(of slots: [Int], _ view: ManagementState) async throws -> [Int] {
+        var missing: [Int] = []
+        let byFormer = Dictionary(grouping: slots) { view.slots[$0].former }
+        for (former, slots) in byFormer.sorted(by: { $0.key < $1.key }) {
+            guard view.cluster(of: former) != nil else {
+                missing += slots
+                continue
+            }
+            missing += zip(slots, try await knowledge(of: slots, in: former)).filter { !$0.1.isHeld }.map(\.0)
+        }
+        return missing
+    }
+
+    private func knowledge(of slots: [Int], in group: GroupID) async throws -> [SlotKnowledge] {
+        var known = try await world.ask(SlotsQuestion(slots: slots), of: group)
+        guard known.count == slots.count else {
+            throw WorkflowError(.unexpectedAnswer, "\(group) was asked for other slots")
+        }
+        // The first home of all has not opened its slots yet, and will.
+        if group == ExecutionCluster.commonGroup {
+            for slot in known.indices where known[slot].epoch == 0 { known[slot].isHeld = true }
+        }
+        return known
+    }
+
     /// What all other groups know of slots, by their logs.
     /// - Throws: where one does not answer. It may be the one that has them.
     private func knowledge(
@@ -148,16 +182,7 @@ extension ClusterSteward {
     ) async throws -> [Int: SlotKnowledge] {
         var known = Dictionary(uniqueKeysWithValues: slots.map { ($0, SlotKnowledge()) })
         for cluster in view.clusters.sorted().map(\.value) where cluster.group != group {
-            let result = try await world.apply(.tellSlots(slots), to: cluster.group)
-            let answer = try SlotKnowledge.decoded(result.recordedValue ?? [])
-            guard answer.count == slots.count else {
-                throw WorkflowError(.unexpectedAnswer, "\(cluster.group) was asked for other slots")
-            }
-            for (slot, told) in zip(slots, answer) {
-                known[slot]?.add(told)
-                // The first home of all has not opened its slots yet, and will.
-                if cluster.group == ExecutionCluster.commonGroup, told.epoch == 0 { known[slot]?.isHeld = true }
-            }
+            for (slot, told) in zip(slots, try await knowledge(of: slots, in: cluster.group)) { known[slot]?.add(told) }
         }
         return known
     }

@@ -16,6 +16,11 @@ struct NodeStewardWorld: StewardWorld {
 
     var view: ManagementState { machines.management.withLock { $0 } }
 
+    func freshView() async throws -> ManagementState {
+        try await core.hosted.group(ManagementState.group).barrier()
+        return view
+    }
+
     func leading<Result: Sendable>(
         _ group: GroupID, _ body: @escaping @Sendable (WorkflowStateMachine) -> Result
     ) async throws -> Result? {
@@ -29,11 +34,25 @@ struct NodeStewardWorld: StewardWorld {
         if let hosted = core.hosted[group] {
             return try WorkflowAnswer(try await hosted.propose(encoded, ownerEpoch: 0))
         }
-        let request = ProposeToGroup(encoded, to: group)
+        return try await askMembers(of: group, ProposeToGroup(encoded, to: group)).decoded()
+    }
+
+    func ask<Question: GroupQuestion>(_ question: Question, of group: GroupID) async throws -> Question.Reply {
+        guard let cluster = view.cluster(of: group) else {
+            throw WorkflowError(.unavailable, "\(group) is no cluster's, or not any more")
+        }
+        let request = AskGroup(group: group, incarnation: cluster.incarnation, question: question)
+        guard core.hosted[group] == nil else { return try await request.perform(on: core) }
+        return try await askMembers(of: group, request)
+    }
+
+    private func askMembers<Request: NodeLevelRequest>(
+        of group: GroupID, _ request: Request
+    ) async throws -> Request.Reply {
         var reason: any Error = WorkflowError(.unavailable, "\(group) has no member that this node knows")
         for node in machines.members(of: group, draw: random) {
             do {
-                return try await router.perform(request, on: node).decoded()
+                return try await router.perform(request, on: node)
             } catch is CancellationError {
                 throw CancellationError()
             } catch {

@@ -5,6 +5,8 @@ import FlotillaRaft
 protocol StewardWorld: Sendable {
     /// What this node knows of the fleet.
     var view: ManagementState { get }
+    /// The same, not older than the call.
+    func freshView() async throws -> ManagementState
     /// Runs `body` where the group's state is, if this node leads the group. Must be short.
     /// - Returns: nil where it does not lead.
     func leading<Result: Sendable>(
@@ -13,6 +15,9 @@ protocol StewardWorld: Sendable {
     /// Proposes to a group, on any of its members.
     /// - Throws: anything where nobody answered; it may have been done. `CancellationError`.
     func propose(_ operations: [WorkflowOperation], to group: GroupID) async throws -> WorkflowAnswer
+    /// Looks at a group's state, on any of its members, behind all that was committed there before the call.
+    /// - Throws: anything where nobody answered; `CancellationError`.
+    func ask<Question: GroupQuestion>(_ question: Question, of group: GroupID) async throws -> Question.Reply
     /// Waits before something is tried again.
     /// - Parameter attempt: how often it has failed, from 1.
     func pause(attempt: Int) async throws

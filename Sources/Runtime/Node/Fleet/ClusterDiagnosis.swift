@@ -22,7 +22,7 @@ extension FleetView {
             }.first { !isSilent($0) }
         status.leader = leader?.rawValue
         if best.membership.incarnation < cluster.incarnation {
-            status.problem = notFoundedYet(cluster)
+            status.problem = notFoundedYet(cluster, answers)
         } else if !best.membership.hasQuorum(where: { votes(answers[$0], cluster) }) {
             let voters = Set(best.membership.voters + best.membership.outgoingVoters).sorted()
             status.problem = noQuorum(voters, answers) + "; if they are lost for good: flotilla cluster recover"
@@ -56,10 +56,13 @@ extension FleetView {
             && answer.membership.incarnation == cluster.incarnation
     }
 
-    private func notFoundedYet(_ cluster: ExecutionCluster) -> String {
+    private func notFoundedYet(_ cluster: ExecutionCluster, _ answers: [NodeID: GroupInspection]) -> String {
         guard let survivor = cluster.survivor else { return "it is founded anew" }
+        let obstacle =
+            isSilent(survivor)
+            ? whyAbsent(survivor) : answers[survivor]?.stopReason.map { "its replica there has stopped (\($0))" }
         return "it is to be founded anew with what \(survivor) has"
-            + (isSilent(survivor) ? ", and \(whyAbsent(survivor)): flotilla cluster recover chooses another one" : "")
+            + (obstacle.map { ", and \($0): flotilla cluster recover chooses another one" } ?? "")
     }
 
     private func noQuorum(_ voters: [NodeID], _ answers: [NodeID: GroupInspection]) -> String {

@@ -32,6 +32,8 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
     public var members: [UInt64]
     /// How many entries the survivor has of which it does not know that they were committed. They count from then on.
     public var unconfirmedEntries: UInt64
+    /// How many of the 4,096 parts of all workflow ids are at home there.
+    public var slots: Int
     public var isCarriedOut: Bool
 
     /// What an operator has to know before it is carried out.
@@ -43,6 +45,12 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
                 + "recorded there run again, runs started there are unknown, and runs that had moved to another cluster "
                 + "there may run in both."
         ]
+        if slots > 0 {
+            texts.append(
+                "\(slots) of the \(SlotMap.count) parts of all workflow ids are at home there. Ids that were taken behind that "
+                    + "entry are free again: who starts a workflow under one of them begins another run, also where the first "
+                    + "one goes on in another cluster.")
+        }
         if unconfirmedEntries > 0 {
             texts.append(
                 "\(unconfirmedEntries) entries at the end of node \(survivor)'s log may never have been committed. They "
@@ -90,7 +98,8 @@ extension FleetView {
             cluster: cluster.id.text, incarnation: cluster.incarnation + 1, survivor: survivor.rawValue,
             candidates: ranked.map(ClusterRecoveryPlan.Candidate.init), givenUp: silent.map(\.rawValue),
             lost: Set(silent).union(stopped).sorted().map(\.rawValue), members: members(of: cluster).map(\.rawValue),
-            unconfirmedEntries: best.membership.lastIndex - best.membership.commitIndex, isCarriedOut: false)
+            unconfirmedEntries: best.membership.lastIndex - best.membership.commitIndex,
+            slots: state.slots.slots(of: cluster.group).count, isCarriedOut: false)
     }
 
     /// The later incarnation, then a whole log before a damaged one, then as in an election; of equals the lowest id.

@@ -112,6 +112,9 @@ struct EngineRegistration {
 
     mutating func end() { isUnderWay = false }
 
+    /// What the group says by now: also of one that is under way.
+    mutating func note(isRegistered: Bool) { isWanted = !isRegistered }
+
     mutating func leave() { isOver = true }
 }
 

@@ -20,6 +20,7 @@ final class EngineContext: Sendable {
     let newestVersion: @Sendable (_ type: String) -> UInt32?
     /// The groups whose engines have something to do and no task; see `WorkflowEngine.work()`.
     let calls = GroupAttention()
+    let registrations = RegistrationPace()
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,

@@ -38,9 +38,9 @@ extension WorkflowEngine: WorkflowObserver {
         for (waiter, ending) in endings { waiter.fulfill(ending) }
         environment.bells.ring(changes.everything ? nil : changes.runs + changes.told)
         if hasWork { ring() }
-        if (changes.executors || changes.everything) && !isRegistered {
-            state.withLock { $0.registration.want() }
-            ring()
+        if changes.executors || changes.everything {
+            state.withLock { $0.registration.note(isRegistered: isRegistered) }
+            if !isRegistered { ring() }
         }
     }
 

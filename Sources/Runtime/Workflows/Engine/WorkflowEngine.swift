@@ -124,6 +124,7 @@ public final class WorkflowEngine: Sendable {
         let operation = WorkflowOperation.registerExecutor(
             node: node, boot: boot, capabilities: definitions.keys.sorted())
         do {
+            try await environment.context.registrations.untilTurn(on: environment.loop)
             let result = try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
             state.withLock { $0.registration.number = result.registration }
             environment.logger.log(

@@ -8,6 +8,9 @@ enum IncarnationNumbers {
     /// The incarnation's own count follows on this.
     static func base(of incarnation: UInt64) -> UInt64 { incarnation << bits }
 
+    /// What the count of the incarnation follows on that a number was issued in.
+    static func base(below number: UInt64) -> UInt64 { (number >> bits) << bits }
+
     /// Whether a number is the first behind the base of an incarnation but the group's first.
     static func isFirst(_ number: UInt64) -> Bool { number >> bits > 0 && number & (1 << bits - 1) == 1 }
 }
@@ -20,7 +23,8 @@ extension WorkflowState {
     /// A run that is on its way keeps its number, and the epoch that the home of its id may have been told.
     mutating func beginIncarnation(_ incarnation: UInt64) {
         let base = IncarnationNumbers.base(of: incarnation)
-        for (_, key) in startOrder.elements where runs[key].map({ !$0.status.isFinished && $0.epoch < base }) ?? false {
+        // Also of runs that have ended: they may have been tried again.
+        for (_, key) in startOrder.elements where runs[key].map({ $0.epoch < base }) ?? false {
             _ = update(key) { $0.epoch = base }
         }
         transfers.outgoingBase = max(transfers.outgoingBase, base)

@@ -68,7 +68,8 @@ struct RunTies: Sendable {
     var children = BucketedMap<StepKey, Child>()
     /// By number: in the order in which they were told.
     private(set) var posts = OrderedMap<UInt64, Post>()
-    /// How many there ever were: the last one's number.
+    /// The last one's number. They are counted from 1, and in later incarnations of the run's groups from higher bases: what
+    /// the lost members told others under a number is not told under it again.
     private(set) var postCount: UInt64 = 0
 
     // MARK: Computed
@@ -81,8 +82,9 @@ struct RunTies: Sendable {
 
     // MARK: Changes
 
-    mutating func add(_ post: Post) {
-        postCount += 1
+    /// - Parameter epoch: the run's.
+    mutating func add(_ post: Post, in epoch: UInt64) {
+        postCount = max(postCount, IncarnationNumbers.base(below: epoch)) + 1
         restore(post, postCount)
     }
 

@@ -38,9 +38,9 @@ extension WorkflowState {
                         + "\(run.ties?.children.count ?? 0) children; there may be \(WorkflowLimits.postsMax) with "
                         + "\(WorkflowLimits.postBytesMax) bytes, and \(WorkflowLimits.childrenMax) children")
             }
-            let execution = run.execution
+            let (execution, epoch) = (run.execution, run.epoch)
             run.withTies { ties in
-                ties.add(post)
+                ties.add(post, in: epoch)
                 guard let policy, let step = post.step else { return }
                 let child = RunTies.Child(
                     workflowID: post.workflowID, policy: policy, execution: execution, startedAt: context.time, end: nil
@@ -131,12 +131,14 @@ extension WorkflowState {
         for (key, child) in ties.children.sorted()
         where child.end == nil && child.policy != .abandon && !kept.contains(key) {
             ties.add(
-                RunTies.Post(workflowID: child.workflowID, content: .closeChild(child.policy), createdAt: time))
+                RunTies.Post(workflowID: child.workflowID, content: .closeChild(child.policy), createdAt: time),
+                in: run.epoch)
         }
         // A run that is tried again asks how its children ended.
         if isLast, run.status != .failed { ties.children = BucketedMap() }
         if isLast, let parent = ties.parent {
-            ties.add(RunTies.Post(workflowID: parent.workflowID, content: .reportEnd, createdAt: time))
+            ties.add(
+                RunTies.Post(workflowID: parent.workflowID, content: .reportEnd, createdAt: time), in: run.epoch)
         }
         return ties
     }

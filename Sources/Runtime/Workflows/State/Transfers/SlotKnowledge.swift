@@ -1,5 +1,3 @@
-import FlotillaIO
-
 /// What a group, or several, know of a slot. A group keeps the epochs that it knew for ever: of a slot that somebody has
 /// opened some group tells, unless all that ever knew of it are gone.
 struct SlotKnowledge: Hashable, Sendable {
@@ -20,25 +18,17 @@ struct SlotKnowledge: Hashable, Sendable {
         epoch = max(epoch, other.epoch)
         isHeld = isHeld || other.isHeld
     }
+}
 
-    /// As an answer carries it: for each slot its epoch, and in the lowest bit whether it is held.
-    static func encoded(_ known: [SlotKnowledge]) -> [UInt8] {
-        var writer = ProtobufWriter()
-        writer.packed(1, known.map { $0.epoch << 1 | ($0.isHeld ? 1 : 0) })
-        return writer.bytes
+/// As one number, since there may be 4,096 of them: the epoch, and in the lowest bit whether it is held.
+extension SlotKnowledge: Codable {
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        try container.encode(epoch << 1 | (isHeld ? 1 : 0))
     }
 
-    static func decoded(_ bytes: [UInt8]) throws(WireError) -> [SlotKnowledge] {
-        var numbers: [UInt64] = []
-        var reader = ProtobufReader(bytes)
-        while let field = try reader.next() {
-            guard field == 1 else { throw reader.unknownField(in: "what a group knows of slots") }
-            try reader.packed(into: &numbers)
-        }
-        return numbers.map { number in
-            var known = SlotKnowledge()
-            (known.epoch, known.isHeld) = (number >> 1, number & 1 == 1)
-            return known
-        }
+    init(from decoder: any Decoder) throws {
+        let number = try decoder.singleValueContainer().decode(UInt64.self)
+        (epoch, isHeld) = (number >> 1, number & 1 == 1)
     }
 }

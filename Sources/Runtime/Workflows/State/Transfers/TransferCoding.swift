@@ -9,7 +9,7 @@ extension TransferOperation {
         case seal = 32
         case exportRun, importRun, completeExport, setAddress, clearAddress, reserveRun, openSlots, closeSlots,
             handOver,
-            releaseSlots, confirmRelease, listExport, tellSlots
+            releaseSlots, confirmRelease, listExport
     }
 
     private static let version: UInt32 = 1
@@ -67,9 +67,6 @@ extension TransferOperation {
         case .releaseSlots(let slots, let epoch):
             writer.write(slots, epoch)
             return .releaseSlots
-        case .tellSlots(let slots):
-            writer.write(slots: slots, 5)
-            return .tellSlots
         case .handOver(let epoch, let entries):
             writer.varint(4, epoch)
             for entry in entries { writer.message(7) { entry.address.write(entry.key, to: &$0) } }
@@ -92,7 +89,7 @@ extension TransferOperation {
             case .completeExport: self = .completeExport(try Completion(from: &reader))
             case .reserveRun: self = .reserveRun(try Reservation(from: &reader))
             case .seal, .exportRun, .listExport, .setAddress, .clearAddress, .openSlots, .closeSlots, .handOver,
-                .releaseSlots, .tellSlots, .confirmRelease:
+                .releaseSlots, .confirmRelease:
                 self = try Fields(of: number, from: &reader).operation(number)
             }
         } catch {
@@ -129,7 +126,7 @@ extension TransferOperation {
                     (4, .handOver):
                     epoch = try reader.varint()
                 case (5, .setAddress): isFirst = try reader.bool()
-                case (5, .openSlots), (5, .closeSlots), (5, .releaseSlots), (5, .tellSlots):
+                case (5, .openSlots), (5, .closeSlots), (5, .releaseSlots):
                     slots += try reader.slots()
                 case (6, .closeSlots): instead = GroupID(try reader.varint())
                 case (7, .handOver):
@@ -148,7 +145,6 @@ extension TransferOperation {
             case .openSlots: return .openSlots(slots, epoch: epoch)
             case .closeSlots: return .closeSlots(slots, epoch: epoch, home: group, instead: instead)
             case .releaseSlots: return .releaseSlots(slots, epoch: epoch)
-            case .tellSlots: return .tellSlots(slots)
             case .handOver: return .handOver(epoch: epoch, entries)
             case .exportRun, .setAddress, .clearAddress, .confirmRelease, .importRun, .completeExport, .reserveRun:
                 break
@@ -162,7 +158,7 @@ extension TransferOperation {
                 let address = Transfers.Address(runID: runID, group: group, epoch: epoch)
                 return .setAddress(workflowID: workflowID, address, isFirst: isFirst)
             case .seal, .listExport, .openSlots, .closeSlots, .releaseSlots, .handOver, .importRun, .completeExport,
-                .reserveRun, .tellSlots:
+                .reserveRun:
                 preconditionFailure("'\(number)' names no run by its id")
             }
         }

@@ -25,8 +25,6 @@ enum TransferOperation: Hashable, Sendable {
     /// What the old home of slots knows of their ids, told to the new one before it opens them.
     case handOver(epoch: UInt64, [HandoverEntry])
     case releaseSlots([Int], epoch: UInt64)
-    /// Changes nothing. The answer says what the group knows of the slots, as `SlotKnowledge`.
-    case tellSlots([Int])
     /// The home of a removed run's id has forgotten it.
     case confirmRelease(workflowID: String, RunID)
 
@@ -78,9 +76,7 @@ enum TransferOperation: Hashable, Sendable {
     /// As `WorkflowOperation.workflowID`.
     var workflowID: String? {
         switch self {
-        case .seal, .completeExport, .listExport, .importRun, .openSlots, .closeSlots, .handOver, .releaseSlots,
-            .tellSlots:
-            nil
+        case .seal, .completeExport, .listExport, .importRun, .openSlots, .closeSlots, .handOver, .releaseSlots: nil
         case .exportRun(let address, _): address.workflowID
         case .reserveRun(let reservation): reservation.workflowID
         case .setAddress(let workflowID, _, _), .clearAddress(let workflowID, _), .confirmRelease(let workflowID, _):
@@ -94,7 +90,7 @@ enum TransferOperation: Hashable, Sendable {
         switch self {
         case .seal, .importRun, .handOver: true
         case .exportRun, .completeExport, .listExport, .setAddress, .clearAddress, .reserveRun, .openSlots, .closeSlots,
-            .releaseSlots, .tellSlots, .confirmRelease:
+            .releaseSlots, .confirmRelease:
             false
         }
     }

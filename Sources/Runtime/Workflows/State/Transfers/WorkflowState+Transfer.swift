@@ -28,9 +28,6 @@ extension WorkflowState {
             return try close(slots, epoch, for: home, instead: instead, context)
         case .handOver(let epoch, let entries): return try takeOver(entries, epoch)
         case .releaseSlots(let slots, let epoch): return release(slots, epoch)
-        case .tellSlots(let slots):
-            let known = slots.map { SlotKnowledge(transfers.slots[$0]) }
-            return OperationResult(wasDone: true, recordedValue: SlotKnowledge.encoded(known))
         case .confirmRelease(let workflowID, let runID):
             guard transfers.releases[runID] == RunKey(context.namespace, workflowID) else {
                 return OperationResult(wasDone: true)
