@@ -51,6 +51,9 @@ public struct NodeConfiguration: Sendable {
     public var handoverTimeLimit: Duration = .seconds(3)
     /// Sizes and times of workflows, such as the largest result (4 MiB).
     public var limits = WorkflowLimits()
+    /// What inputs, results and messages are written by: JSON as it is, or compressed, or encrypted. All nodes need the
+    /// same keys. It may change from one start to the next; see `PayloadCoding`.
+    public var codec = PayloadCoding.json
     /// How long, and how many, runs are kept after their end.
     public var retention = WorkflowRetention()
     public var groups = GroupSettings()
@@ -99,6 +102,9 @@ public struct NodeConfiguration: Sendable {
             throw NodeError(
                 .invalidConfiguration,
                 "a node that joins brings no policy: the founder does, and flotilla policy set changes it")
+        }
+        if let problem = codec.problem {
+            throw NodeError(.invalidConfiguration, "the codec of payloads cannot be used: \(problem)")
         }
         for (key, value) in labels where !(1...128).contains(key.utf8.count) || value.utf8.count > 256 {
             throw NodeError(

@@ -52,7 +52,8 @@ final class NodeServices: Sendable {
         logger = configuration.logger
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
-            limits: configuration.limits, logger: configuration.logger, random: environment.random,
+            limits: configuration.limits, codec: configuration.codec, logger: configuration.logger,
+            random: environment.random,
             didChange: machines.managementChanges)
         router = WorkflowRouter(
             core: core, clusters: clusters, machines: machines,

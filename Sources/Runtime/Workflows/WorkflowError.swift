@@ -11,6 +11,11 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case undecodableInput
         /// What was recorded is not of the type that is asked for.
         case undecodableResult
+        /// A payload was written by a codec, or encrypted with a key, that this node does not have. A run that meets one
+        /// does not fail: it stops on this node, until the node is started again with the key.
+        case unknownPayloadKey
+        /// What was recorded of a payload does not open with its key. As above.
+        case damagedPayload
         /// The context was used after its run had ended.
         case contextEnded
         /// A step failed in all the attempts that its policy allows; `failure` is the last one's. Recorded.

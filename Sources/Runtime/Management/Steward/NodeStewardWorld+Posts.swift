@@ -61,7 +61,8 @@ extension WorkflowError.Code {
         case .duplicateStep, .resultTooLarge, .unencodable, .undecodableInput, .undecodableResult, .contextEnded,
             .stepFailed, .stepTimedOut, .cancelled, .outboxFull, .compensationFailed, .rejected, .mailboxFull,
             .messageOutOfOrder, .unknownQuery, .alreadyCompleted, .invalidPage, .diskFull, .failed, .terminated,
-            .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer:
+            .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer,
+            .unknownPayloadKey, .damagedPayload:
             false
         }
     }

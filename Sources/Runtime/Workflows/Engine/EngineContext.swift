@@ -13,6 +13,8 @@ final class EngineContext: Sendable {
     /// The groups' own.
     let loop: any Loop
     let limits: WorkflowLimits
+    /// What payloads are written and read by.
+    let codec: PayloadCoding
     let logger: FlotillaLogger
     /// The source for run ids, `context.random` and `context.uuid`; any thread.
     let random: @Sendable () -> UInt64
@@ -21,7 +23,7 @@ final class EngineContext: Sendable {
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,
-        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
+        limits: WorkflowLimits = WorkflowLimits(), codec: PayloadCoding = .json, logger: FlotillaLogger = .silent,
         random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) {
         self.boot = boot
@@ -29,6 +31,7 @@ final class EngineContext: Sendable {
         self.checkpoints = checkpoints
         self.loop = loop
         self.limits = limits
+        self.codec = codec
         self.logger = logger
         self.random = random
     }

@@ -44,6 +44,8 @@ final class RunExecution: Sendable {
         var isOver = false
         var isTerminated = false
         var bodyHasEnded = false
+        /// What of the record cannot be read on this node; the run has stopped here.
+        var unreadable: WorkflowError?
     }
 
     let key: RunKey
@@ -77,7 +79,9 @@ final class RunExecution: Sendable {
             + recorded.attempts.members.reduce(0) { $0 + ($1.value.nextAt == nil ? 1 : 0) }
             + (recorded.messages?.metCount ?? 0)
         if let place = recorded.steps[Self.cancellationStep]?.value {
-            progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
+            // Where it cannot be read, neither can what is recorded before it.
+            let text = try? JSONCoding.decode(String.self, from: environment.codec.decode(place))
+            progress.withLock { $0.cancellationPlace = text }
         }
     }
 
@@ -317,7 +321,7 @@ final class RunExecution: Sendable {
     {
         let bytes = try encodeValue(value, what())
         try checkSize(bytes, what())
-        return bytes
+        return try environment.codec.encode(bytes)
     }
 
     func checkSize(_ bytes: [UInt8], _ what: @autoclosure () -> String) throws {
@@ -333,8 +337,9 @@ final class RunExecution: Sendable {
     func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
         throws -> Value
     {
+        let plain = try readable(bytes)
         do {
-            return try JSONCoding.decode(Value.self, from: bytes)
+            return try JSONCoding.decode(Value.self, from: plain)
         } catch {
             throw WorkflowError(
                 .undecodableResult, "what is recorded of \(what()) is not a \(Value.self): \(error)"
