@@ -38,6 +38,12 @@ package enum Mutant: String {
     /// own: what a run has to tell others is gone when it ends
     case forgetsPostsAtEnd
 
+    /// own: what an attempt tells that has failed replaces what was told behind it
+    case takesLateProgress
+
+    /// own: starts are taken above the limits that they came with
+    case admitsAboveLimits
+
     // MARK: Snapshots
     /// 45: files get their name before they are complete
     case writesFilesInPlace

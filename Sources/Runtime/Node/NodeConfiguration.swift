@@ -51,6 +51,8 @@ public struct NodeConfiguration: Sendable {
     public var handoverTimeLimit: Duration = .seconds(3)
     /// Sizes and times of workflows, such as the largest result (4 MiB).
     public var limits = WorkflowLimits()
+    /// How much this node takes on before it refuses starts and messages.
+    public var admission = AdmissionLimits()
     /// What inputs, results and messages are written by: JSON as it is, or compressed, or encrypted. All nodes need the
     /// same keys. It may change from one start to the next; see `PayloadCoding`.
     public var codec = PayloadCoding.json
@@ -58,6 +60,8 @@ public struct NodeConfiguration: Sendable {
     public var retention = WorkflowRetention()
     public var groups = GroupSettings()
     public var logger: FlotillaLogger
+    /// Takes the spans of workflows that are traced; nil for none.
+    public var spans: (any SpanSink)?
 
     /// - Parameters:
     ///   - id: 1 by default, which suits a cluster of one.
@@ -106,6 +110,7 @@ public struct NodeConfiguration: Sendable {
         if let problem = codec.problem {
             throw NodeError(.invalidConfiguration, "the codec of payloads cannot be used: \(problem)")
         }
+        if let problem = admission.problem { throw NodeError(.invalidConfiguration, problem) }
         for (key, value) in labels where !(1...128).contains(key.utf8.count) || value.utf8.count > 256 {
             throw NodeError(
                 .invalidConfiguration,

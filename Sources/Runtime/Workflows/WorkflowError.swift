@@ -64,8 +64,10 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case terminated
         /// The time to wait is over; the run goes on.
         case timedOut
-        /// Too many requests wait already; try again later.
+        /// Too many requests wait already; try again later. See `AdmissionLimits`.
         case overloaded
+        /// As many runs as `AdmissionLimits` allows have not ended; nothing was begun, and the same start may be sent again.
+        case tooManyWorkflows
         /// The group did not answer; whether it did what was asked is unknown. Asking again with the same id is safe.
         case unavailable
         /// This node stops.
@@ -87,6 +89,15 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
     }
 
     public var description: String { "\(code.rawValue): \(message)" }
+
+    /// When the same request may be sent again, of errors that pass by themselves.
+    public var retryAfter: Duration? {
+        switch code {
+        case .tooManyWorkflows: .seconds(5)
+        case .overloaded, .mailboxFull, .diskFull, .unavailable, .stopped, .timedOut: .seconds(1)
+        default: nil
+        }
+    }
 }
 
 extension WorkflowFailure {

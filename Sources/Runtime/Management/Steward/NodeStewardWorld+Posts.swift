@@ -28,7 +28,7 @@ extension NodeStewardWorld: PostWorld {
                 child: child)
             let started = try await router.start(
                 type: type.name, version: type.version, id: id, input: input, attributes: attributes.texts,
-                parent: parent)
+                parent: parent, trace: delivery.trace)
             return PostOutcome(runID: started.runID)
         case .closeChild(let policy):
             _ = try await router.perform(CloseChild(id: id, parent: delivery.runID, policy: policy), on: id)
@@ -62,7 +62,7 @@ extension WorkflowError.Code {
             .stepFailed, .stepTimedOut, .cancelled, .outboxFull, .compensationFailed, .rejected, .mailboxFull,
             .messageOutOfOrder, .unknownQuery, .alreadyCompleted, .invalidPage, .diskFull, .failed, .terminated,
             .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer,
-            .unknownPayloadKey, .damagedPayload:
+            .unknownPayloadKey, .damagedPayload, .tooManyWorkflows:
             false
         }
     }

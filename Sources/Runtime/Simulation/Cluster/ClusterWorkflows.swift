@@ -133,7 +133,7 @@ extension SimulatedCluster {
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
             .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
             .messageOutOfOrder,
-            .alreadyCompleted, .unknownPayloadKey, .damagedPayload:
+            .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .tooManyWorkflows:
             false
         }
     }

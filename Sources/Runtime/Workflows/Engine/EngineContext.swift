@@ -15,6 +15,9 @@ final class EngineContext: Sendable {
     let limits: WorkflowLimits
     /// What payloads are written and read by.
     let codec: PayloadCoding
+    /// What clients bring comes through it.
+    let gate: AdmissionGate
+    let spans: (any SpanSink)?
     let logger: FlotillaLogger
     /// The source for run ids, `context.random` and `context.uuid`; any thread.
     let random: @Sendable () -> UInt64
@@ -23,7 +26,8 @@ final class EngineContext: Sendable {
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,
-        limits: WorkflowLimits = WorkflowLimits(), codec: PayloadCoding = .json, logger: FlotillaLogger = .silent,
+        limits: WorkflowLimits = WorkflowLimits(), codec: PayloadCoding = .json,
+        gate: AdmissionGate = AdmissionGate(), spans: (any SpanSink)? = nil, logger: FlotillaLogger = .silent,
         random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
     ) {
         self.boot = boot
@@ -32,6 +36,8 @@ final class EngineContext: Sendable {
         self.loop = loop
         self.limits = limits
         self.codec = codec
+        self.gate = gate
+        self.spans = spans
         self.logger = logger
         self.random = random
     }

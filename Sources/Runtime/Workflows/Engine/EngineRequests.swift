@@ -123,7 +123,9 @@ extension WorkflowEngine {
         start.admitBelow = request.admitBelow
         start.attributes = try RunAttributes(checking: request.attributes)
         start.parent = request.parent
-        let result = try await namingErrors { [environment, start] in
+        start.trace = request.trace
+        setLimits(of: &start)
+        let result = try await admitting(input.count) { [environment, start] in
             do {
                 let result = try environment.result(
                     of: try await environment.client.propose(
@@ -293,6 +295,11 @@ extension WorkflowEngine {
         WorkflowError(.notFound, "there is no workflow '\(id)'")
     }
 
+    /// The same for what a client brings, if there is room for it.
+    func admitting<Result>(_ bytes: Int, _ body: () async throws -> Result) async throws -> Result {
+        try await environment.context.gate.admit(bytes) { try await namingErrors(body) }
+    }
+
     /// Turns what the layers below throw into this module's error.
     func namingErrors<Result>(_ body: () async throws -> Result) async throws -> Result {
         do {
@@ -307,6 +314,10 @@ extension WorkflowEngine {
             case .sealed, .moved, .notHome, .notReserved, .full: throw refused
             case .messageOutOfOrder: throw WorkflowError(.messageOutOfOrder, refused.message)
             case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
+            case .noSuchStep: throw WorkflowError(.invalidInput, refused.message)
+            case .overLimit:
+                environment.context.gate.countRefusal()
+                throw WorkflowError(.tooManyWorkflows, refused.message)
             case .wrongToken: throw WorkflowError(.notFound, refused.message)
             case .alreadyCompleted: throw WorkflowError(.alreadyCompleted, refused.message)
             case .outboxFull: throw WorkflowError(.outboxFull, refused.message)

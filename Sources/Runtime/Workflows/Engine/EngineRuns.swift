@@ -158,10 +158,12 @@ extension WorkflowEngine: WorkflowObserver {
         guard !Task.isCancelled, !execution.isOver else { return }
         do {
             try await execution.finish(with: result)
+            execution.report(result)
         } catch is CancellationError {
             // Stopped or lost meanwhile: the next owner ends it.
         } catch let error as WorkflowError where error.code == .resultTooLarge {
-            try? await execution.finish(with: .failure(WorkflowFailure(error)))
+            let failure = RunResult.failure(WorkflowFailure(error))
+            if (try? await execution.finish(with: failure)) != nil { execution.report(failure) }
         } catch {
             environment.logger.log(
                 .error, "the end of a run was not recorded: \(error)", execution.metadata)

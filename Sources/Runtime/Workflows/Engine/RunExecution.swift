@@ -129,11 +129,20 @@ final class RunExecution: Sendable {
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
         try await replay?.end(.step, step)
-        let context = stepContext(step, attempt: 1)
+        let heart = try heart(of: step, attempt: 1)
+        defer { heart.end() }
+        let context = stepContext(step, attempt: 1, heart)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
-        let start = environment.loop.now
-        let value = try await body(context)
+        let (start, wallStart) = (environment.loop.now, environment.loop.wallNow)
+        let value: Result
+        do {
+            value = try await body(context)
+        } catch {
+            report(step, context, from: wallStart, error)
+            throw error
+        }
+        report(step, context, from: wallStart, nil)
         let duration = start.duration(to: environment.loop.now).clampedNanoseconds
         return try await record(
             value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
@@ -144,10 +153,17 @@ final class RunExecution: Sendable {
         recorded.execution == 1 ? "\(runID)" : "\(runID).\(recorded.execution)"
     }
 
-    func stepContext(_ step: StepKey, attempt: Int) -> StepContext {
+    func stepContext(_ step: StepKey, attempt: Int, _ heart: StepHeart) -> StepContext {
         StepContext(
             idempotencyKey: "\(executionName)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
-            clock: NodeClock(loop: environment.loop), cancel: cancel)
+            clock: NodeClock(loop: environment.loop), cancel: cancel, heart: heart,
+            trace: span(of: step, attempt: attempt))
+    }
+
+    /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.
+    func heart(of step: StepKey, attempt: Int, after last: StepHeart? = nil) throws -> StepHeart {
+        let before = try last?.progress ?? recorded.progress[step].map { try readable($0.value) }
+        return StepHeart(self, step, attempt: attempt, progressBefore: before)
     }
 
     /// A small value that is computed here and recorded like a step. Several of one name may run at the same time.

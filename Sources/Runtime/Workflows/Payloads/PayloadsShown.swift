@@ -6,6 +6,7 @@ extension WorkflowDescription {
         shown.input = codec.shown(input)
         shown.output = output.map(codec.shown)
         for index in steps.indices { shown.steps[index].value = codec.shown(steps[index].value) }
+        for index in progress.indices { shown.progress[index].value = codec.shown(progress[index].value) }
         for index in checkpoints.indices { shown.checkpoints[index].value = codec.shown(checkpoints[index].value) }
         return shown
     }

@@ -106,7 +106,7 @@ extension WorkflowEngine {
     }
 
     private func proposing(_ operation: MessageOperation) async throws -> OperationResult {
-        try await namingErrors { [environment] in
+        try await admitting(operation.payloadBytes) { [environment] in
             do {
                 return try environment.result(
                     of: try await environment.client.propose(
