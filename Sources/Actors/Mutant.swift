@@ -42,6 +42,12 @@ package enum Mutant: String {
     /// own: what came of a message is not recorded where its sender has failed, so that it is sent again
     case forgetsAnswersOfFailedRuns
 
+    /// own: what an attempt tells that has failed replaces what was told behind it
+    case takesLateProgress
+
+    /// own: starts are taken above the limits that they came with
+    case admitsAboveLimits
+
     // MARK: Snapshots
     /// 45: files get their name before they are complete
     case writesFilesInPlace

@@ -22,7 +22,7 @@ struct APIClient {
     /// - Throws: `CommandError` with the node's own words if the answer is an error.
     func send(
         _ method: String, _ path: String, query: [(String, String?)] = [], body: JSONValue? = nil,
-        wait: Duration = .zero
+        headers: [(name: String, value: String)] = [], wait: Duration = .zero
     ) throws -> (status: Int, body: [UInt8]) {
         let pairs = query.compactMap { name, value in
             value.map { name + "=" + PercentEncoding.encode($0) }
@@ -33,7 +33,7 @@ struct APIClient {
         do {
             answer = try HTTPClient.send(
                 method: method, url: url, body: body?.canonicalBytes,
-                headers: body == nil ? [] : [("Content-Type", "application/json")],
+                headers: (body == nil ? [] : [("Content-Type", "application/json")]) + headers,
                 timeout: Self.timeLimit + wait)
         } catch {
             throw CommandError(

@@ -37,6 +37,17 @@ enum ClientCommands {
 
     // MARK: Workflows
 
+    /// The trace that a start belongs to: as it is named, or as the caller's environment says.
+    private static func traceHeaders(_ options: ParsedOptions) throws -> [(name: String, value: String)] {
+        if let text = options.string("traceparent") {
+            guard TraceContext(traceparent: text) != nil else {
+                throw options.fail("--traceparent \(text): write 00-, 32 hexadecimal digits, -, 16 more, - and 01")
+            }
+            return [("traceparent", text)]
+        }
+        return Terminal.environment("TRACEPARENT").map { [("traceparent", $0)] } ?? []
+    }
+
     private static let start = FlotillaCommand.Subcommand(
         description: CommandDescription(
             "flotilla workflow start",
@@ -52,6 +63,9 @@ enum ClientCommands {
                     "input", "JSON|@FILE|-",
                     "the input, from a file, or from standard input (default: null)"),
                 ListCommands.attributes("what lists find it by"),
+                .value(
+                    "traceparent", "VALUE",
+                    "the trace that it belongs to, as in the HTTP header (default: $TRACEPARENT)"),
                 .flag("wait", "wait for the result and write it"),
                 namespace, APIClient.option, json,
             ])
@@ -70,7 +84,8 @@ enum ClientCommands {
         }
         if let namespace = options.string("namespace") { body["namespace"] = .string(namespace) }
         let client = APIClient(options)
-        let answer = try client.send("POST", "/v1/workflows", body: .object(body))
+        let answer = try client.send(
+            "POST", "/v1/workflows", body: .object(body), headers: try traceHeaders(options))
         let info = try APIClient.parse(answer.body)
         guard !options.has("wait") else {
             return try await printResult(of: info["id"]?.text ?? "", wait: nil, options)

@@ -85,7 +85,9 @@ enum ClientTables {
             ("reason", "reason"), ("cancel requested", "cancelRequestedAt"),
             ("owner", "owner"), ("fencing token", "epoch"),
             ("started", "startedAt"),
-            ("finished", "finishedAt"), ("attributes", "attributes"), ("input", "input"), ("output", "output"),
+            ("finished", "finishedAt"), ("attributes", "attributes"), ("trace", "traceparent"),
+            ("forked from", "forkedFrom"), ("input", "input"),
+            ("output", "output"),
         ] where workflow[name] != nil {
             facts.add([label, cell(workflow, name)])
         }
@@ -106,7 +108,14 @@ enum ClientTables {
                     + [cell(step["failure"], "message")])
         }
         let hasFailed = workflow["failedSteps"]?.elements.isEmpty == false
+        var running = TextTable(
+            ["RUNNING STEP", "OCCURRENCE", "ATTEMPT", "RECORDED", "PROGRESS"], rightAligned: [1, 2])
+        let progress = workflow["progress"]?.elements ?? []
+        for step in progress {
+            running.add(["name", "occurrence", "attempt", "recordedAt", "value"].map { cell(step, $0) })
+        }
         return facts.text + "\n" + steps.text + (hasFailed ? "\n" + failed.text : "")
+            + (progress.isEmpty ? "" : "\n" + running.text)
     }
 
     static func history(_ history: JSONValue) -> String {

@@ -39,7 +39,8 @@ enum NodeRunCommand {
             .value(
                 "log-level", "LEVEL",
                 "trace, debug, info, notice, warning, error or critical (default: info)"),
-        ] + PolicyCommands.options.map { .value($0.name, $0.placeholder ?? "", "with --bootstrap: \($0.help)") })
+        ] + PayloadOptions.options + AdmissionOptions.options
+            + PolicyCommands.options.map { .value($0.name, $0.placeholder ?? "", "with --bootstrap: \($0.help)") })
 
     static func subcommand(workflows: [any RegisterableWorkflow]) -> FlotillaCommand.Subcommand {
         FlotillaCommand.Subcommand(description: description) { options in
@@ -92,6 +93,8 @@ enum NodeRunCommand {
             }
         }
         configuration.storage = format
+        configuration.codec = try PayloadOptions.coding(options)
+        configuration.admission = try AdmissionOptions.limits(options)
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")

@@ -2,6 +2,11 @@ import FlotillaIO
 import FlotillaRaft
 
 extension HTTPRequest {
+    /// What the request belongs to. A header that is none is ignored, as its specification asks for.
+    var trace: TraceContext? {
+        header("traceparent").flatMap { TraceContext(traceparent: $0, tracestate: header("tracestate") ?? "") }
+    }
+
     /// A parameter's value; nil where it is missing or empty.
     func text(_ name: String) -> String? {
         query(name).flatMap { $0.isEmpty ? nil : $0 }
@@ -201,6 +206,22 @@ extension HTTPResponse {
         return HTTPResponse(
             status: problem.status, headers: headers,
             body: value.canonicalBytes + [UInt8(ascii: "\n")])
+    }
+}
+
+/// "NAME", or "NAME#N": a step by name and occurrence.
+struct StepText {
+    var name: String
+    var occurrence: UInt64
+
+    init?(_ text: String) {
+        guard let mark = text.lastIndex(of: "#"), let number = UInt64(text[text.index(after: mark)...]) else {
+            (name, occurrence) = (text, 0)
+            if text.isEmpty { return nil }
+            return
+        }
+        (name, occurrence) = (String(text[..<mark]), number)
+        if name.isEmpty { return nil }
     }
 }
 

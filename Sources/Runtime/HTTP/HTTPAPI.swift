@@ -39,6 +39,8 @@ struct HTTPAPI: Sendable {
             return [("GET", { try await result(of: path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "history":
             return [("GET", { try await history(of: path[2], $0) })]
+        case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "fork":
+            return [("POST", { try await fork(path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && WorkflowAction(name: path[3]) != nil:
             return [("POST", { try await control(path[2], path[3], $0) })]
         case 5 where path.starts(with: ["v1", "workflows"]) && path[3] == "signals":
@@ -78,11 +80,28 @@ struct HTTPAPI: Sendable {
         let (info, isNew) = try await node.startWorkflow(
             type: type, version: try body.version("version"), id: try body.string("id"),
             namespace: try body.string("namespace") ?? Self.namespaceDefault,
-            input: body.members["input"] ?? .null, attributes: try body.texts("attributes") ?? [:])
+            input: body.members["input"] ?? .null, attributes: try body.texts("attributes") ?? [:], trace: request.trace
+        )
+        return Self.started(info, isNew: isNew)
+    }
+
+    private static func started(_ info: WorkflowInfo, isNew: Bool) -> HTTPResponse {
         var response = HTTPResponse.json(WorkflowJSON.value(info), status: isNew ? 201 : 200)
         response.headers.append(
             (name: "Location", value: "/v1/workflows/" + PercentEncoding.encode(info.workflowID)))
         return response
+    }
+
+    private func fork(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {
+        try request.allowQuery()
+        let body = try request.object(allowing: ["from", "id", "namespace"])
+        guard let text = try body.string("from"), let step = StepText(text) else {
+            throw Problem.badRequest("from is missing: the name of a step, or NAME#N for a later use of the name")
+        }
+        let (info, isNew) = try await node.forkWorkflow(
+            id, namespace: try body.string("namespace") ?? Self.namespaceDefault, from: step.name,
+            occurrence: step.occurrence, newID: try body.string("id"))
+        return Self.started(info, isNew: isNew)
     }
 
     private func describe(_ id: String, _ request: HTTPRequest) async throws -> HTTPResponse {

@@ -5,7 +5,8 @@ protocol NodeOperations: Sendable {
     var id: NodeID { get }
     /// - Returns: the run, and whether this call started it.
     func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String]
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String],
+        trace: TraceContext?
     ) async throws -> (info: WorkflowInfo, isNew: Bool)
     /// - Returns: nil if there is no such run.
     func describeWorkflow(_ id: String, namespace: String) async throws -> WorkflowDescription?
@@ -35,6 +36,11 @@ protocol NodeOperations: Sendable {
     func queryWorkflow(_ id: String, namespace: String, name: String, input: JSONValue) async throws -> [UInt8]
     /// - Parameter value: nil rejects it with `reason`.
     func completeAwakeable(_ token: String, value: JSONValue?, reason: String) async throws
+    /// - Parameter newID: nil for a new one.
+    /// - Returns: the new run, and whether this call started it.
+    func forkWorkflow(
+        _ id: String, namespace: String, from step: String, occurrence: UInt64, newID: String?
+    ) async throws -> (info: WorkflowInfo, isNew: Bool)
     func pruneWorkflow(_ id: String, namespace: String) async throws
     /// - Returns: how many runs were removed, and whether there are more to remove.
     func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)

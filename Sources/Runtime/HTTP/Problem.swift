@@ -11,7 +11,13 @@ struct Problem: Error, Hashable, Sendable {
     /// What 405 answers in `Allow`.
     var allowedMethods: String?
     /// For requests that may be sent again: after how many seconds.
-    var retryAfter: Int? { status == 503 ? 1 : nil }
+    var retryAfter: Int? {
+        switch status {
+        case 503: 1
+        case 429: 5
+        default: nil
+        }
+    }
 
     init(_ name: String, _ title: String, status: Int, _ detail: String) {
         type = "urn:flotilla:" + name
@@ -48,6 +54,9 @@ struct Problem: Error, Hashable, Sendable {
     }
     static func unprocessable(_ detail: String) -> Problem {
         Problem("unprocessable", "The request cannot be carried out", status: 422, detail)
+    }
+    static func tooMany(_ detail: String) -> Problem {
+        Problem("too-many-workflows", "Too many workflows have not ended", status: 429, detail)
     }
     static func unavailable(_ detail: String) -> Problem {
         Problem("unavailable", "Not available now", status: 503, detail)

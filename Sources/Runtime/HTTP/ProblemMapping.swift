@@ -28,8 +28,11 @@ extension Problem {
         case .rejected: self = .unprocessable(error.message)
         case .mailboxFull: self = .unavailable("\(error.message); send it again later")
         case .unknownWorkflow: self = .unprocessable(error.message)
+        case .unknownPayloadKey, .damagedPayload:
+            self.init("unreadable-payload", "A payload cannot be read here", status: 500, error.message)
         case .inputTooLarge, .resultTooLarge: self = .tooLarge(error.message)
         case .overloaded: self = .unavailable("too many requests wait already: \(error.message)")
+        case .tooManyWorkflows: self = .tooMany(error.message)
         case .diskFull: self = .unavailable("this node's disk is full, ask another node: \(error.message)")
         case .timedOut, .unavailable:
             self = .unavailable(

@@ -48,6 +48,8 @@ enum WorkflowJSON {
         object["waits"] = .array(description.waits.map(value))
         object["epoch"] = number(description.epoch)
         object["input"] = document(description.input)
+        if let origin = description.forkedFrom { object["forkedFrom"] = .string(origin) }
+        if let trace = description.trace { object["traceparent"] = .string(trace.traceparent) }
         addEnd(output: description.output, failure: description.failure, to: &object)
         object["steps"] = .array(
             description.steps.map { step in
@@ -70,6 +72,14 @@ enum WorkflowJSON {
                 if let nextAt = step.nextAt { members["nextAt"] = time(nextAt) }
                 addEnd(output: nil, failure: step.failure, to: &members)
                 return .object(members)
+            })
+        object["progress"] = .array(
+            description.progress.map { progress in
+                .object([
+                    "name": .string(progress.name), "occurrence": number(progress.occurrence),
+                    "attempt": .integer(Int64(progress.attempt)), "owner": number(progress.owner.rawValue),
+                    "recordedAt": time(progress.recordedAt), "value": document(progress.value),
+                ])
             })
         object["timers"] = .array(
             description.timers.map { timer in

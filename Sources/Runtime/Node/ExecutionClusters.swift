@@ -32,14 +32,16 @@ package final class ExecutionClusters: Sendable {
     /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     package init(
         _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
-        limits: WorkflowLimits, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64,
+        limits: WorkflowLimits, codec: PayloadCoding = .json, gate: AdmissionGate = AdmissionGate(),
+        spans: (any SpanSink)? = nil, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64,
         newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil }, didChange: Signal
     ) throws(WorkflowError) {
         hosted = core.hosted
         self.didChange = didChange
         context = EngineContext(
             boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints,
-            loop: core.loop, limits: limits, logger: logger, random: random, newestVersion: newestVersion)
+            loop: core.loop, limits: limits, codec: codec, gate: gate, spans: spans, logger: logger, random: random,
+            newestVersion: newestVersion)
     }
 
     /// Runs what there is and what comes, until the task is cancelled or the node ends.

@@ -51,10 +51,17 @@ public struct NodeConfiguration: Sendable {
     public var handoverTimeLimit: Duration = .seconds(3)
     /// Sizes and times of workflows, such as the largest result (4 MiB).
     public var limits = WorkflowLimits()
+    /// How much this node takes on before it refuses starts and messages.
+    public var admission = AdmissionLimits()
+    /// What inputs, results and messages are written by: JSON as it is, or compressed, or encrypted. All nodes need the
+    /// same keys. It may change from one start to the next; see `PayloadCoding`.
+    public var codec = PayloadCoding.json
     /// How long, and how many, runs are kept after their end.
     public var retention = WorkflowRetention()
     public var groups = GroupSettings()
     public var logger: FlotillaLogger
+    /// Takes the spans of workflows that are traced; nil for none.
+    public var spans: (any SpanSink)?
 
     /// - Parameters:
     ///   - id: 1 by default, which suits a cluster of one.
@@ -100,6 +107,10 @@ public struct NodeConfiguration: Sendable {
                 .invalidConfiguration,
                 "a node that joins brings no policy: the founder does, and flotilla policy set changes it")
         }
+        if let problem = codec.problem {
+            throw NodeError(.invalidConfiguration, "the codec of payloads cannot be used: \(problem)")
+        }
+        if let problem = admission.problem { throw NodeError(.invalidConfiguration, problem) }
         for (key, value) in labels where !(1...128).contains(key.utf8.count) || value.utf8.count > 256 {
             throw NodeError(
                 .invalidConfiguration,

@@ -192,6 +192,12 @@ extension NodeServices {
                 name: "log_damages", help: "Writes whose entries were found damaged when the log was opened.",
                 value: UInt64(damagedWrites)),
         ]
+        let load = gate.load
+        counters += [
+            NodeCounter(
+                name: "requests_refused", help: "Starts and messages that were refused by the limits of admission.",
+                value: load.refused)
+        ]
         if let network = (environment.network as? TCPNetwork)?.metrics {
             counters += [
                 NodeCounter(

@@ -20,6 +20,7 @@ final class NodeServices: Sendable {
     let workflows: [any RegisterableWorkflow]
     let clusters: ExecutionClusters
     let router: WorkflowRouter
+    let gate: AdmissionGate
     private let server: RequestServer
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
@@ -50,9 +51,11 @@ final class NodeServices: Sendable {
         self.machines = machines
         self.workflows = workflows
         logger = configuration.logger
+        gate = AdmissionGate(configuration.admission)
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
-            limits: configuration.limits, logger: configuration.logger, random: environment.random,
+            limits: configuration.limits, codec: configuration.codec, gate: gate, spans: configuration.spans,
+            logger: configuration.logger, random: environment.random,
             newestVersion: { [machines] type in
                 // Every node is in the one cluster, which also knows who is alive.
                 machines.management.withLock { $0.mode } == .single ? nil : machines.newestVersion(of: type)

@@ -7,18 +7,21 @@ import FlotillaRaft
 extension Node {
     /// Starts a workflow, or finds the run that an earlier start with the same id and an equal input made. Returns once
     /// the start is durable on a majority.
-    /// - Parameter attributes: what lists find it by; `WorkflowContext.setAttributes` changes them.
+    /// - Parameters:
+    ///   - attributes: what lists find it by; `WorkflowContext.setAttributes` changes them.
+    ///   - trace: what this is done in; kept with the run, whose steps and children belong to it (`StepContext.trace`).
     /// - Throws: `WorkflowError` with `conflict` where the id belongs to a run with another input, and others that say
     ///   what to do; `NodeError` when the node has stopped.
     @discardableResult
     public func start<Input, Output>(
-        _ workflow: Workflow<Input, Output>, id: String, input: Input, attributes: [String: String] = [:]
+        _ workflow: Workflow<Input, Output>, id: String, input: Input, attributes: [String: String] = [:],
+        trace: TraceContext? = nil
     ) async throws -> WorkflowRun<Output> {
         let bytes = try encodeValue(input, "the input of \(workflow.type)")
         let router = try await router
         let started = try await router.start(
             type: workflow.type.name, version: workflow.type.version, id: id, input: bytes,
-            attributes: attributes)
+            attributes: attributes, trace: trace)
         return WorkflowRun(started) { timeout in
             try await router.result(of: id, as: Output.self, timeout: timeout)
         }
@@ -79,6 +82,24 @@ extension Node {
         try await router.perform(ControlRun(id: id, action: action, reason: reason), on: id)
     }
 
+    /// Begins a run with what another one had recorded before a step: it does that step and all that follows again, by the
+    /// code that its node has now. The other run is not changed, and may have ended.
+    ///
+    /// A child whose end the body had not met by then is started anew; messages that it had not received are not the new
+    /// run's, and an awakeable that it waits for has another token.
+    /// - Parameters:
+    ///   - step: its name; it may be one that has no result yet, but has failed or told its progress.
+    ///   - occurrence: counts the uses of the name, from 0.
+    ///   - newID: nil makes one. The same fork again finds the run of the first one.
+    /// - Throws: `WorkflowError` with `notFound`; `invalidInput` where the run has not recorded the step; `wrongState` where
+    ///   it had heard by then that it is to end; `conflict` where the id is taken.
+    @discardableResult
+    public func fork(
+        _ id: String, from step: String, occurrence: UInt64 = 0, id newID: String? = nil
+    ) async throws -> StartedRun {
+        try await router.fork(id, from: step, occurrence: occurrence, as: newID)
+    }
+
     /// Removes a run that has ended, with everything that it recorded. Its id can be used again.
     /// - Throws: `WorkflowError` with `notFound`, or `wrongState` for a run that has not ended.
     public func prune(_ id: String) async throws { _ = try await router.perform(PruneRun(id: id), on: id) }
@@ -115,11 +136,12 @@ extension Node {
 extension Node: NodeOperations {
     func startWorkflow(
         type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue,
-        attributes: [String: String] = [:]
+        attributes: [String: String] = [:], trace: TraceContext? = nil
     ) async throws -> (info: WorkflowInfo, isNew: Bool) {
         try Self.checkNamespace(namespace)
         let started = try await router.start(
-            type: type, version: version, id: id, input: try JSONCoding.encode(input), attributes: attributes)
+            type: type, version: version, id: id, input: try JSONCoding.encode(input), attributes: attributes,
+            trace: trace)
         return (try await describe(started.workflowID).info, !started.existed)
     }
 
@@ -149,6 +171,14 @@ extension Node: NodeOperations {
     ) async throws -> WorkflowInfo {
         try Self.checkNamespace(namespace)
         return try await control(id, action, reason: reason)
+    }
+
+    func forkWorkflow(
+        _ id: String, namespace: String, from step: String, occurrence: UInt64, newID: String?
+    ) async throws -> (info: WorkflowInfo, isNew: Bool) {
+        try Self.checkNamespace(namespace)
+        let started = try await fork(id, from: step, occurrence: occurrence, id: newID)
+        return (try await describe(started.workflowID).info, !started.existed)
     }
 
     func pruneWorkflow(_ id: String, namespace: String) async throws {

@@ -26,6 +26,8 @@ struct KnownRequests: Sendable {
         known.add(CountRuns.self)
         known.add(ReportChildEnd.self)
         known.add(CloseChild.self)
+        known.add(ForkRunRequest.self)
+        known.add(LocateRun.self)
         known.add(ListVersions.self)
         known.add(SendSignal.self)
         known.add(SendUpdate.self)

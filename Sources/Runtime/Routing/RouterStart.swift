@@ -16,7 +16,7 @@ extension WorkflowRouter {
     ///   - id: nil makes one.
     func start(
         type: String, version: UInt32?, id: String?, input: [UInt8], attributes: [String: String] = [:],
-        parent: RunTies.Parent? = nil
+        parent: RunTies.Parent? = nil, trace: TraceContext? = nil
     ) async throws -> StartedRun {
         // A cluster is not to be chosen, or made, for what none would take.
         _ = try RunAttributes(checking: attributes)
@@ -25,7 +25,7 @@ extension WorkflowRouter {
             let runID = newRunID()
             let id = id ?? runID.description
             var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
-            (request.attributes, request.parent) = (attributes, parent)
+            (request.attributes, request.parent, request.trace) = (attributes, parent, trace)
             return try await perform(request, on: id)
         }
         guard let newest = version ?? machines.newestVersion(of: type) else {
@@ -45,7 +45,7 @@ extension WorkflowRouter {
         }
         var start = PlacedStart(
             type: type, version: version, newest: newest, input: input, attributes: attributes,
-            parent: parent,
+            parent: parent, trace: trace,
             search: Search(deadline: core.loop.now.advanced(by: Self.patience)))
         guard let id else { return try await startGenerated(&start) }
         try WorkflowLimits.checkID(id)
@@ -80,6 +80,7 @@ extension WorkflowRouter {
         var input: [UInt8]
         var attributes: [String: String]
         var parent: RunTies.Parent?
+        var trace: TraceContext?
         var search: Search
         var refused: Set<ClusterID> = []
         /// The last choice was wrong.
@@ -90,12 +91,12 @@ extension WorkflowRouter {
         ) -> StartRunRequest {
             var request = StartRunRequest(type: type, version: version, id: id, runID: runID, input: input)
             (request.newest, request.placement, request.admitBelow) = (newest, placement, UInt64(admitBelow))
-            (request.attributes, request.parent) = (attributes, parent)
+            (request.attributes, request.parent, request.trace) = (attributes, parent, trace)
             return request
         }
     }
 
-    private func newRunID() -> RunID {
+    func newRunID() -> RunID {
         RunID(milliseconds: core.loop.wallNow.nanoseconds / 1_000_000, random: (random(), random()))
     }
 

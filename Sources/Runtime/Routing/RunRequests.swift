@@ -21,6 +21,7 @@ struct StartRunRequest: RunRequest {
     var admitBelow: UInt64 = 0
     var attributes: [String: String] = [:]
     var parent: RunTies.Parent?
+    var trace: TraceContext?
 
     /// How it is known that no other run has the id; see `WorkflowOperation.StartRun.Placement`.
     enum Placement: Codable, Hashable, Sendable {

@@ -13,6 +13,9 @@ public struct RetryPolicy: Sendable {
     /// An attempt that takes longer is cancelled, and has failed with `stepTimedOut` unless it returns a value all the
     /// same. Nil for no limit.
     public var attemptTimeout: Duration?
+    /// An attempt that says for so long nothing by `StepContext.heartbeat` is cancelled, and has failed as one that takes
+    /// too long. Nil for no limit.
+    public var heartbeatTimeout: Duration?
     /// From the beginning of the first attempt on: no attempt begins later, and each is cancelled then.
     public var timeLimit: Duration?
     /// Whether another attempt can help. An error for which this is false fails the step at once.

@@ -133,6 +133,10 @@ public struct StepContext: Sendable {
     /// time where the system's clocks would leave it.
     public let clock: NodeClock
     let cancel: CancelRequest
+    let heart: StepHeart
+    /// The span of this attempt, for the requests that it makes (`TraceContext.traceparent`): in the trace that the start of
+    /// the workflow came with, whichever node runs it. Nil without one.
+    public let trace: TraceContext?
     /// Whether the run is to end; the step may hurry, and what it returns is recorded all the same.
     public var isCancelled: Bool { cancel.isMade }
     /// Whether an earlier owner may have run the body already: it recorded no result.

@@ -11,6 +11,11 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case undecodableInput
         /// What was recorded is not of the type that is asked for.
         case undecodableResult
+        /// A payload was written by a codec, or encrypted with a key, that this node does not have. A run that meets one
+        /// does not fail: it stops on this node, until the node is started again with the key.
+        case unknownPayloadKey
+        /// What was recorded of a payload does not open with its key. As above.
+        case damagedPayload
         /// The context was used after its run had ended.
         case contextEnded
         /// A step failed in all the attempts that its policy allows; `failure` is the last one's. Recorded.
@@ -59,8 +64,10 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case terminated
         /// The time to wait is over; the run goes on.
         case timedOut
-        /// Too many requests wait already; try again later.
+        /// Too many requests wait already; try again later. See `AdmissionLimits`.
         case overloaded
+        /// As many runs as `AdmissionLimits` allows have not ended; nothing was begun, and the same start may be sent again.
+        case tooManyWorkflows
         /// The group did not answer; whether it did what was asked is unknown. Asking again with the same id is safe.
         case unavailable
         /// This node stops.
@@ -82,6 +89,15 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
     }
 
     public var description: String { "\(code.rawValue): \(message)" }
+
+    /// When the same request may be sent again, of errors that pass by themselves.
+    public var retryAfter: Duration? {
+        switch code {
+        case .tooManyWorkflows: .seconds(5)
+        case .overloaded, .mailboxFull, .diskFull, .unavailable, .stopped, .timedOut: .seconds(1)
+        default: nil
+        }
+    }
 }
 
 extension WorkflowFailure {

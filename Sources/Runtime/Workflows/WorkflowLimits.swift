@@ -10,6 +10,9 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// A step that has not ended this long after its run was stopped here is named in the log.
     public var stepGracePeriod: Duration = .seconds(10)
 
+    /// How often a step's progress is recorded at most; see `StepContext.heartbeat(_:)`.
+    public var progressInterval: Duration = .seconds(1)
+
     /// Runs that one command removes. With ten ticks a second a leader removes ten times as many, which keeps up with
     /// whatever a group can run, and holds up its loop for about a millisecond each.
     var prunePortion = 1_000
@@ -29,6 +32,8 @@ public struct WorkflowLimits: Hashable, Sendable {
     public static let failureMessageBytesMax = 64 << 10
     /// A signal, an update, its answer, or what completes an awakeable is refused above this. Bytes of JSON.
     public static let messageBytesMax = 1 << 20
+    /// How far a step is, is refused above this. Bytes of JSON.
+    public static let progressBytesMax = 64 << 10
     /// So many messages may wait for a run; what comes above is refused with `mailboxFull` until it has received some.
     public static let waitingMessagesMax = 10_000
     /// So many bytes of messages may wait for a run; above that as well.

@@ -45,6 +45,20 @@ struct NodeRunCommandTests {
         #expect(try configuration("--id 1 --listen a:1 --memory").retention == WorkflowRetention())
     }
 
+    @Test("what the node takes on is taken as it is named")
+    func admission() throws {
+        let words = "--id 1 --listen a:1 --memory"
+        #expect(try configuration(words).admission == AdmissionLimits())
+        let limits = try configuration(
+            words + " --max-running 7 --max-running-of a=1,b=2 --max-requests 3 --max-request-bytes 4"
+        ).admission
+        #expect(limits.workflows == 7 && limits.workflowsByType == ["a": 1, "b": 2])
+        #expect(limits.requests == 3 && limits.requestBytes == 4)
+        for wrong in ["--max-running 0", "--max-running-of a", "--max-running-of a=0", "--max-running-of a=1,a=2"] {
+            #expect(throws: UsageError.self) { try configuration(words + " " + wrong) }
+        }
+    }
+
     @Test("the limit for commands in the log is taken, and is 256 KiB without it")
     func payloadFileLimit() throws {
         let words = "--id 1 --listen a:1 --data d"

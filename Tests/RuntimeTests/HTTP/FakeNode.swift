@@ -18,6 +18,8 @@ final class FakeNode: NodeOperations {
         var starts: [(type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue)] =
             []
         var attributes: [[String: String]] = []
+        var traces: [TraceContext?] = []
+        var forks: [String] = []
         var counts: [WorkflowFilter] = []
         var lists: [(namespace: String, filter: WorkflowFilter, after: String?, limit: Int)] = []
         var waits: [Duration] = []
@@ -62,8 +64,10 @@ final class FakeNode: NodeOperations {
     }
 
     func startWorkflow(
-        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String]
+        type: String, version: UInt32?, id: String?, namespace: String, input: JSONValue, attributes: [String: String],
+        trace: TraceContext?
     ) async throws -> (info: WorkflowInfo, isNew: Bool) {
+        calls.withLock { $0.traces.append(trace) }
         calls.withLock { $0.starts.append((type, version, id, namespace, input)) }
         calls.withLock { $0.attributes.append(attributes) }
         return (Self.run(status: .running).info, try answers.start.get())
@@ -138,6 +142,13 @@ final class FakeNode: NodeOperations {
     func completeAwakeable(_ token: String, value: JSONValue?, reason: String) async throws {
         if token == "awk_done" { throw WorkflowError(.alreadyCompleted, "done otherwise") }
         calls.withLock { $0.messages.append("awakeable \(token) \(value?.cell ?? "-") \(reason)") }
+    }
+
+    func forkWorkflow(
+        _ id: String, namespace: String, from step: String, occurrence: UInt64, newID: String?
+    ) async throws -> (info: WorkflowInfo, isNew: Bool) {
+        calls.withLock { $0.forks.append("\(id) \(step) \(occurrence) \(newID ?? "-")") }
+        return (Self.run(status: .running).info, try answers.start.get())
     }
 
     func pruneWorkflow(_ id: String, namespace: String) async throws {

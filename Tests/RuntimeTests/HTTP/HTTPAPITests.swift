@@ -106,7 +106,7 @@ struct HTTPAPITests {
             (.invalidName, 400), (.invalidPage, 400), (.wrongState, 409),
             (.inputTooLarge, 413), (.overloaded, 503), (.unavailable, 503), (.stopped, 503),
             (.diskFull, 503),
-            (.unexpectedAnswer, 500),
+            (.unexpectedAnswer, 500), (.tooManyWorkflows, 429), (.unknownPayloadKey, 500),
         ])
     func workflowErrors(code: WorkflowError.Code, status: Int) async throws {
         let node = FakeNode(.init(start: .failure(WorkflowError(code, "because"))))

@@ -51,6 +51,30 @@ struct StepAttemptsTests {
         #expect(try fail(&bench, attempt: 4, delay: nil, epoch: 2).refusal == .staleOwner)
     }
 
+    @Test("progress is that of the last attempt, what comes late changes nothing, and a result forgets it")
+    func progress() throws {
+        var bench = try bench()
+        let (run, step) = (Bench.address("a"), Self.step)
+        func told() -> StepProgress? { bench.machine.run("a")?.progress[step] }
+        try bench.apply([.recordProgress(run, step, attempt: 1, value: [1])], epoch: 1)
+        #expect(told() == StepProgress(value: [1], attempt: 1, recordedAt: 1000, owner: NodeID(1)))
+        var failed = StepFailure(failure: Self.failure, effort: StepEffort(attempt: 1, duration: 0), delay: 0)
+        failed.progress = [2]
+        try bench.apply([.recordFailure(run, step, failed)], epoch: 1)
+        #expect(told()?.value == [2])
+        let hash = bench.machine.stateHash
+        #expect(try bench.apply([.recordProgress(run, step, attempt: 1, value: [9])], epoch: 1).result?.wasDone == true)
+        #expect(bench.machine.stateHash == hash)
+        try bench.apply([.recordProgress(run, step, attempt: 2, value: [3])], epoch: 1)
+        #expect(told()?.value == [3] && told()?.attempt == 2)
+        #expect(try restored(bench))
+        #expect(try bench.apply([.recordProgress(run, step, attempt: 2, value: [4])], epoch: 2).refusal == .staleOwner)
+        try bench.apply([.recordStep(run, step, value: [7])], epoch: 1)
+        #expect(told() == nil)
+        #expect(try bench.apply([.recordProgress(run, step, attempt: 3, value: [5])], epoch: 1).result?.wasDone == true)
+        #expect(told() == nil)
+    }
+
     @Test("a step that failed for good stays so, until its run is tried again: then it starts over, and no other does")
     func forGood() throws {
         var bench = try bench()

@@ -32,11 +32,11 @@ final class TestCluster: Sendable {
     @discardableResult
     func start(
         _ id: UInt64, boot: UInt64 = 1, _ workflows: [any RegisterableWorkflow],
-        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent
+        limits: WorkflowLimits = WorkflowLimits(), codec: PayloadCoding = .json, logger: FlotillaLogger = .silent
     ) throws -> TestNode {
         let node = try TestNode(
             NodeID(id), boot: boot, cluster: self, workflows: workflows, limits: limits,
-            logger: logger)
+            codec: codec, logger: logger)
         shared.withLock { shared in
             shared.nodes[node.node] = node
             for (offset, entry) in shared.log.enumerated() {
@@ -185,7 +185,7 @@ final class TestNode: GroupClient, @unchecked Sendable {
 
     init(
         _ node: NodeID, boot: UInt64, cluster: TestCluster, workflows: [any RegisterableWorkflow],
-        limits: WorkflowLimits, logger: FlotillaLogger
+        limits: WorkflowLimits, codec: PayloadCoding, logger: FlotillaLogger
     ) throws {
         self.node = node
         self.boot = boot
@@ -195,7 +195,7 @@ final class TestNode: GroupClient, @unchecked Sendable {
         machine = WorkflowStateMachine(group: .underTest, checkpoints: checkpoints)
         let context = EngineContext(
             boot: boot, definitions: try WorkflowEngine.definitions(of: workflows), checkpoints: checkpoints,
-            loop: loop, limits: limits, logger: logger)
+            loop: loop, limits: limits, codec: codec, logger: logger)
         let engine = WorkflowEngine(client: self, group: .underTest, context: context)
         lateEngine.withLock { $0 = engine }
     }

@@ -210,6 +210,11 @@ struct WorkflowStateTests {
                     delay: 5)),
             .recordFailure(
                 address, key, StepFailure(failure: WorkflowFailure(type: "", message: ""), effort: StepEffort())),
+            .recordFailure(
+                address, key,
+                StepFailure(
+                    failure: WorkflowFailure(type: "", message: ""), effort: StepEffort(), delay: 1, progress: [])),
+            .recordProgress(address, key, attempt: 3, value: [4, 5]),
             .finishRun(address, .cancelled), .controlRun(workflowID: "a", .pause, reason: "b"),
             .pruneRun(workflowID: "a"), .pruneFinished(keeping: .forever, limit: 0),
             .pruneFinished(keeping: WorkflowRetention(age: .zero, count: 0), limit: 7),

@@ -25,7 +25,7 @@ extension NodeStewardWorld: PostWorld {
             guard let parent = delivery.childsParent else { return PostOutcome() }
             let started = try await router.start(
                 type: type.name, version: type.version, id: id, input: input, attributes: attributes.texts,
-                parent: parent)
+                parent: parent, trace: delivery.trace)
             return PostOutcome(runID: started.runID)
         case .closeChild(let policy):
             _ = try await router.perform(CloseChild(id: id, parent: delivery.runID, policy: policy), on: id)
@@ -58,7 +58,8 @@ extension WorkflowError.Code {
         case .duplicateStep, .resultTooLarge, .unencodable, .undecodableInput, .undecodableResult, .contextEnded,
             .stepFailed, .stepTimedOut, .cancelled, .outboxFull, .compensationFailed, .rejected, .mailboxFull,
             .messageOutOfOrder, .unknownQuery, .alreadyCompleted, .invalidPage, .diskFull, .failed, .terminated,
-            .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer:
+            .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer,
+            .unknownPayloadKey, .damagedPayload, .tooManyWorkflows:
             false
         }
     }

@@ -12,6 +12,8 @@ struct PostDelivery: Sendable {
     /// Where it tells its parent of its end.
     var parent: RunTies.Parent?
     var end: WorkflowOutcome?
+    /// What a child belongs to.
+    var trace: TraceContext?
 
     var address: RunAddress { RunAddress(workflowID: from.workflowID.text, runID: runID) }
 }
@@ -278,6 +280,7 @@ extension PostDelivery {
 extension PostDelivery {
     fileprivate init(_ run: Run, _ key: RunKey, _ number: UInt64, _ post: RunTies.Post) {
         self.init(from: key, runID: run.runID, execution: run.execution, number: number, post: post)
+        trace = run.span
         if post.content == .reportEnd { (parent, end) = (run.ties?.parent, WorkflowOutcome(run)) }
     }
 }

@@ -103,7 +103,7 @@ extension SimulatedCluster {
     }
 
     /// Asks running nodes, picked by the seed, until one answers.
-    func ask<Answer: Sendable>(
+    package func ask<Answer: Sendable>(
         _ question: @escaping @Sendable (Node) async throws -> Answer
     ) async throws -> Answer {
         while true {
@@ -133,7 +133,7 @@ extension SimulatedCluster {
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
             .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
             .messageOutOfOrder,
-            .alreadyCompleted:
+            .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .tooManyWorkflows:
             false
         }
     }

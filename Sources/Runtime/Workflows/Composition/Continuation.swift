@@ -48,7 +48,8 @@ extension RunExecution {
                 .composition(
                     .continueRun(
                         .init(
-                            run: address, type: type, input: try JSONCoding.canonical(input), formerID: formerID,
+                            run: address, type: type,
+                            input: try environment.codec.encode(JSONCoding.canonical(input)), formerID: formerID,
                             kept: kept))))
         } catch let refused as Refused where refused.code == .unknownWorkflow {
             throw WorkflowError(.unknownWorkflow, refused.message)

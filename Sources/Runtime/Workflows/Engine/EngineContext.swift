@@ -13,6 +13,11 @@ final class EngineContext: Sendable {
     /// The groups' own.
     let loop: any Loop
     let limits: WorkflowLimits
+    /// What payloads are written and read by.
+    let codec: PayloadCoding
+    /// What clients bring comes through it.
+    let gate: AdmissionGate
+    let spans: (any SpanSink)?
     let logger: FlotillaLogger
     /// The source for run ids, `context.random` and `context.uuid`; any thread.
     let random: @Sendable () -> UInt64
@@ -24,7 +29,8 @@ final class EngineContext: Sendable {
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,
-        limits: WorkflowLimits = WorkflowLimits(), logger: FlotillaLogger = .silent,
+        limits: WorkflowLimits = WorkflowLimits(), codec: PayloadCoding = .json,
+        gate: AdmissionGate = AdmissionGate(), spans: (any SpanSink)? = nil, logger: FlotillaLogger = .silent,
         random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) },
         newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil }
     ) {
@@ -33,6 +39,9 @@ final class EngineContext: Sendable {
         self.checkpoints = checkpoints
         self.loop = loop
         self.limits = limits
+        self.codec = codec
+        self.gate = gate
+        self.spans = spans
         self.logger = logger
         self.random = random
         self.newestVersion = newestVersion

@@ -26,7 +26,8 @@ extension WorkflowEngine {
         let next = start + UInt64(records.count)
         return CheckpointPage(
             checkpoints: records.map {
-                CheckpointPage.Checkpoint(number: $0.sequence, value: $0.value, recordedAt: $0.recordedAt)
+                CheckpointPage.Checkpoint(
+                    number: $0.sequence, value: environment.codec.shown($0.value), recordedAt: $0.recordedAt)
             }, next: next < count ? next : nil)
     }
 
@@ -60,6 +61,7 @@ extension WorkflowEngine {
             }
         }
         return WorkflowHistory(run, key: key, withValues: withValues, events: events, next: next?.token)
+            .shown(by: environment.codec)
     }
 
     /// All that a run has recorded, with the values: what `replay(history:against:)` takes. It is held in memory as a

@@ -9,7 +9,7 @@ extension WorkflowEngine {
     public func describe(_ id: String) async throws -> WorkflowDescription {
         let key = RunKey(defaultNamespace, id)
         let run = try await recordedRun(key)
-        return WorkflowDescription(run, key: key)
+        return WorkflowDescription(run, key: key).shown(by: environment.codec)
     }
 
     /// The latest value that a run has recorded under a key.
@@ -19,8 +19,9 @@ extension WorkflowEngine {
     ) async throws -> Value? {
         let run = try await recordedRun(RunKey(defaultNamespace, id))
         guard let checkpoint = run.checkpoints[ByteText(name)] else { return nil }
+        let value = try environment.codec.decode(checkpoint.value)
         do {
-            return try JSONCoding.decode(type, from: checkpoint.value)
+            return try JSONCoding.decode(type, from: value)
         } catch {
             throw WorkflowError(
                 .undecodableResult, "checkpoint '\(name)' of '\(id)' is not a \(type): \(error)")

@@ -113,35 +113,32 @@ extension WorkflowEngine {
     func start(_ request: StartRunRequest) async throws -> StartedRun {
         let id = request.id
         try WorkflowLimits.checkID(id)
-        let limit = environment.limits.inputBytesMax
-        guard request.input.count <= limit else {
-            throw WorkflowError(
-                .inputTooLarge, "the input takes \(request.input.count) bytes, the limit is \(limit)")
-        }
-        let canonical: [UInt8]
-        do {
-            canonical = try JSONCoding.canonical(request.input)
-        } catch {
-            throw WorkflowError(.invalidInput, "the input is not JSON: \(error.message)")
-        }
+        let input = try payload(request.input, limit: environment.limits.inputBytesMax, "the input")
         let type = try await resolve(
             request.type, version: request.version, newest: request.newest, id: id,
             isNewID: request.placement == .generated)
         if request.newest != nil { try await untilKnown(type) }
         var start = WorkflowOperation.StartRun(
-            workflowID: id, runID: request.runID, type: type, input: canonical, contentType: "application/json")
+            workflowID: id, runID: request.runID, type: type, input: input, contentType: "application/json")
         start.placement = request.placement.operation
         start.admitBelow = request.admitBelow
         start.attributes = try RunAttributes(checking: request.attributes)
         start.parent = request.parent
-        let result = try await namingErrors { [environment, start] in
-            let result = try environment.result(
-                of: try await environment.client.propose(
-                    [WorkflowOperation.startRun(start).encoded], ownerEpoch: 0))
-            if let refusal = result.turnedDown {
-                throw Refused(refusal, "the group did not take workflow '\(id)': \(refusal)")
+        start.trace = request.trace
+        setLimits(of: &start)
+        let result = try await admitting(input.count) { [environment, start] in
+            do {
+                let result = try environment.result(
+                    of: try await environment.client.propose(
+                        [WorkflowOperation.startRun(start).encoded], ownerEpoch: 0))
+                if let refusal = result.turnedDown {
+                    throw Refused(refusal, "the group did not take workflow '\(id)': \(refusal)")
+                }
+                return result
+            } catch let refused as Refused where refused.code == .conflict {
+                guard let same = try await self.repetition(of: start) else { throw refused }
+                return same
             }
-            return result
         }
         let runID = result.runID ?? start.runID
         // A start whose first try was applied unseen finds its own run: that is not an earlier one.
@@ -248,6 +245,7 @@ extension WorkflowEngine {
         }
         defer { cancelTimer?() }
         switch try await waiter.wait() {
+        case .outcome(.completed(let output)): return .completed(try environment.codec.decode(output))
         case .outcome(let outcome): return outcome
         case .timedOut: return nil
         case .stopped: throw WorkflowError(.stopped, "\(node) stops; ask another node")
@@ -298,6 +296,11 @@ extension WorkflowEngine {
         WorkflowError(.notFound, "there is no workflow '\(id)'")
     }
 
+    /// The same for what a client brings, if there is room for it.
+    func admitting<Result>(_ bytes: Int, _ body: () async throws -> Result) async throws -> Result {
+        try await environment.context.gate.admit(bytes) { try await namingErrors(body) }
+    }
+
     /// Turns what the layers below throw into this module's error.
     func namingErrors<Result>(_ body: () async throws -> Result) async throws -> Result {
         do {
@@ -312,6 +315,10 @@ extension WorkflowEngine {
             case .sealed, .moved, .notHome, .notReserved, .full: throw refused
             case .messageOutOfOrder: throw WorkflowError(.messageOutOfOrder, refused.message)
             case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
+            case .noSuchStep: throw WorkflowError(.invalidInput, refused.message)
+            case .overLimit:
+                environment.context.gate.countRefusal()
+                throw WorkflowError(.tooManyWorkflows, refused.message)
             case .wrongToken: throw WorkflowError(.notFound, refused.message)
             case .alreadyCompleted: throw WorkflowError(.alreadyCompleted, refused.message)
             case .outboxFull: throw WorkflowError(.outboxFull, refused.message)

@@ -144,13 +144,12 @@ extension WorkflowEngine: WorkflowObserver {
 
     /// Runs the user's function and records how it ended, unless it ended because it was stopped here.
     private func runBody(of execution: RunExecution, _ definition: WorkflowDefinition) async {
-        let run = execution.recorded
         let context = WorkflowContext(execution: execution)
         let result: RunResult
         do {
-            let output = try await definition.run(run.input, context)
+            let output = try await definition.run(try execution.input(), context)
             try execution.checkSize(output, "the output of \(definition.type)")
-            result = .success(output)
+            result = .success(try environment.codec.encode(output))
         } catch let error as WorkflowError where error.code == .cancelled && execution.isCancelled {
             result = .cancelled
         } catch {
@@ -159,10 +158,12 @@ extension WorkflowEngine: WorkflowObserver {
         guard !Task.isCancelled, !execution.isOver else { return }
         do {
             try await execution.finish(with: result)
+            execution.report(result)
         } catch is CancellationError {
             // Stopped or lost meanwhile: the next owner ends it.
         } catch let error as WorkflowError where error.code == .resultTooLarge {
-            try? await execution.finish(with: .failure(WorkflowFailure(error)))
+            let failure = RunResult.failure(WorkflowFailure(error))
+            if (try? await execution.finish(with: failure)) != nil { execution.report(failure) }
         } catch {
             environment.logger.log(
                 .error, "the end of a run was not recorded: \(error)", execution.metadata)

@@ -24,6 +24,10 @@ package struct HistoryReplay {
                 "a replay needs a whole history with its values: wholeHistory(of:), or flotilla workflow history ID --json"
             )
         }
+        guard !history.isUnreadable else {
+            throw WorkflowError(
+                .invalidInput, "the history has payloads that its node could not read; ask one that has their keys")
+        }
         self.history = history
         self.definition = definition
     }

@@ -15,6 +15,7 @@ extension EngineEnvironment {
     var checkpoints: CheckpointJournal { context.checkpoints }
     var loop: any Loop { context.loop }
     var limits: WorkflowLimits { context.limits }
+    var codec: PayloadCoding { context.codec }
     var logger: FlotillaLogger { context.logger }
     var random: @Sendable () -> UInt64 { context.random }
 

@@ -28,12 +28,19 @@ extension RunExecution {
             return isTooLarge ? Int64.max : sum
         }
         if let nextAt = tried?.nextAt { try await wait(until: nextAt, for: step) }
+        var heart: StepHeart?
         while true {
             attempt += 1
             // No effects of a run that is being stopped.
             try Task.checkCancellation()
+            let here = try self.heart(of: step, attempt: attempt, after: heart)
+            heart = here
             let start = environment.loop.now
-            let outcome = await outcome(of: body, stepContext(step, attempt: attempt), policy, until: deadline)
+            let wallStart = environment.loop.wallNow
+            let context = stepContext(step, attempt: attempt, here)
+            let outcome = await outcome(of: body, context, policy, until: deadline)
+            here.end()
+            report(step, context, from: wallStart, outcome.failure)
             let duration = start.duration(to: environment.loop.now).clampedNanoseconds
             let effort = StepEffort(attempt: UInt32(clamping: attempt), duration: duration)
             switch outcome {
@@ -41,7 +48,8 @@ extension RunExecution {
             case .failure(let error):
                 // The run is being stopped here: that is no failure of the step.
                 guard !Task.isCancelled, !isOver else { throw error }
-                let nextAt = try await recordFailure(error, of: step, effort, policy, until: deadline)
+                let nextAt = try await recordFailure(
+                    error, of: step, effort, here.unrecordedProgress, policy, until: deadline)
                 try await wait(until: nextAt, for: step)
             }
         }
@@ -50,7 +58,8 @@ extension RunExecution {
     /// - Returns: when the next attempt may begin.
     /// - Throws: `WorkflowError` with `stepFailed` where there is none.
     private func recordFailure(
-        _ error: any Error, of step: StepKey, _ effort: StepEffort, _ policy: RetryPolicy, until deadline: Int64?
+        _ error: any Error, of step: StepKey, _ effort: StepEffort, _ progress: [UInt8]?, _ policy: RetryPolicy,
+        until deadline: Int64?
     ) async throws -> Int64 {
         let attempt = Int(effort.attempt)
         let chance = Double(environment.random() >> 11) / Double(1 << 53)
@@ -58,7 +67,8 @@ extension RunExecution {
         let isLate = deadline.map { $0 - environment.loop.wallNow.nanoseconds <= pause } ?? false
         let isLast = isLate || policy.attempts.map { attempt >= $0 } ?? false || !policy.isRetryable(error)
         let failed = StepFailure(
-            failure: WorkflowFailure(error), effort: effort, delay: isLast ? nil : pause)
+            failure: WorkflowFailure(error), effort: effort, delay: isLast ? nil : pause,
+            progress: try progress.map { try environment.codec.encode($0) })
         let nextAt = try await propose(.recordFailure(address, step, failed)).deadline
         guard isLast else { return nextAt }
         let attempts = StepAttempts(
@@ -82,29 +92,67 @@ extension RunExecution {
     ) async -> Swift.Result<Result, any Error> {
         let loop = environment.loop
         let left = deadline.map { Duration.nanoseconds(max(0, $0 - loop.wallNow.nanoseconds)) }
-        guard let limit = [policy.attemptTimeout, left].compactMap(\.self).min() else {
+        let limit = [policy.attemptTimeout, left].compactMap(\.self).min()
+        guard limit != nil || policy.heartbeatTimeout != nil else {
             do { return .success(try await body(context)) } catch { return .failure(error) }
         }
-        guard limit > .zero else {
+        guard limit.map({ $0 > .zero }) ?? true else {
             return .failure(WorkflowError(.stepTimedOut, "attempt \(context.attempt) came too late to begin"))
         }
-        return await withTaskGroup(of: Swift.Result<Result, any Error>?.self) { group in
+        return await withTaskGroup(of: AttemptEnd<Result>.self) { group in
             group.addTask {
-                do { return .success(try await body(context)) } catch { return .failure(error) }
+                do { return .body(.success(try await body(context))) } catch { return .body(.failure(error)) }
             }
             group.addTask {
-                do { try await loop.sleep(for: limit) } catch { return .failure(error) }
-                return nil
+                do {
+                    return .timedOut(try await self.timeout(of: context, limit, policy.heartbeatTimeout))
+                } catch {
+                    return .body(.failure(error))
+                }
             }
             let first = await group.next()
             group.cancelAll()
-            if case .some(.some(let outcome)) = first {
+            switch first {
+            case .timedOut(let error)?:
+                if case .body(.success(let value))? = await group.next() { return .success(value) }
+                return .failure(error)
+            case .body(let outcome)?:
                 await group.waitForAll()
                 return outcome
+            case nil: preconditionFailure("a group of two tasks is empty")
             }
-            if case .success(let value)?? = await group.next() { return .success(value) }
-            return .failure(
-                WorkflowError(.stepTimedOut, "attempt \(context.attempt) took longer than \(limit)"))
         }
+    }
+
+    private enum AttemptEnd<Result: Sendable>: Sendable {
+        case body(Swift.Result<Result, any Error>)
+        case timedOut(WorkflowError)
+    }
+
+    /// Waits until the attempt has taken too long, or has told nothing for too long.
+    private func timeout(
+        of context: StepContext, _ limit: Duration?, _ heartbeatLimit: Duration?
+    ) async throws -> WorkflowError {
+        let loop = environment.loop
+        let end = limit.map { loop.now.advanced(by: $0) }
+        while true {
+            let now = loop.now
+            if let limit, let end, now >= end {
+                return WorkflowError(.stepTimedOut, "attempt \(context.attempt) took longer than \(limit)")
+            }
+            let silentAt = heartbeatLimit.map { context.heart.silentSince.advanced(by: $0) }
+            if let heartbeatLimit, let silentAt, now >= silentAt {
+                return WorkflowError(
+                    .stepTimedOut, "attempt \(context.attempt) sent no heartbeat for \(heartbeatLimit)")
+            }
+            guard let next = [end, silentAt].compactMap(\.self).min() else { preconditionFailure("no limit") }
+            try await loop.sleep(for: now.duration(to: next))
+        }
+    }
+}
+
+extension Result {
+    fileprivate var failure: Failure? {
+        if case .failure(let error) = self { error } else { nil }
     }
 }

@@ -10,8 +10,9 @@ extension RunExecution {
         // Signals that are sent at the same time to different runs are told apart.
         let step = try count("$signal/\(id)/\(name)", counter: \.steps)
         let post = RunTies.Post(
-            workflowID: id, content: .signal(name: name, value: try JSONCoding.canonical(value)), step: step,
-            createdAt: 0)
+            workflowID: id,
+            content: .signal(name: name, value: try environment.codec.encode(JSONCoding.canonical(value))),
+            step: step, createdAt: 0)
         _ = try await outcome(of: post, step)
     }
 
@@ -33,7 +34,8 @@ extension RunExecution {
                 .resultTooLarge, "the input of child '\(id)' takes \(input.count) bytes, the limit is \(limit)")
         }
         let content = RunTies.Post.Content.startChild(
-            type: type, input: try JSONCoding.canonical(input), attributes: try RunAttributes(checking: attributes))
+            type: type, input: try environment.codec.encode(JSONCoding.canonical(input)),
+            attributes: try RunAttributes(checking: attributes))
         let outcome = try await outcome(
             of: RunTies.Post(workflowID: id, content: content, step: step, createdAt: 0), step, policy)
         guard let runID = outcome.runID else {
@@ -50,7 +52,7 @@ extension RunExecution {
         if let known = recorded.steps[step] {
             // Asked for again it is the same.
             if progress.withLock({ $0.metEnds.insert(step).inserted }) { meet(.step, step) }
-            return try decode(known.value, "the end of child '\(id)'")
+            return try readable(try decode(known.value, "the end of child '\(id)'") as WorkflowOutcome)
         }
         // Whoever cleans up may wait for the child at the place where it heard that the run is to end.
         if !isCancelled, try await meetsCancellation(at: place) { throw Self.cancelled }
@@ -60,7 +62,7 @@ extension RunExecution {
             defer { environment.bells.giveBack(bell, for: key) }
             let hasEnded = try await look { $0.steps[step] != nil || $0.ties?.children[child]?.end != nil }
             if hasEnded == true, let end = try await propose(.tie(.takeEnd(address, child: child))).recordedValue {
-                return try decode(end, "the end of child '\(id)'")
+                return try readable(try decode(end, "the end of child '\(id)'") as WorkflowOutcome)
             }
             try await wait(for: bell, until: nil, WaitNotice(ask: step))
             if !isCancelled, try await meetsCancellation(at: place) { throw Self.cancelled }

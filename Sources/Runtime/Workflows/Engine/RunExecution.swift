@@ -44,6 +44,8 @@ final class RunExecution: Sendable {
         var isOver = false
         var isTerminated = false
         var bodyHasEnded = false
+        /// What of the record cannot be read on this node; the run has stopped here.
+        var unreadable: WorkflowError?
     }
 
     let key: RunKey
@@ -77,7 +79,9 @@ final class RunExecution: Sendable {
             + recorded.attempts.members.reduce(0) { $0 + ($1.value.nextAt == nil ? 1 : 0) }
             + (recorded.messages?.metCount ?? 0)
         if let place = recorded.steps[Self.cancellationStep]?.value {
-            progress.withLock { $0.cancellationPlace = try? JSONCoding.decode(String.self, from: place) }
+            // Where it cannot be read, neither can what is recorded before it.
+            let text = try? JSONCoding.decode(String.self, from: environment.codec.decode(place))
+            progress.withLock { $0.cancellationPlace = text }
         }
     }
 
@@ -125,11 +129,20 @@ final class RunExecution: Sendable {
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
         try await replay?.end(.step, step)
-        let context = stepContext(step, attempt: 1)
+        let heart = try heart(of: step, attempt: 1)
+        defer { heart.end() }
+        let context = stepContext(step, attempt: 1, heart)
         // No effects of a run that is being stopped.
         try Task.checkCancellation()
-        let start = environment.loop.now
-        let value = try await body(context)
+        let (start, wallStart) = (environment.loop.now, environment.loop.wallNow)
+        let value: Result
+        do {
+            value = try await body(context)
+        } catch {
+            report(step, context, from: wallStart, error)
+            throw error
+        }
+        report(step, context, from: wallStart, nil)
         let duration = start.duration(to: environment.loop.now).clampedNanoseconds
         return try await record(
             value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
@@ -140,10 +153,17 @@ final class RunExecution: Sendable {
         recorded.execution == 1 ? "\(runID)" : "\(runID).\(recorded.execution)"
     }
 
-    func stepContext(_ step: StepKey, attempt: Int) -> StepContext {
+    func stepContext(_ step: StepKey, attempt: Int, _ heart: StepHeart) -> StepContext {
         StepContext(
             idempotencyKey: "\(executionName)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
-            clock: NodeClock(loop: environment.loop), cancel: cancel)
+            clock: NodeClock(loop: environment.loop), cancel: cancel, heart: heart,
+            trace: span(of: step, attempt: attempt))
+    }
+
+    /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.
+    func heart(of step: StepKey, attempt: Int, after last: StepHeart? = nil) throws -> StepHeart {
+        let before = try last?.progress ?? recorded.progress[step].map { try readable($0.value) }
+        return StepHeart(self, step, attempt: attempt, progressBefore: before)
     }
 
     /// A small value that is computed here and recorded like a step. Several of one name may run at the same time.
@@ -317,7 +337,7 @@ final class RunExecution: Sendable {
     {
         let bytes = try encodeValue(value, what())
         try checkSize(bytes, what())
-        return bytes
+        return try environment.codec.encode(bytes)
     }
 
     func checkSize(_ bytes: [UInt8], _ what: @autoclosure () -> String) throws {
@@ -333,8 +353,9 @@ final class RunExecution: Sendable {
     func decode<Value: Decodable>(_ bytes: [UInt8], _ what: @autoclosure () -> String)
         throws -> Value
     {
+        let plain = try readable(bytes)
         do {
-            return try JSONCoding.decode(Value.self, from: bytes)
+            return try JSONCoding.decode(Value.self, from: plain)
         } catch {
             throw WorkflowError(
                 .undecodableResult, "what is recorded of \(what()) is not a \(Value.self): \(error)"

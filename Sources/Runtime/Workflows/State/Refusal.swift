@@ -46,6 +46,10 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case invalidAttribute = 70
     /// A run has told others too much that has not arrived, or has too many children.
     case outboxFull = 71
+    /// As many runs as the start's limits allow have not ended. Nothing is said about a later one.
+    case overLimit = 80
+    /// A fork from a step that the run has not recorded.
+    case noSuchStep = 85
 }
 
 /// A refusal with its words. A refused command changed nothing.
@@ -65,7 +69,8 @@ extension Refused {
         case .notYet, .invalidAttribute, .unknownWorkflow, .outboxFull: true
         case .staleOwner, .conflict, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
             .checkpointOutOfOrder, .wrongState, .sealed, .moved, .notEmpty, .transferOutOfOrder, .notHome, .notReserved,
-            .full, .messageOutOfOrder, .mailboxFull, .noSuchMessage, .wrongToken, .alreadyCompleted:
+            .full, .messageOutOfOrder, .mailboxFull, .noSuchMessage, .wrongToken, .alreadyCompleted, .overLimit,
+            .noSuchStep:
             false
         }
     }

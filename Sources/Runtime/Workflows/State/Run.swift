@@ -126,11 +126,17 @@ struct Run: Sendable {
     var steps = BucketedMap<StepKey, Step>()
     /// Of steps that failed, or wait for another attempt.
     var attempts = BucketedMap<StepKey, StepAttempts>()
+    /// Of steps that have no result; few at a time.
+    var progress: [StepKey: StepProgress] = [:]
     var timers = BucketedMap<StepKey, Timer>()
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
     /// Nil while it was told nothing, and waits for nothing from outside.
     var messages: RunMessages?
     var attributes = RunAttributes()
+    /// What it was asked for in.
+    var trace: TraceContext?
+    /// Of a fork.
+    var fork: ForkRun.Origin?
     /// Nil while it has nothing to do with others.
     var ties: RunTies?
     /// Counts the executions of the run, from 1; see `WorkflowState.continueRun`.

@@ -57,6 +57,11 @@ extension Run {
         if execution != 1 { writer.varint(71, execution) }
         if let origin { writer.bytes(72, origin.bytes) }
         if let checkpointID { writer.bytes(73, checkpointID.bytes) }
+        for (key, progress) in progress.sorted(by: { $0.key < $1.key }) {
+            writer.message(80) { progress.write(key, to: &$0) }
+        }
+        if let trace { writer.message(81) { trace.write(to: &$0) } }
+        if let fork { writer.message(82) { fork.write(to: &$0) } }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -66,6 +71,7 @@ extension Run {
         var messages: RunMessages?
         var attributes = RunAttributes()
         var ties: RunTies?
+        var progress: [StepKey: StepProgress] = [:]
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -83,6 +89,10 @@ extension Run {
             case 74:
                 var inner = try reader.message()
                 ties = try RunTies(from: &inner)
+            case 80:
+                var inner = try reader.message()
+                let (key, step) = try StepProgress.read(from: &inner)
+                progress[key] = step
             default: try header.read(field, from: &reader)
             }
         }
@@ -90,6 +100,7 @@ extension Run {
         run.messages = messages
         run.attributes = attributes
         run.ties = ties
+        run.progress = progress
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)
@@ -154,6 +165,8 @@ private struct RunHeader {
     var execution: UInt64 = 1
     var origin: SHA256Digest?
     var checkpointID: RunID?
+    var trace: TraceContext?
+    var fork: ForkRun.Origin?
 
     mutating func read(_ field: Int, from reader: inout ProtobufReader) throws(WireError) {
         switch field {
@@ -185,6 +198,12 @@ private struct RunHeader {
         case 71: execution = try reader.varint()
         case 72: origin = SHA256Digest(try reader.bytes())
         case 73: checkpointID = RunID(bytes: try reader.bytes())
+        case 81:
+            var inner = try reader.message()
+            trace = try TraceContext(from: &inner)
+        case 82:
+            var inner = try reader.message()
+            fork = try ForkRun.Origin(from: &inner)
         default: throw reader.unknownField(in: "a run")
         }
     }
@@ -213,6 +232,8 @@ private struct RunHeader {
         run.execution = execution
         run.origin = origin
         run.checkpointID = checkpointID
+        run.trace = trace
+        run.fork = fork
         return run
     }
 }

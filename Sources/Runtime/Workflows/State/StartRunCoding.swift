@@ -20,6 +20,9 @@ extension WorkflowOperation.StartRun {
         writer.varint(42, admitBelow)
         attributes.write(to: &writer, 70)
         if let parent { writer.message(71) { parent.write(to: &$0) } }
+        writer.varint(80, runLimit)
+        writer.varint(81, typeLimit)
+        if let trace { writer.message(82) { trace.write(to: &$0) } }
     }
 
     init(from reader: inout ProtobufReader) throws(WireError) {
@@ -31,6 +34,8 @@ extension WorkflowOperation.StartRun {
         var (placement, epoch, admitBelow) = (UInt64(0), UInt64(0), UInt64(0))
         var attributes = RunAttributes()
         var parent: RunTies.Parent?
+        var (runLimit, typeLimit) = (UInt64(0), UInt64(0))
+        var trace: TraceContext?
         while let field = try reader.next() {
             switch field {
             case 1: workflowID = try reader.string()
@@ -44,6 +49,11 @@ extension WorkflowOperation.StartRun {
             case 71:
                 var inner = try reader.message()
                 parent = try RunTies.Parent(from: &inner)
+            case 80: runLimit = try reader.varint()
+            case 81: typeLimit = try reader.varint()
+            case 82:
+                var inner = try reader.message()
+                trace = try TraceContext(from: &inner)
             case 3:
                 var inner = try reader.message()
                 type = try WorkflowType(from: &inner)
@@ -57,8 +67,8 @@ extension WorkflowOperation.StartRun {
         }
         self.init(
             workflowID: workflowID, runID: runID, type: type, input: input, contentType: contentType,
-            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow, attributes: attributes,
-            parent: parent)
+            placement: try Placement(placement, epoch: epoch), admitBelow: admitBelow, runLimit: runLimit,
+            typeLimit: typeLimit, attributes: attributes, parent: parent, trace: trace)
     }
 }
 

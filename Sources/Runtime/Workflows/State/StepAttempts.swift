@@ -26,6 +26,8 @@ struct StepFailure: Hashable, Sendable {
     var effort: StepEffort
     /// How long to wait for the next attempt, in nanoseconds; nil where there is none.
     var delay: Int64?
+    /// How far the attempt was, where that is not on record yet.
+    var progress: [UInt8]?
 }
 
 extension StepAttempts {

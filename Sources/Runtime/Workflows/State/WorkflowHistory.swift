@@ -45,7 +45,7 @@ public struct WorkflowEvent: Hashable, Codable, Sendable {
     public var occurrence: UInt64
     /// A sleep's is when it began.
     public var recordedAt: Int64
-    /// The size of the recorded value in JSON.
+    /// The size of the value as it is recorded.
     public var bytes: Int
     /// JSON; nil where values were not asked for, and of a sleep.
     @Base64 public var value: [UInt8]? = nil

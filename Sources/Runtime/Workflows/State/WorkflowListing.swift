@@ -90,6 +90,17 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
         /// The last one's.
         public var failure: WorkflowFailure
     }
+    /// How far a step is that has no result yet.
+    public struct Progress: Hashable, Codable, Sendable {
+        public var name: String
+        public var occurrence: UInt64
+        /// In JSON, what its body told last of what is recorded.
+        @Base64 public var value: [UInt8]
+        /// Which attempt told it, and where.
+        public var attempt: Int
+        public var owner: NodeID
+        public var recordedAt: Int64
+    }
     public struct Checkpoint: Hashable, Codable, Sendable {
         public var key: String
         /// How many values the key has had.
@@ -110,14 +121,22 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
     public var steps: [Step]
     /// By name.
     public var failedSteps: [FailedStep]
+    /// By name.
+    public var progress: [Progress]
     public var timers: [Timer]
     /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
     public var checkpoints: [Checkpoint]
     /// JSON; nil unless it completed.
     @Base64 public var output: [UInt8]? = nil
     public var failure: WorkflowFailure?
+    /// What its start came with.
+    public var trace: TraceContext?
+    /// Of a fork: the workflow id and the step that it was forked from.
+    public var forkedFrom: String?
 
     init(_ run: Run, key: RunKey) {
+        trace = run.trace
+        forkedFrom = run.fork.map { "\($0.source.workflowID) at \($0.step)" }
         info = WorkflowInfo(run, key: key)
         waits = run.waits
         epoch = run.epoch
@@ -135,6 +154,11 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
             FailedStep(
                 name: key.name.text, occurrence: key.occurrence, attempts: Int(attempts.effort.attempt),
                 failedAt: attempts.failedAt, nextAt: attempts.nextAt, failure: attempts.failure)
+        }
+        progress = run.progress.sorted { $0.key < $1.key }.map { key, progress in
+            Progress(
+                name: key.name.text, occurrence: key.occurrence, value: progress.value,
+                attempt: Int(progress.attempt), owner: progress.owner, recordedAt: progress.recordedAt)
         }
         timers = run.timers.sorted().map { key, timer in
             Timer(

@@ -8,6 +8,8 @@ enum WorkflowOperation: Hashable, Sendable {
     case startRun(StartRun)
     case recordStep(RunAddress, StepKey, value: [UInt8], StepEffort = StepEffort())
     case recordFailure(RunAddress, StepKey, StepFailure)
+    /// How far a step is. Under the run's epoch, as those around it.
+    case recordProgress(RunAddress, StepKey, attempt: UInt32, value: [UInt8])
     case startTimer(RunAddress, StepKey, TimerSetting)
     case fireTimer(RunAddress, StepKey)
     case setCheckpoint(RunAddress, StepKey, value: [UInt8])
@@ -27,6 +29,8 @@ enum WorkflowOperation: Hashable, Sendable {
     case composition(CompositionOperation)
     /// Runs that are tied to others.
     case tie(TieOperation)
+    /// A run that begins with what another one has recorded.
+    case fork(ForkRun)
 
     struct StartRun: Hashable, Sendable {
         var workflowID: String
@@ -37,9 +41,14 @@ enum WorkflowOperation: Hashable, Sendable {
         var placement = Placement.alone
         /// Refused as `full` where so many runs or more have not ended; 0: however many.
         var admitBelow: UInt64 = 0
+        /// Refused as `overLimit` where so many runs, or so many of its type, have not ended; 0: however many.
+        var runLimit: UInt64 = 0
+        var typeLimit: UInt64 = 0
         var attributes = RunAttributes()
         /// Of a child.
         var parent: RunTies.Parent?
+        /// What it was asked for in.
+        var trace: TraceContext?
 
         /// How it is known that no other run has the id.
         enum Placement: Hashable, Sendable {
@@ -69,7 +78,7 @@ extension WorkflowOperation {
         switch self {
         case .startRun(let start): start.workflowID
         case .recordStep(let run, _, _, _), .recordFailure(let run, _, _), .startTimer(let run, _, _),
-            .fireTimer(let run, _),
+            .recordProgress(let run, _, _, _), .fireTimer(let run, _),
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
         case .pruneRun(let workflowID), .controlRun(let workflowID, _, _): workflowID
@@ -77,6 +86,7 @@ extension WorkflowOperation {
         case .message(let operation): operation.workflowID
         case .composition(let operation): operation.workflowID
         case .tie(let operation): operation.workflowID
+        case .fork(let fork): fork.start.workflowID
         case .registerExecutor, .loseExecutor, .pruneFinished: nil
         }
     }
@@ -113,6 +123,7 @@ extension WorkflowOperation {
         case startRun = 1
         case recordStep, startTimer, fireTimer, setCheckpoint, finishRun, registerExecutor,
             loseExecutor, pruneRun, pruneFinished, controlRun, recordFailure
+        case recordProgress = 80
     }
 
     /// The only version there is yet.
@@ -138,6 +149,12 @@ extension WorkflowOperation {
             writer.varint(6, UInt64(failed.effort.attempt))
             writer.signed(7, failed.effort.duration)
             if let delay = failed.delay { writer.varintAlways(8, UInt64(bitPattern: delay)) }
+            if let progress = failed.progress { writer.bytesAlways(9, progress) }
+        case .recordProgress(let run, let key, let attempt, let value):
+            number = .recordProgress
+            writer.write(run, key)
+            writer.bytes(5, value)
+            writer.varint(6, UInt64(attempt))
         case .startTimer(let run, let key, let setting):
             number = .startTimer
             writer.write(run, key)
@@ -182,6 +199,7 @@ extension WorkflowOperation {
         case .message(let operation): return operation.encoded
         case .composition(let operation): return operation.encoded
         case .tie(let operation): return operation.encoded
+        case .fork(let fork): return fork.encoded
         }
         return Operation(type: number.rawValue, version: Self.version, body: writer.bytes)
     }
@@ -202,6 +220,10 @@ extension WorkflowOperation {
         }
         if let tie = try TieOperation(operation) {
             self = .tie(tie)
+            return
+        }
+        if let fork = try ForkRun(operation) {
+            self = .fork(fork)
             return
         }
         guard let number = Number(rawValue: operation.type) else {
@@ -249,7 +271,7 @@ extension WorkflowOperation {
             return .pruneRun(workflowID: workflowID)
         case .pruneFinished: return try readPruning(from: &reader)
         case .controlRun: return try readControl(from: &reader)
-        case .recordStep, .recordFailure, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
+        case .recordStep, .recordFailure, .recordProgress, .startTimer, .fireTimer, .setCheckpoint, .finishRun:
             return try readOwnerOperation(number, from: &reader)
         }
     }
@@ -311,6 +333,7 @@ extension WorkflowOperation {
         var effort = StepEffort(attempt: 0, duration: 0)
         var failure: WorkflowFailure?
         var delay: Int64?
+        var progress: [UInt8]?
         var setting: TimerSetting?
         var result: RunResult?
         while let field = try reader.next() {
@@ -324,12 +347,13 @@ extension WorkflowOperation {
             case (5, .finishRun): result = try reader.bool() ? .cancelled : nil
             case (3, _): name = try reader.string()
             case (4, _): occurrence = try reader.varint()
-            case (5, .recordStep), (5, .setCheckpoint): value = try reader.bytes()
+            case (5, .recordStep), (5, .setCheckpoint), (5, .recordProgress): value = try reader.bytes()
             case (5, .recordFailure):
                 var inner = try reader.message()
                 failure = try WorkflowFailure(from: &inner)
             case (8, .recordFailure): delay = Int64(bitPattern: try reader.varint())
-            case (6, .recordStep), (6, .recordFailure): effort.attempt = try reader.uint32()
+            case (9, .recordFailure): progress = try reader.bytes()
+            case (6, .recordStep), (6, .recordFailure), (6, .recordProgress): effort.attempt = try reader.uint32()
             case (7, .recordStep), (7, .recordFailure): effort.duration = try reader.signed()
             case (5, .startTimer): setting = .after(Int64(bitPattern: try reader.varint()))
             case (6, .startTimer): setting = .at(Int64(bitPattern: try reader.varint()))
@@ -344,7 +368,9 @@ extension WorkflowOperation {
         case .recordStep: return .recordStep(run, key, value: value, effort)
         case .recordFailure:
             guard let failure else { throw WireError(.invalidValue, "a failed attempt without its failure") }
-            return .recordFailure(run, key, StepFailure(failure: failure, effort: effort, delay: delay))
+            return .recordFailure(
+                run, key, StepFailure(failure: failure, effort: effort, delay: delay, progress: progress))
+        case .recordProgress: return .recordProgress(run, key, attempt: effort.attempt, value: value)
         case .setCheckpoint: return .setCheckpoint(run, key, value: value)
         case .fireTimer: return .fireTimer(run, key)
         case .startTimer:

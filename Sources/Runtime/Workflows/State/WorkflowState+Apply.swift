@@ -23,6 +23,8 @@ extension WorkflowState {
             return try recordStep(run, step, value, effort, context)
         case .recordFailure(let run, let step, let failed):
             return try recordFailure(run, step, failed, context)
+        case .recordProgress(let run, let step, let attempt, let value):
+            return try recordProgress(run, step, attempt: attempt, value, context)
         case .startTimer(let run, let timer, let setting):
             return try startTimer(run, timer, setting, context)
         case .fireTimer(let run, let timer):
@@ -44,6 +46,7 @@ extension WorkflowState {
         case .message(let operation): return try apply(operation, context)
         case .composition(let operation): return try apply(operation, context)
         case .tie(let operation): return try apply(operation, context)
+        case .fork(let fork): return try forkRun(fork, context)
         }
     }
 
@@ -82,6 +85,7 @@ extension WorkflowState {
                 value: value, epoch: context.ownerEpoch, recordedAt: context.time, owner: owner, effort: effort)
             run.steps.insert(record, for: step)
             run.attempts.remove(step)
+            run.progress[step] = nil
             return OperationResult()
         }
     }
@@ -109,6 +113,9 @@ extension WorkflowState {
                     startedAt: known?.startedAt ?? (began.overflow ? context.time : began.partialValue),
                     failedAt: context.time, nextAt: nextAt, failure: failed.failure, owner: owner,
                     epoch: context.ownerEpoch, effort: failed.effort), for: step)
+            if let progress = failed.progress {
+                run.note(progress, of: step, attempt: failed.effort.attempt, context)
+            }
             return OperationResult(deadline: nextAt ?? 0)
         }
     }

@@ -30,6 +30,7 @@ struct WorkflowState: Sendable {
 
     /// Runs that have not ended and are not in `runs`; of an excerpt alone.
     private var unfinishedBesides = 0
+    private var unfinishedTypesBesides: [WorkflowType: Int] = [:]
 
     /// What happened since the observer was told last. Not part of the state.
     var changes = WorkflowChanges()
@@ -99,6 +100,11 @@ extension WorkflowState {
         [WorkflowStatus.running, .parked, .paused].reduce(unfinishedBesides) { $0 + (counts[$1] ?? 0) }
     }
 
+    /// How many runs have not ended, by type.
+    var unfinishedByType: [WorkflowType: Int] {
+        unfinishedCounts.mapValues { $0.values.reduce(0, +) }.merging(unfinishedTypesBesides) { $0 + $1 }
+    }
+
     /// Adds a new run, parked; `assign` finds its owner.
     mutating func addRun(_ start: WorkflowOperation.StartRun, key: RunKey, time: Int64) {
         startCount += 1
@@ -107,6 +113,7 @@ extension WorkflowState {
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
         if case .reserved = start.placement { run.isListed = true }
         run.attributes = start.attributes
+        run.trace = start.trace
         if let parent = start.parent { run.withTies { $0.parent = parent } }
         restore(run, for: key)
         assign(run.sequence)
@@ -187,6 +194,7 @@ extension WorkflowState {
             if let run = runs[key] { excerpt.restore(run, for: key) }
         }
         excerpt.unfinishedBesides = unfinishedCount - excerpt.unfinishedCount
+        excerpt.unfinishedTypesBesides = unfinishedByType.merging(excerpt.unfinishedByType) { $0 - $1 }
         return excerpt
     }
 

@@ -44,7 +44,7 @@ extension WorkflowEngine {
                 }
             }
             switch found {
-            case .replied(.value(let value)): return .replied(value)
+            case .replied(.value(let value)): return .replied(try environment.codec.decode(value))
             case .replied(.failure(let failure)): return .rejected(failure)
             case .unanswered(let status):
                 throw WorkflowError(.wrongState, "workflow '\(id)' is \(status), and has not answered '\(updateID)'")
@@ -76,7 +76,7 @@ extension WorkflowEngine {
         let token = try AwakeableToken(checking: token)
         let content: MessageContent
         if let value {
-            content = .value(try canonicalMessage(value))
+            content = .value(try messagePayload(value))
         } else {
             content = .failure(WorkflowFailure(WorkflowError(.rejected, reason)))
         }
@@ -102,28 +102,24 @@ extension WorkflowEngine {
         return try await proposing(
             .send(
                 MessageOperation.Sending(
-                    workflowID: id, box: box, value: try canonicalMessage(value), sender: sender, number: number)))
+                    workflowID: id, box: box, value: try messagePayload(value), sender: sender, number: number)))
     }
 
     private func proposing(_ operation: MessageOperation) async throws -> OperationResult {
-        try await namingErrors { [environment] in
-            try environment.result(
-                of: try await environment.client.propose(
-                    [WorkflowOperation.message(operation).encoded], ownerEpoch: 0))
+        try await admitting(operation.payloadBytes) { [environment] in
+            do {
+                return try environment.result(
+                    of: try await environment.client.propose(
+                        [WorkflowOperation.message(operation).encoded], ownerEpoch: 0))
+            } catch let refused as Refused where refused.code == .conflict || refused.code == .alreadyCompleted {
+                guard let same = try await self.repetition(of: operation) else { throw refused }
+                return same
+            }
         }
     }
 
-    private func canonicalMessage(_ value: [UInt8]) throws -> [UInt8] {
-        guard value.count <= WorkflowLimits.messageBytesMax else {
-            throw WorkflowError(
-                .inputTooLarge,
-                "the message takes \(value.count) bytes, the limit is \(WorkflowLimits.messageBytesMax)")
-        }
-        do {
-            return try JSONCoding.canonical(value)
-        } catch {
-            throw WorkflowError(.invalidInput, "the message is not JSON: \(error.message)")
-        }
+    private func messagePayload(_ value: [UInt8]) throws -> [UInt8] {
+        try payload(value, limit: WorkflowLimits.messageBytesMax, "the message")
     }
 }
 

@@ -83,7 +83,7 @@ struct QueryReplay {
     func answer(to name: String) async throws -> QueryAnswer {
         let found = await withTaskGroup(of: QueryAnswer?.self) { group in
             group.addTask { [execution, definition, notes] in
-                _ = try? await definition.run(execution.recorded.input, WorkflowContext(execution: execution))
+                _ = try? await definition.run(try execution.input(), WorkflowContext(execution: execution))
                 execution.progress.withLock { $0.bodyHasEnded = true }
                 notes.tell()
                 return nil
@@ -109,6 +109,7 @@ struct QueryReplay {
         }
         if let found { return found }
         try Task.checkCancellation()
+        if let error = execution.unreadable { throw error }
         guard hasSettled else {
             throw WorkflowError(
                 .unavailable, "what '\(execution.key.workflowID)' recorded is not what \(definition.type) does here")

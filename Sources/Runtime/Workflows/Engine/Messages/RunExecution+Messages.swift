@@ -14,7 +14,7 @@ extension RunExecution {
                 try await order.turn(of: ReplayNotes.Use(kind: .receipt, key: ask), environment.loop)
             }
             meet(.receipt, ask)
-            return known
+            return try readable(known)
         }
         let place = "\(ask)"
         if try await meetsCancellation(at: place) { throw Self.cancelled }
@@ -30,7 +30,7 @@ extension RunExecution {
             if mayEnd {
                 do {
                     let result = try await propose(.message(.take(address, ask: ask, isDue: isDue)))
-                    if let receipt = result.messages?.receipt { return receipt }
+                    if let receipt = result.messages?.receipt { return try readable(receipt) }
                 } catch let refused as Refused where refused.code == .notYet {
                     // This clock has been set back, or runs ahead of the one that stamped the command.
                     try await environment.loop.sleep(for: Backoff.delayMin)
@@ -94,6 +94,8 @@ extension RunExecution {
     func reply(to message: StepKey, _ content: MessageContent) async throws {
         if recorded.messages?.messages[message]?.reply != nil { return meet(.reply, message) }
         try await replay?.end(.reply, message)
+        var content = content
+        if let value = content.value { content = .value(try environment.codec.encode(value)) }
         _ = try await propose(.message(.reply(address, message, content)))
     }
 

@@ -45,6 +45,7 @@ extension WorkflowState {
         next.origin = former.origin ?? former.identity
         next.checkpointID = continuation.formerID
         next.attributes = former.attributes
+        (next.trace, next.fork) = (former.trace, former.fork)
         next.isListed = former.isListed
         next.messages = former.messages?.continued(at: context.time)
         next.ties = closingTies(former, at: context.time, isLast: false, keeping: Set(continuation.kept))?
@@ -112,6 +113,7 @@ extension Run {
         renamed.checkpoints = checkpoints
         renamed.messages = messages
         renamed.attributes = attributes
+        renamed.trace = trace
         renamed.execution = execution
         renamed.origin = origin
         return renamed

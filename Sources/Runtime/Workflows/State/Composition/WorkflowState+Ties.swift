@@ -149,6 +149,7 @@ enum ChildKey {
     private static let prefix = "$child/"
 
     static func start(_ name: String) -> String { prefix + name }
+    static func isStart(_ step: StepKey) -> Bool { step.name.text.hasPrefix(prefix) }
     static func end(of child: StepKey) -> StepKey {
         StepKey("$childEnd/" + child.name.text.dropFirst(prefix.count), child.occurrence)
     }

@@ -40,6 +40,17 @@ enum MessageOperation: Hashable, Sendable {
     }
 }
 
+extension MessageOperation {
+    /// Of what a client brings.
+    var payloadBytes: Int {
+        switch self {
+        case .send(let sending): sending.value.count
+        case .complete(_, _, _, let content): content.byteCount
+        case .limit, .take, .reply, .createAwakeable, .announce: 0
+        }
+    }
+}
+
 // MARK: Encoding
 
 extension MessageOperation {

@@ -33,6 +33,8 @@ extension WorkflowState {
             if address != nil { throw absence(of: key) }
             try checkBeginning(start.runID, context)
         }
+        // Not for good: where the id is reserved it stays so, and the same start may come again.
+        try checkLimits(start)
         guard let problem = capacityProblem(start) else {
             if address != nil { transfers.addresses.remove(key) }
             return nil

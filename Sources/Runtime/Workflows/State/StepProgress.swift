@@ -1,0 +1,65 @@
+import FlotillaActors
+import FlotillaIO
+import FlotillaRaft
+
+/// How far a step is that has no result yet, as its body told last: the next attempt is given it. Times are the group's,
+/// in nanoseconds since 1970.
+struct StepProgress: Hashable, Sendable {
+    var value: [UInt8]
+    /// Which attempt told it.
+    var attempt: UInt32
+    var recordedAt: Int64
+    var owner: NodeID
+}
+
+extension WorkflowState {
+    /// What comes behind the end of its attempt changes nothing.
+    mutating func recordProgress(
+        _ address: RunAddress, _ step: StepKey, attempt: UInt32, _ value: [UInt8], _ context: ApplyContext
+    ) throws(Refused) -> OperationResult {
+        try withOwnedRun(address, context) { run in
+            let failed = run.attempts[step]?.effort.attempt ?? 0
+            guard run.steps[step] == nil, failed < attempt || mutated(.takesLateProgress) else {
+                return OperationResult(wasDone: true)
+            }
+            run.note(value, of: step, attempt: attempt, context)
+            return OperationResult()
+        }
+    }
+}
+
+extension Run {
+    mutating func note(_ progress: [UInt8], of step: StepKey, attempt: UInt32, _ context: ApplyContext) {
+        guard let owner else { preconditionFailure("running run \(runID) has no owner") }
+        self.progress[step] = StepProgress(
+            value: progress, attempt: attempt, recordedAt: context.time, owner: owner)
+    }
+}
+
+extension StepProgress {
+    func write(_ key: StepKey, to writer: inout ProtobufWriter) {
+        writer.string(1, key.name.text)
+        writer.varint(2, key.occurrence)
+        writer.bytes(3, value)
+        writer.varint(4, UInt64(attempt))
+        writer.signed(5, recordedAt)
+        writer.varint(6, owner.rawValue)
+    }
+
+    static func read(from reader: inout ProtobufReader) throws(WireError) -> (StepKey, StepProgress) {
+        var (name, occurrence) = ("", UInt64(0))
+        var progress = StepProgress(value: [], attempt: 0, recordedAt: 0, owner: NodeID(0))
+        while let field = try reader.next() {
+            switch field {
+            case 1: name = try reader.string()
+            case 2: occurrence = try reader.varint()
+            case 3: progress.value = try reader.bytes()
+            case 4: progress.attempt = try reader.uint32()
+            case 5: progress.recordedAt = try reader.signed()
+            case 6: progress.owner = NodeID(try reader.varint())
+            default: throw reader.unknownField(in: "the progress of a step")
+            }
+        }
+        return (StepKey(name, occurrence), progress)
+    }
+}
