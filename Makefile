@@ -17,7 +17,7 @@ SEEDS ?= 1000
 START ?= 1
 SCENARIO ?=
 # What 'make bench' runs, each with its usual settings.
-BENCHMARKS := group steps start idle groups two-tier core log snapshots
+BENCHMARKS := group active reads steps workflows start idle idle-groups groups two-tier core log snapshots
 # Of 'make bench-peers': how often each is measured, and where the report goes.
 ROUNDS ?= 5
 OUT ?= .build/bench-peers
@@ -52,13 +52,13 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 fix: ## format all sources in place
 	swift format format --in-place --parallel --recursive Sources Benchmarks Tests Package.swift
 
-bench: setup ## the figures; SCENARIO=name for one of group steps start idle groups two-tier core log snapshots
+bench: setup ## the figures; SCENARIO=name for one of those that Benchmarks/README.md lists
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
 	@for scenario in $(if $(SCENARIO),$(SCENARIO),$(BENCHMARKS)); do \
 	    echo "== $$scenario"; .build/release/flotilla-bench $$scenario || exit 1; \
 	done
 
-bench-peers: setup ## beside etcd, canonical/raft and PostgreSQL, in turns; OUT=path for PATH.json and PATH.html
+bench-peers: setup ## beside etcd, canonical/raft, PostgreSQL and NATS, in turns; OUT=path for PATH.json and PATH.html
 	@Benchmarks/Peers/setup
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
 	@.build/release/flotilla-bench group --peers all --rounds $(ROUNDS) --out "$(OUT)"

@@ -102,25 +102,20 @@ enum GroupsBenchmark {
         return "\(parts[0]) (\(parts[1]) to \(parts[2]))"
     }
 
-    private static func withFleet<Value>(
+    static func withFleet<Value>(
         _ kind: Kind, _ body: (GroupsFleet) async throws -> Value
     ) async throws -> Value {
-        let scratch = try Scratch("flotilla-groups")
-        let fleet = try GroupsFleet(kind, directory: scratch.path)
-        do {
-            try await fleet.waitUntilUp()
-            let value = try await body(fleet)
-            await fleet.killAll()
-            scratch.remove()
-            return value
-        } catch {
-            await fleet.killAll()
-            if error is CancellationError {
-                scratch.remove()
-            } else {
-                Terminal.writeLine("The nodes' logs are kept: \(scratch.path)", to: .error)
+        try await withScratch("flotilla-groups", contents: "The nodes' logs") { directory in
+            let fleet = try GroupsFleet(kind, directory: directory)
+            do {
+                try await fleet.waitUntilUp()
+                let value = try await body(fleet)
+                await fleet.killAll()
+                return value
+            } catch {
+                await fleet.killAll()
+                throw error
             }
-            throw error
         }
     }
 

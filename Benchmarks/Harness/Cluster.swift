@@ -12,6 +12,8 @@ actor Cluster {
         var nodeCount = 3
         /// Added to the nodes' environment.
         var environment: [String: String] = [:]
+        /// See `GroupLoad`.
+        var fsyncDelay = 0
     }
 
     private struct Member {
@@ -75,8 +77,9 @@ actor Cluster {
             "--data", "\(settings.directory)/node-\(node)",
         ]
         arguments += node == 1 ? ["--bootstrap"] : ["--join", others.joined(separator: ",")]
+        let command = SlowDisk.command(settings.executable, arguments, delay: settings.fsyncDelay)
         members[node - 1].process = try ChildProcess(
-            path: settings.executable, arguments: arguments,
+            path: command.path, arguments: command.arguments,
             environment: settings.environment.merging(["FLOTILLA_NODE": "\(node)"]) { $1 },
             log: logPath(node))
     }
