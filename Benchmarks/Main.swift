@@ -20,6 +20,7 @@ enum FlotillaBench {
         Subcommand(description: GroupsNode.command, run: GroupsNode.run),
         Subcommand(description: WorkflowsBenchmark.command, run: WorkflowsBenchmark.run),
         Subcommand(description: SingleGroupBenchmark.command, run: SingleGroupBenchmark.run),
+        Subcommand(description: GroupClient.command, run: GroupClient.run),
         Subcommand(description: ManyGroupsBenchmark.command, run: ManyGroupsBenchmark.run),
         Subcommand(description: IdleGroupsBenchmark.command, run: IdleGroupsBenchmark.run),
         Subcommand(description: ReadsBenchmark.command, run: ReadsBenchmark.run),

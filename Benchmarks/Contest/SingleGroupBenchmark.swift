@@ -16,6 +16,10 @@ enum SingleGroupBenchmark {
                     + "closed loop)"),
             .value("fsync-delay", "US", "what every fsync takes longer, of all contestants (default: 0)"),
             .flag("unsynced", "also ours without any fsync, as NATS JetStream answers"),
+            .value(
+                "client", "PLACE",
+                "process: callers in a process of their own over one connection; both: beside those in the leader's "
+                    + "process (default: leader)"),
             PeerChoice.option(Peer.groups), reportOption,
         ])
 
@@ -23,7 +27,13 @@ enum SingleGroupBenchmark {
         let rounds = try options.number("rounds", in: 1...1_000) ?? 3
         let base = try GroupLoad(options)
         let callers = try options.numbers("callers", in: 1...100_000) ?? [1, 16, 256, 1_024]
-        var contestants: [any Contestant] = [FlotillaContestant()]
+        var contestants: [any Contestant]
+        switch options.string("client") ?? "leader" {
+        case "leader": contestants = [FlotillaContestant()]
+        case "process": contestants = [FlotillaContestant(hasClient: true)]
+        case "both": contestants = [FlotillaContestant(), FlotillaContestant(hasClient: true)]
+        case let place: throw options.fail("--client \(place): there are leader, process and both")
+        }
         if options.has("unsynced") { contestants.append(FlotillaContestant(isSynced: false)) }
         contestants += try PeerChoice.peers(options, of: Peer.groups)
         let contest = Contest(

@@ -7,6 +7,8 @@ import Glibc
 final class GroupsFleet: Sendable {
     private struct Member: Sendable {
         var api: NodeAPI
+        /// Where it takes clients.
+        var clients: String
         var process: ChildProcess
     }
 
@@ -21,19 +23,20 @@ final class GroupsFleet: Sendable {
         fsyncDelay: Int = 0
     ) throws {
         let count = GroupsBenchmark.nodeCount
-        let ports = try Ports.free(count * 2).map { "127.0.0.1:\($0)" }
+        let ports = try Ports.free(count * 3).map { "127.0.0.1:\($0)" }
         let program = try ownPath()
         members = try (1...count).map { id in
             let http = ports[count + id - 1]
+            let clients = ports[2 * count + id - 1]
             var arguments = [
                 "groups-node", "--id", "\(id)", "--peers", ports.prefix(count).joined(separator: ","),
-                "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue,
+                "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue, "--clients", clients,
             ]
             if !isSynced { arguments.append("--unsynced") }
             if reads == .lease { arguments.append("--lease") }
             let command = SlowDisk.command(program, arguments, delay: fsyncDelay)
             return Member(
-                api: NodeAPI(address: http),
+                api: NodeAPI(address: http), clients: clients,
                 process: try ChildProcess(
                     path: command.path, arguments: command.arguments, environment: [:], log: "\(directory)/\(id).log"))
         }
@@ -66,6 +69,20 @@ final class GroupsFleet: Sendable {
         }
         guard result.operations > 0 else { throw BenchError("nothing was done in time: no node leads the groups") }
         return result
+    }
+
+    /// A process that works the first group over one connection to its leader.
+    func startClient(_ load: GroupLoad, log: String) async throws -> ChildProcess {
+        guard let leader = try await reports().firstIndex(where: { $0.led == 1 }) else {
+            throw BenchError("no node leads the group")
+        }
+        let text = String(decoding: try JSONEncoder().encode(load), as: UTF8.self)
+        return try ChildProcess(
+            path: try ownPath(),
+            arguments: [
+                "group-client", "--address", members[leader].clients, "--group", "\(GroupsNode.firstGroup)", "--load",
+                text,
+            ], environment: [:], log: log)
     }
 
     private func load(_ node: Int, _ load: GroupLoad) async throws -> LoadResult {

@@ -16,9 +16,13 @@ enum GroupsNode {
             .value("http", "ADDRESS", "where it is asked"),
             .value("data", "FOLDER", "where it keeps its log"),
             .value("kind", "KIND", "benchmark or workflow"),
+            .value("clients", "ADDRESS", "where it takes clients (default: nowhere)"),
             .flag("unsynced", "answer before anything is durable"),
             .flag("lease", "serve reads by the leader's lease"),
         ])
+
+    /// The first of the groups that are founded; the others have the numbers behind it.
+    static let firstGroup: UInt64 = 100
 
     static func run(_ options: ParsedOptions) async throws {
         guard let id = try options.number("id", in: 1...100), let peers = options.string("peers"),
@@ -71,11 +75,18 @@ enum GroupsNode {
             limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: Signal())
         let handler = GroupsHandler(core: core, members: members, kind: kind)
         let server = try await HTTPServer.start(on: http, loop: loop) { await handler.respond(to: $0) }
+        var clientServer: ClientServer?
+        if let address = options.string("clients") {
+            clientServer = try await ClientServer.start(
+                on: address, loop: loop, network: TCPNetwork(), node: core.node, cluster: identity.cluster
+            ) { ClientProposal.take($0, core) }.server
+        }
         await withDiscardingTaskGroup { tasks in
             tasks.addTask { await clusters.run() }
             await server.run()
             tasks.cancelAll()
         }
+        await clientServer?.stop()
         await core.stop()
         await logWorker.shutdown()
         await bulkWorker.shutdown()
@@ -162,7 +173,8 @@ private struct GroupsHandler: Sendable {
                     let first = leader.map { $0 - 1 } ?? number
                     try await core.found(
                         GroupFoundation(
-                            group: GroupID(UInt64(number) + 100), incarnation: 1, kind: kind.groupKind,
+                            group: GroupID(UInt64(number) + GroupsNode.firstGroup), incarnation: 1,
+                            kind: kind.groupKind,
                             voters: members.indices.map { members[(first + $0) % members.count] }))
                 }
             }

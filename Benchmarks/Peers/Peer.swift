@@ -1,5 +1,4 @@
 import FlotillaIO
-import FoundationEssentials
 import Glibc
 
 /// Another system, with a load program of its own: the program says "measuring" when its warm-up is over, and ends with a
@@ -51,7 +50,7 @@ struct Peer: Contestant {
             let after = ProcessTreeUsage.now(roots)
             var result: LoadResult?
             try await wait("result", processes, within: Self.patience) {
-                result = logs.lazy.compactMap(Self.result).first
+                result = logs.lazy.compactMap { LoadResult(endOf: $0) }.first
                 return result != nil
             }
             guard let result else { throw BenchError("\(name) gave no result") }
@@ -111,13 +110,6 @@ struct Peer: Contestant {
 
     private static func hasSaid(_ word: String, _ logs: [String]) -> Bool {
         logs.contains { (try? readText($0).split(separator: "\n").contains { $0 == word }) == true }
-    }
-
-    private static func result(in log: String) -> LoadResult? {
-        guard let text = try? readText(log), let line = text.split(separator: "\n").last,
-            line.hasPrefix("{\"operations\"")
-        else { return nil }
-        return try? JSONDecoder().decode(LoadResult.self, from: Data(line.utf8))
     }
 
     /// A program that ends before it was to, other than with its result, ends the measurement.

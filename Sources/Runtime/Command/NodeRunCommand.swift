@@ -12,6 +12,7 @@ enum NodeRunCommand {
             .value(
                 "advertise", "HOST:PORT", "what peers are told to connect to (default: --listen)"),
             .value("http", "HOST:PORT", "where the HTTP interface listens (default: none)"),
+            .value("clients", "HOST:PORT", "where programs connect that use FlotillaClient (default: nowhere)"),
             .value("data", "DIR", "where the log is kept; this or --memory"),
             .value(
                 "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
@@ -95,6 +96,7 @@ enum NodeRunCommand {
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
+        configuration.clients = options.string("clients")
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
     }
