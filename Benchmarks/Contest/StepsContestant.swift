@@ -1,3 +1,4 @@
+import Flotilla
 import FlotillaIO
 import Glibc
 
@@ -16,7 +17,8 @@ struct StepsContestant: Contestant {
         "3 node processes, fsync on a majority before a step counts as recorded; "
             + (counted == .steps
                 ? "callers are workflows on all nodes"
-                : "callers start workflows over HTTP and wait for their results, from another process")
+                : "callers start workflows by FlotillaClient and wait for their results, from a process of their own, with a "
+                    + "connection to each node")
     }
     var obstacle: String? { nil }
 
@@ -40,7 +42,11 @@ struct StepsContestant: Contestant {
             let nodes = await cluster.running()
             var roots: [pid_t] = []
             for node in cluster.nodes { if let process = await cluster.process(node) { roots.append(process.pid) } }
-            async let result = work(load, nodes)
+            // Those that make the load count as well.
+            if counted == .workflows { roots = [getpid()] }
+            var addresses: [String] = []
+            for node in cluster.nodes { addresses.append(await cluster.clientAddress(node)) }
+            async let result = work(load, nodes, addresses)
             try await Task.sleep(for: load.warmup)
             let before = ProcessTreeUsage.now(roots)
             try await Task.sleep(for: load.length)
@@ -54,15 +60,27 @@ struct StepsContestant: Contestant {
         }
     }
 
-    private func work(_ load: GroupLoad, _ nodes: [NodeAPI]) async throws -> LoadResult {
+    private func work(_ load: GroupLoad, _ nodes: [NodeAPI], _ clients: [String]) async throws -> LoadResult {
         switch counted {
-        case .steps: try await steps(load, nodes)
+        case .steps: return try await steps(load, nodes)
         case .workflows:
-            try await load.run { caller in
-                let id = "one-\(caller)-\(UInt64.random(in: 0 ... .max))"
-                _ = try await Self.runOne(id, steps: 1, nodes[caller % nodes.count])
+            return try await withFlotillaClient([clients[0]]) { first in
+                try await withFlotillaClient([clients[1]]) { second in
+                    try await withFlotillaClient([clients[2]]) { third in
+                        let clients = [first, second, third]
+                        return try await load.run { caller in
+                            try await Self.runOneStep(by: clients[caller % clients.count])
+                        }
+                    }
+                }
             }
         }
+    }
+
+    private static func runOneStep(by client: FlotillaClient) async throws {
+        let id = "one-\(UInt64.random(in: 0 ... .max))"
+        _ = try await client.start(type: "benchmark_steps", id: id, input: Array("{\"steps\":1}".utf8))
+        guard try await client.result(of: id, as: Output.self).steps == 1 else { throw BenchError("\(id) ran no step") }
     }
 
     /// One workflow after the other for each caller; steps count by the workflows that began and ended in time.

@@ -49,8 +49,11 @@ func withScratch<Result>(
 struct Scratch {
     let path: String
 
+    /// Where such directories are.
+    static var parent: String { getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp" }
+
     init(_ name: String) throws(BenchError) {
-        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        let parent = Self.parent
         var template = Array("\(parent)/\(name).XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw BenchError(

@@ -35,9 +35,11 @@ enum HarnessOptions {
 /// Runs `body` with a cluster that is up and formed, and leaves no process behind. The directory goes with a success
 /// and stays, named, after a failure.
 ///
-/// - Parameter ledger: the name of the file in the directory to which the sample workflow writes its effects.
+/// - Parameters:
+///   - ledger: the name of the file in the directory to which the sample workflow writes its effects.
+///   - nodeArguments: added to what every node is started with.
 func withCluster<Result: Sendable>(
-    _ name: String, options: ParsedOptions, ledger: String? = nil,
+    _ name: String, options: ParsedOptions, ledger: String? = nil, nodeArguments: [String] = [],
     _ body: (_ cluster: Cluster, _ directory: String) async throws -> Result
 ) async throws -> Result {
     let executable = try HarnessOptions.executable(options)
@@ -45,7 +47,9 @@ func withCluster<Result: Sendable>(
         "flotilla-\(name)", contents: "The nodes' data and logs", isKept: options.has("keep")
     ) { directory in
         let environment = ledger.map { ["FLOTILLA_LEDGER": directory + "/" + $0] } ?? [:]
-        let cluster = Cluster(.init(executable: executable, directory: directory, environment: environment))
+        let cluster = Cluster(
+            .init(
+                executable: executable, directory: directory, environment: environment, nodeArguments: nodeArguments))
         do {
             try await cluster.start()
             let result = try await body(cluster, directory)

@@ -20,6 +20,10 @@ enum NodeRunCommand {
                 "keep-finished", "DURATION|N|forever",
                 "how long workflows are kept after their end, or how many (default: 30d and 100000)"),
             .value(
+                "executor-timeout", "DURATION",
+                "a node that was silent for this long loses the workflows that it runs, where this one leads "
+                    + "(default: 1s)"),
+            .value(
                 "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
             .flag(
@@ -97,6 +101,12 @@ enum NodeRunCommand {
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
         configuration.clients = options.string("clients")
+        if let text = options.string("executor-timeout") {
+            guard let timeout = DurationText.parse(text), timeout >= .milliseconds(100) else {
+                throw options.fail("--executor-timeout \(text): write 300ms or 2s, 100ms at least")
+            }
+            configuration.executorFailureTimeout = timeout
+        }
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
     }
