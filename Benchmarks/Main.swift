@@ -24,7 +24,7 @@ enum FlotillaBench {
         Subcommand(description: TakeoverBenchmark.command, run: TakeoverBenchmark.run),
         Subcommand(description: FloorBenchmark.command, run: FloorBenchmark.run),
         Subcommand(description: MicroBenchmark.command, run: MicroBenchmark.run),
-        Subcommand(description: MicroProcess.command, run: MicroProcess.run),
+        Subcommand(description: MicroProcess.command) { _ in preconditionFailure("it has a main of its own") },
         Subcommand(description: ManyGroupsBenchmark.command, run: ManyGroupsBenchmark.run),
         Subcommand(description: IdleGroupsBenchmark.command, run: IdleGroupsBenchmark.run),
         Subcommand(description: ReadsBenchmark.command, run: ReadsBenchmark.run),
@@ -54,6 +54,7 @@ enum FlotillaBench {
     }
 
     private static func run(_ words: [String]) async throws {
+        if words.first == "micro-operation" { try MicroProcess.main(Array(words.dropFirst())) }
         guard let word = words.first, word != "--help", word != "-h" else {
             return Terminal.write(help)
         }

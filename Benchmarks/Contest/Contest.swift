@@ -10,6 +10,7 @@ struct Contest: Sendable {
     var rounds: Int
 
     func run(_ recorder: Recorder) async throws {
+        let machine = Machine.current()
         for (setting, load) in loads {
             for round in 1...rounds {
                 for contestant in contestants {
@@ -17,7 +18,7 @@ struct Contest: Sendable {
                     let sample = try await withScratch("flotilla-contest", contents: "\(contestant.name)'s logs") {
                         try await contestant.measure(load, in: $0)
                     }
-                    for figure in Self.figures(unit) {
+                    for figure in Self.figures(unit, megahertz: machine.megahertz) {
                         recorder.add(
                             figure.value(sample), figure.name, setting, of: contestant.name,
                             isBetterHigher: figure.isBetterHigher)
@@ -31,13 +32,14 @@ struct Contest: Sendable {
     var conditions: [String] {
         contestants.map { "\($0.name): \($0.conditions)" } + [
             "all processes on this machine over loopback; empty data and new processes for each measurement; contestants "
-                + "take turns; processor, calls and bytes are those of all processes of a contestant, its load included"
+                + "take turns; processor, calls and bytes are those of all processes of a contestant, its load included; cycles are "
+                + "processor time at the rate that the kernel names"
         ]
     }
 
     /// What is read off a sample.
     private static func figures(
-        _ unit: String
+        _ unit: String, megahertz: Double
     ) -> [(name: String, isBetterHigher: Bool, value: @Sendable (LoadSample) -> Double)] {
         let one =
             switch unit {
@@ -50,6 +52,7 @@ struct Contest: Sendable {
             ("p99 ms", false, { $0.result.p99 / 1_000 }),
             ("p99.9 ms", false, { $0.result.p999 / 1_000 }),
             ("processor us/\(one)", false, { $0.usage.processorSeconds * 1e6 / $0.operations }),
+            ("kilocycles/\(one)", false, { $0.usage.processorSeconds * megahertz * 1_000 / $0.operations }),
             ("calls/\(one)", false, { $0.usage.calls / $0.operations }),
             ("KiB to disk/\(one)", false, { $0.usage.writtenMebibytes * 1_024 / $0.operations }),
             ("resident MiB", false, { $0.usage.residentMebibytes }),

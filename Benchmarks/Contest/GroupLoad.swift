@@ -47,10 +47,13 @@ extension GroupLoad {
         fsyncDelay = try options.number("fsync-delay", in: 1...1_000_000) ?? 0
     }
 
+    static let rateParameter = "requests a second"
+    static let fsyncDelayParameter = "microseconds added to each fsync"
+
     var parameters: [String: String] {
         var parameters = ["bytes": "\(bytes)", "seconds": rounded(Double(milliseconds) / 1_000, 3)]
-        if rate > 0 { parameters["requests a second"] = "\(rate)" }
-        if fsyncDelay > 0 { parameters["microseconds added to each fsync"] = "\(fsyncDelay)" }
+        if rate > 0 { parameters[Self.rateParameter] = "\(rate)" }
+        if fsyncDelay > 0 { parameters[Self.fsyncDelayParameter] = "\(fsyncDelay)" }
         return parameters
     }
 

@@ -79,7 +79,7 @@ enum MicroBenchmark {
     }
 
     private static func output(of path: String, _ words: [String]) async throws -> String {
-        try await withScratch("flotilla-micro", contents: "Its output") { directory in
+        try await withScratch("flotilla-micro", contents: "Its messages") { directory in
             let child = try ChildProcess(path: path, arguments: words, environment: [:], log: "\(directory)/log")
             let end = await child.wait(limit: .seconds(600))
             try Task.checkCancellation()
@@ -107,18 +107,36 @@ enum MicroCount {
     }
 }
 
-/// `flotilla-bench micro-operation`: does one operation, a number of times.
+/// `flotilla-bench micro-operation`: does one operation, a number of times, and ends the process. The main thread waits for
+/// it where it is: once it has left `main` for the dispatch library, valgrind cannot follow it.
 enum MicroProcess {
     static let command = CommandDescription(
         "flotilla-bench micro-operation",
         summary: "One operation of 'micro', which starts it.",
         options: [.value("name", "NAME", "which"), .value("count", "N", "how often")])
 
-    static func run(_ options: ParsedOptions) async throws {
+    static func main(_ words: [String]) throws -> Never {
+        guard let options = try command.parse(words) else {
+            Terminal.write(command.help)
+            exit(0)
+        }
         guard let operation = options.string("name").flatMap(MicroOperation.init(rawValue:)),
             let count = try options.number("count", in: 1...1_000_000_000)
         else { throw options.fail("all options have to be given") }
-        try await operation.perform(count)
+        let outcome = Lock<Result<Void, any Error>?>(nil)
+        let isOver = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+        sem_init(isOver, 0, 0)
+        // An address may be told to any thread, and that of a semaphore is there to be.
+        let place = UInt(bitPattern: isOver)
+        Task.detached {
+            let result: Result<Void, any Error>
+            do { result = .success(try await operation.perform(count)) } catch { result = .failure(error) }
+            outcome.withLock { $0 = result }
+            sem_post(UnsafeMutablePointer<sem_t>(bitPattern: place)!)
+        }
+        while sem_wait(isOver) != 0 {}
+        try outcome.withLock { $0 }?.get()
+        exit(0)
     }
 }
 

@@ -120,6 +120,8 @@ struct Report: Codable, Sendable {
 struct Machine: Codable, Hashable, Sendable {
     var processor: String
     var cores: Int
+    /// By the kernel's word; 0 where it has none.
+    var megahertz: Double
     var memoryMebibytes: Int
     var kernel: String
     var system: String
@@ -135,7 +137,9 @@ struct Machine: Codable, Hashable, Sendable {
         let memory = value("MemTotal", in: "/proc/meminfo", by: ":").split(separator: " ").first.flatMap { Int($0) }
         return Machine(
             processor: value("model name", in: "/proc/cpuinfo", by: ":"),
-            cores: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), memoryMebibytes: (memory ?? 0) / 1_024,
+            cores: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))),
+            megahertz: Double(value("cpu MHz", in: "/proc/cpuinfo", by: ":")) ?? 0,
+            memoryMebibytes: (memory ?? 0) / 1_024,
             kernel: ((try? readText("/proc/sys/kernel/osrelease")) ?? "unknown").trimming("\n"),
             system: value("PRETTY_NAME", in: "/etc/os-release", by: "="),
             loadBefore: (try? readText("/proc/loadavg"))?.split(separator: " ").first.flatMap { Double($0) } ?? 0)

@@ -32,7 +32,7 @@ enum FleetProcess {
 
     /// Takes a fleet's figures in a process of its own.
     static func take(_ nodes: Int, _ mode: FleetFigures.Mode, _ load: FleetLoadPlan) async throws -> FleetFigures {
-        try await withScratch("flotilla-two-tier", contents: "Its log, and what it wrote") { directory in
+        try await withScratch("flotilla-two-tier", contents: "Its messages and figures") { directory in
             let figures = "\(directory)/figures.json"
             let child = try ChildProcess(
                 path: try ownPath(),

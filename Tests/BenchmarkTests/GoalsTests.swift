@@ -79,6 +79,15 @@ struct GoalsTests {
         #expect(text.contains("not measured") && text.contains("'group' is not complete") && text.contains("abc"))
     }
 
+    @Test("reports of open loops and of slower disks are left out")
+    func otherConditions() {
+        for parameter in [GroupLoad.rateParameter, GroupLoad.fsyncDelayParameter] {
+            var other = report("steps", [("steps/s", "16 at a time", "flotilla", [30_000])])
+            other.parameters[parameter] = "1000"
+            #expect(Goals.text([other]).contains("0 of 0 goals are met"))
+        }
+    }
+
     @Test("every goal has a title of its own")
     func titles() { #expect(Set(Goals.all.map(\.title)).count == Goals.all.count && Goals.all.count >= 25) }
 
