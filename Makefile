@@ -17,8 +17,8 @@ SEEDS ?= 1000
 START ?= 1
 SCENARIO ?=
 # What 'make bench' runs, each with its usual settings.
-BENCHMARKS := group steps start idle groups two-tier core log snapshots
-# Of 'make bench-peers': how often each is measured, and where the report goes.
+BENCHMARKS := floor group active reads steps workflows takeover start idle idle-groups groups two-tier core micro log snapshots
+# Of 'make bench-peers': how often each is measured, and where the reports go.
 ROUNDS ?= 5
 OUT ?= .build/bench-peers
 # To replay one: its load in seconds, its faults, and TRACE=1 for what happens in it.
@@ -52,16 +52,16 @@ verify: ## read-only: format, warnings as errors, tests, sizes of files and func
 fix: ## format all sources in place
 	swift format format --in-place --parallel --recursive Sources Examples Benchmarks Tests Package.swift
 
-bench: setup ## the figures; SCENARIO=name for one of group steps start idle groups two-tier core log snapshots
+bench: setup ## the figures; SCENARIO=name for one of those that Benchmarks/README.md lists
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
 	@for scenario in $(if $(SCENARIO),$(SCENARIO),$(BENCHMARKS)); do \
 	    echo "== $$scenario"; .build/release/flotilla-bench $$scenario || exit 1; \
 	done
 
-bench-peers: setup ## beside etcd, canonical/raft and PostgreSQL, in turns; OUT=path for PATH.json and PATH.html
+bench-peers: setup ## the goals, measured beside five other systems in turns: OUT=folder, ROUNDS=5
 	@Benchmarks/Peers/setup
 	@$(MAKE) --no-print-directory executables CONFIGURATION=release
-	@.build/release/flotilla-bench group --peers all --rounds $(ROUNDS) --out "$(OUT)"
+	@Benchmarks/Goals/measure "$(OUT)" $(ROUNDS)
 
 allocations: setup ## fail where a proposal, an entry or a command allocates more than is recorded
 	@swift build --configuration release --product flotilla-bench

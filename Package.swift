@@ -94,6 +94,7 @@ let package = Package(
             path: "Benchmarks",
             exclude: [
                 "orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt", "Peers/setup", "Peers/Programs",
+                "Goals/measure",
                 "README.md",
             ],
             swiftSettings: settings),

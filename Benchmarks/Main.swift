@@ -18,8 +18,18 @@ enum FlotillaBench {
         Subcommand(description: IdleBenchmark.command, run: IdleBenchmark.run),
         Subcommand(description: GroupsBenchmark.command, run: GroupsBenchmark.run),
         Subcommand(description: GroupsNode.command, run: GroupsNode.run),
+        Subcommand(description: WorkflowsBenchmark.command, run: WorkflowsBenchmark.run),
         Subcommand(description: SingleGroupBenchmark.command, run: SingleGroupBenchmark.run),
+        Subcommand(description: GroupClient.command, run: GroupClient.run),
+        Subcommand(description: TakeoverBenchmark.command, run: TakeoverBenchmark.run),
+        Subcommand(description: FloorBenchmark.command, run: FloorBenchmark.run),
+        Subcommand(description: MicroBenchmark.command, run: MicroBenchmark.run),
+        Subcommand(description: MicroProcess.command) { _ in preconditionFailure("it has a main of its own") },
+        Subcommand(description: ManyGroupsBenchmark.command, run: ManyGroupsBenchmark.run),
+        Subcommand(description: IdleGroupsBenchmark.command, run: IdleGroupsBenchmark.run),
+        Subcommand(description: ReadsBenchmark.command, run: ReadsBenchmark.run),
         Subcommand(description: Comparison.command, run: Comparison.run),
+        Subcommand(description: Goals.command, run: Goals.run),
         Subcommand(description: CoreBenchmark.command, run: CoreBenchmark.run),
         Subcommand(description: AllocationBenchmark.command, run: AllocationBenchmark.run),
         Subcommand(description: LogBenchmark.command, run: LogBenchmark.run),
@@ -44,6 +54,7 @@ enum FlotillaBench {
     }
 
     private static func run(_ words: [String]) async throws {
+        if words.first == "micro-operation" { try MicroProcess.main(Array(words.dropFirst())) }
         guard let word = words.first, word != "--help", word != "-h" else {
             return Terminal.write(help)
         }

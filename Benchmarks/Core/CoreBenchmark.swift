@@ -11,7 +11,7 @@ enum CoreBenchmark {
         options: [
             .value("runs", "N", "how often each figure is taken (default: 5)"),
             .value("proposals", "N", "proposals per run (default: 200000)"),
-            .value("bytes", "N", "size of a proposal's payload (default: 128)"),
+            .value("bytes", "N", "size of a proposal's payload (default: 128)"), reportOption,
         ])
 
     struct Figure {
@@ -27,30 +27,26 @@ enum CoreBenchmark {
         let runs = try options.number("runs", in: 1...100) ?? 5
         let proposals = try options.number("proposals", in: 1_000...100_000_000) ?? 200_000
         let bytes = try options.number("bytes", in: 0...1_000_000) ?? 128
-        let progress = Progress()
-        var table = TextTable(
-            ["batch", "ns/proposal (median)", "least", "most", "allocations/proposal"], rightAligned: [0, 1, 2, 3, 4])
-        for batch in batchSizes {
-            var figures: [Figure] = []
-            for run in 1...runs {
-                progress.update("batches of \(batch), run \(run) of \(runs)")
-                try Task.checkCancellation()
-                figures.append(measure(batch: batch, proposals: proposals, bytes: bytes))
+        let conditions = [
+            "a proposal, from the leader until all 3 replicas have applied it; no disk, no network\(Self.buildNote)"
+        ]
+        try await withReport(
+            "core", options, parameters: ["bytes": "\(bytes)", "proposals": "\(proposals)"], conditions: conditions
+        ) { recorder in
+            for batch in batchSizes {
+                for run in 1...runs {
+                    recorder.progress.update("batches of \(batch), run \(run) of \(runs)")
+                    try Task.checkCancellation()
+                    let figure = measure(batch: batch, proposals: proposals, bytes: bytes)
+                    recorder.add(figure.nanoseconds, "ns/proposal", "batches of \(batch)")
+                    recorder.add(figure.allocations, "allocations/proposal", "batches of \(batch)")
+                }
             }
-            let times = figures.map(\.nanoseconds)
-            table.add([
-                "\(batch)", rounded(Statistics.median(times) ?? 0, 0), rounded(times.min() ?? 0, 0),
-                rounded(times.max() ?? 0, 0), rounded(Statistics.median(figures.map(\.allocations)) ?? 0, 2),
-            ])
         }
-        progress.clear()
-        progress.line(
-            "A proposal of \(bytes) bytes, from the leader until all 3 replicas have applied it; no disk, no network; "
-                + "\(proposals) proposals, \(runs) runs\(Self.buildNote):\n\n" + table.text)
     }
 
     /// Figures of a debug build check every invariant after every step; nobody should compare them.
-    private static var buildNote: String {
+    static var buildNote: String {
         #if DEBUG
             ", in a DEBUG build"
         #else

@@ -15,6 +15,7 @@ enum GroupsBenchmark {
             .value("kind", "KIND", "benchmark or workflow (default: both)"),
             .value("seconds", "N", "how long the idle nodes are watched (default: 30)"),
             .value("killed", "N", "groups whose leader is killed; 0 leaves that out (default: 1000)"),
+            reportOption,
         ])
 
     static let nodeCount = 3
@@ -51,76 +52,53 @@ enum GroupsBenchmark {
             guard let kind = Kind(rawValue: name) else { throw options.fail("--kind \(name): benchmark or workflow") }
             kinds = [kind]
         }
-        var counts = [10, 1_000, 10_000]
-        if let text = options.string("counts") {
-            counts = try text.split(separator: ",").map { word in
-                guard let count = Int(word), (1...100_000).contains(count) else {
-                    throw options.fail("--counts \(text): numbers from 1 to 100000")
+        let counts = try options.numbers("counts", in: 1...100_000) ?? [10, 1_000, 10_000]
+        try await withReport(
+            "groups", options, parameters: ["seconds": "\(seconds)"],
+            conditions: [
+                "\(nodeCount) nodes, a process each, on this machine, that share all groups; figures of one node, the mean of "
+                    + "the three",
+                "without commits: from kill -9 of the node that leads all groups until each has committed a command that "
+                    + "another node asks for",
+            ]
+        ) { recorder in
+            for kind in kinds {
+                for count in counts {
+                    for run in 1...runs {
+                        recorder.progress.update("\(count) groups of \(kind.rawValue), run \(run) of \(runs)")
+                        let sample = try await withFleet(kind) { try await measureIdle($0, count, seconds: seconds) }
+                        for figure in Idle.figures {
+                            recorder.add(figure.value(sample), figure.name, "\(count) of \(kind.rawValue)")
+                        }
+                    }
                 }
-                return count
-            }
-        }
-        let progress = Progress()
-        var idle = TextTable(
-            [
-                "groups", "kind", "founded in s", "processor %", "messages/s", "frames/s", "passes/s",
-                "heap bytes/group", "resident bytes/group",
-            ], rightAligned: [0, 2, 3, 4, 5, 6, 7, 8])
-        var ends = TextTable(["groups", "kind", "median ms", "p99 ms", "most ms"], rightAligned: [0, 2, 3, 4])
-        for kind in kinds {
-            for count in counts {
-                var samples: [Idle] = []
+                guard killed > 0 else { continue }
                 for run in 1...runs {
-                    progress.update("\(count) groups of \(kind.rawValue), run \(run) of \(runs)")
-                    samples.append(try await withFleet(kind) { try await measureIdle($0, count, seconds: seconds) })
+                    recorder.progress.update("the end of the leader of \(killed) groups, run \(run) of \(runs)")
+                    let sample = try await withFleet(kind) { try await measureEnd($0, killed) }
+                    let setting = "\(killed) of \(kind.rawValue)"
+                    recorder.add(sample.median, "without commits, median ms", setting)
+                    recorder.add(sample.p99, "without commits, p99 ms", setting)
+                    recorder.add(sample.most, "without commits, most ms", setting)
                 }
-                idle.add(["\(count)", kind.rawValue] + Idle.figures.map { figure(samples.map($0.value), $0.digits) })
             }
-            guard killed > 0 else { continue }
-            var samples: [GroupsLatency] = []
-            for run in 1...runs {
-                progress.update("the end of the leader of \(killed) groups, run \(run) of \(runs)")
-                samples.append(try await withFleet(kind) { try await measureEnd($0, killed) })
-            }
-            ends.add(
-                ["\(killed)", kind.rawValue]
-                    + [samples.map(\.median), samples.map(\.p99), samples.map(\.most)].map { figure($0, 0) })
-        }
-        progress.clear()
-        progress.line(
-            "\(nodeCount) nodes, a process each, on this machine, that share all groups; \(runs) runs, median (least to "
-                + "most); idle for \(seconds) s; figures of one node, the mean of the three:\n\n\(idle.text)")
-        if killed > 0 {
-            progress.line(
-                "\nFrom kill -9 of the node that leads all groups until each has committed a command that another node "
-                    + "asks for:\n\n\(ends.text)")
         }
     }
 
-    private static func figure(_ values: [Double], _ digits: Int) -> String {
-        let parts = [Statistics.median(values) ?? 0, values.min() ?? 0, values.max() ?? 0].map { rounded($0, digits) }
-        return "\(parts[0]) (\(parts[1]) to \(parts[2]))"
-    }
-
-    private static func withFleet<Value>(
+    static func withFleet<Value>(
         _ kind: Kind, _ body: (GroupsFleet) async throws -> Value
     ) async throws -> Value {
-        let scratch = try Scratch("flotilla-groups")
-        let fleet = try GroupsFleet(kind, directory: scratch.path)
-        do {
-            try await fleet.waitUntilUp()
-            let value = try await body(fleet)
-            await fleet.killAll()
-            scratch.remove()
-            return value
-        } catch {
-            await fleet.killAll()
-            if error is CancellationError {
-                scratch.remove()
-            } else {
-                Terminal.writeLine("The nodes' logs are kept: \(scratch.path)", to: .error)
+        try await withScratch("flotilla-groups", contents: "The nodes' logs") { directory in
+            let fleet = try GroupsFleet(kind, directory: directory)
+            do {
+                try await fleet.waitUntilUp()
+                let value = try await body(fleet)
+                await fleet.killAll()
+                return value
+            } catch {
+                await fleet.killAll()
+                throw error
             }
-            throw error
         }
     }
 
@@ -135,9 +113,10 @@ enum GroupsBenchmark {
         var heap: Double
         var resident: Double
 
-        static let figures: [(value: @Sendable (Idle) -> Double, digits: Int)] = [
-            ({ $0.founding }, 2), ({ $0.processor }, 2), ({ $0.messages }, 1), ({ $0.frames }, 1),
-            ({ $0.passes }, 1), ({ $0.heap }, 0), ({ $0.resident }, 0),
+        static let figures: [(name: String, value: @Sendable (Idle) -> Double)] = [
+            ("founded in s", { $0.founding }), ("processor %", { $0.processor }), ("messages/s", { $0.messages }),
+            ("frames/s", { $0.frames }), ("passes/s", { $0.passes }), ("heap bytes/group", { $0.heap }),
+            ("resident bytes/group", { $0.resident }),
         ]
     }
 

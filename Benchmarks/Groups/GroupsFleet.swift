@@ -1,4 +1,5 @@
 import FlotillaIO
+import FlotillaRaft
 import FoundationEssentials
 import Glibc
 
@@ -6,27 +7,38 @@ import Glibc
 final class GroupsFleet: Sendable {
     private struct Member: Sendable {
         var api: NodeAPI
+        /// Where it takes clients.
+        var clients: String
         var process: ChildProcess
     }
 
     private let members: [Member]
     private static let timeLimit: Duration = .seconds(120)
 
-    /// - Parameter directory: for data and logs.
-    init(_ kind: GroupsBenchmark.Kind, directory: String) throws {
+    /// - Parameters:
+    ///   - directory: for data and logs.
+    ///   - fsyncDelay: see `GroupLoad`.
+    init(
+        _ kind: GroupsBenchmark.Kind, directory: String, isSynced: Bool = true, reads: ReadConsistency = .quorum,
+        fsyncDelay: Int = 0
+    ) throws {
         let count = GroupsBenchmark.nodeCount
-        let ports = try Ports.free(count * 2).map { "127.0.0.1:\($0)" }
+        let ports = try Ports.free(count * 3).map { "127.0.0.1:\($0)" }
         let program = try ownPath()
         members = try (1...count).map { id in
             let http = ports[count + id - 1]
+            let clients = ports[2 * count + id - 1]
+            var arguments = [
+                "groups-node", "--id", "\(id)", "--peers", ports.prefix(count).joined(separator: ","),
+                "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue, "--clients", clients,
+            ]
+            if !isSynced { arguments.append("--unsynced") }
+            if reads == .lease { arguments.append("--lease") }
+            let command = SlowDisk.command(program, arguments, delay: fsyncDelay)
             return Member(
-                api: NodeAPI(address: http),
+                api: NodeAPI(address: http), clients: clients,
                 process: try ChildProcess(
-                    path: program,
-                    arguments: [
-                        "groups-node", "--id", "\(id)", "--peers", ports.prefix(count).joined(separator: ","),
-                        "--http", http, "--data", "\(directory)/\(id)", "--kind", kind.rawValue,
-                    ], environment: [:], log: "\(directory)/\(id).log"))
+                    path: command.path, arguments: command.arguments, environment: [:], log: "\(directory)/\(id).log"))
         }
     }
 
@@ -44,9 +56,39 @@ final class GroupsFleet: Sendable {
         try await ask(node, "/commit?since=\(since)")
     }
 
-    /// Works the first group of `node`, by callers in its process.
-    func load(_ node: Int, _ load: GroupLoad) async throws -> LoadResult {
-        try await ask(node, "/load?\(load.query)", limit: load.warmup + load.length + .seconds(30))
+    /// Works groups by callers in the processes of their leaders: a node that leads none of them does nothing.
+    func load(_ load: GroupLoad) async throws -> LoadResult {
+        let leaders = min(load.active, members.count)
+        let share = load.with { load in
+            load.callers = max(1, load.callers / leaders)
+            load.rate = load.rate == 0 ? 0 : max(1, load.rate / leaders)
+        }
+        let result = try await withThrowingTaskGroup(of: LoadResult.self) { tasks in
+            for node in 1...members.count { tasks.addTask { try await self.load(node, share) } }
+            return LoadResult(together: try await tasks.reduce(into: []) { $0.append($1) })
+        }
+        guard result.operations > 0 else { throw BenchError("nothing was done in time: no node leads the groups") }
+        return result
+    }
+
+    /// A process that works the first group over one connection to its leader.
+    func startClient(_ load: GroupLoad, log: String) async throws -> ChildProcess {
+        guard let leader = try await reports().firstIndex(where: { $0.led == 1 }) else {
+            throw BenchError("no node leads the group")
+        }
+        let text = String(decoding: try JSONEncoder().encode(load), as: UTF8.self)
+        return try ChildProcess(
+            path: try ownPath(),
+            arguments: [
+                "group-client", "--address", members[leader].clients, "--group", "\(GroupsNode.firstGroup)", "--load",
+                text,
+            ], environment: [:], log: log)
+    }
+
+    private func load(_ node: Int, _ load: GroupLoad) async throws -> LoadResult {
+        let text = String(decoding: try JSONEncoder().encode(load), as: UTF8.self)
+        return try await ask(
+            node, "/load?load=\(PercentEncoding.encode(text))", limit: load.warmup + load.length + .seconds(60))
     }
 
     var processes: [pid_t] { members.map(\.process.pid) }

@@ -16,7 +16,13 @@ enum GroupsNode {
             .value("http", "ADDRESS", "where it is asked"),
             .value("data", "FOLDER", "where it keeps its log"),
             .value("kind", "KIND", "benchmark or workflow"),
+            .value("clients", "ADDRESS", "where it takes clients (default: nowhere)"),
+            .flag("unsynced", "answer before anything is durable"),
+            .flag("lease", "serve reads by the leader's lease"),
         ])
+
+    /// The first of the groups that are founded; the others have the numbers behind it.
+    static let firstGroup: UInt64 = 100
 
     static func run(_ options: ParsedOptions) async throws {
         guard let id = try options.number("id", in: 1...100), let peers = options.string("peers"),
@@ -28,12 +34,16 @@ enum GroupsNode {
         try loop.start()
         let logWorker = try ThreadWorker(name: "log")
         let bulkWorker = try ThreadWorker(name: "bulk")
-        let store = DiskLogStore(directory: data, fileSystem: PosixFileSystem())
+        let files: any FileSystem =
+            options.has("unsynced") ? CountingFileSystem(isSynced: false) : PosixFileSystem()
+        let store = DiskLogStore(directory: data, fileSystem: files)
+        var settings = GroupSettings()
+        if options.has("lease") { settings.readConsistency = .lease }
         let recovered = try store.open()
         let identity = NodeIdentity(cluster: 1, node: NodeID(UInt64(id)), instance: UInt64(id))
         if recovered.identity == nil { try store.persistIdentity(identity) }
         let snapshots = SnapshotStore(
-            directory: data + "/snapshots", files: PosixFileSystem(),
+            directory: data + "/snapshots", files: files,
             executor: WorkerExecutor(bulkWorker, loop: loop), options: SnapshotStore.Options())
         let states = try await snapshots.open(for: recovered)
         let checkpoints = CheckpointJournal(inMemoryOn: bulkWorker, loop: loop)
@@ -48,7 +58,7 @@ enum GroupsNode {
             NodeCore.Parts(
                 identity: identity, boot: recovered.bootCounter, address: addresses[id - 1], loop: loop,
                 network: TCPNetwork(), store: store, logWorker: logWorker, readWorker: bulkWorker,
-                snapshots: snapshots, settings: GroupSettings(), registry: registry, featureLevel: FeatureLevel(),
+                snapshots: snapshots, settings: settings, registry: registry, featureLevel: FeatureLevel(),
                 capabilities: [], seed: UInt64(id), logger: .silent))
         _ = try await core.start(listen: addresses[id - 1])
         try await core.host(recovered, snapshots: states)
@@ -65,11 +75,18 @@ enum GroupsNode {
             limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: Signal())
         let handler = GroupsHandler(core: core, members: members, kind: kind)
         let server = try await HTTPServer.start(on: http, loop: loop) { await handler.respond(to: $0) }
+        var clientServer: ClientServer?
+        if let address = options.string("clients") {
+            clientServer = try await ClientServer.start(
+                on: address, loop: loop, network: TCPNetwork(), node: core.node, cluster: identity.cluster
+            ) { ClientProposal.take($0, core) }.server
+        }
         await withDiscardingTaskGroup { tasks in
             tasks.addTask { await clusters.run() }
             await server.run()
             tasks.cancelAll()
         }
+        await clientServer?.stop()
         await core.stop()
         await logWorker.shutdown()
         await bulkWorker.shutdown()
@@ -129,10 +146,10 @@ private struct GroupsHandler: Sendable {
                 guard let since = number("since") else { return .problem(status: 400, detail: "since is missing") }
                 return try Self.json(try await commit(since: UInt64(since)))
             case "/load":
-                guard let load = GroupLoad(request), let group = core.hosted.all.first else {
-                    return .problem(status: 400, detail: "the load, or a group, is missing")
-                }
-                return try Self.json(try await load.run(group))
+                guard let text = request.query("load"),
+                    let load = try? JSONDecoder().decode(GroupLoad.self, from: Data(text.utf8))
+                else { return .problem(status: 400, detail: "the load is missing") }
+                return try Self.json(try await work(load))
             default: return .problem(status: 404, detail: request.path)
             }
         } catch {
@@ -156,7 +173,8 @@ private struct GroupsHandler: Sendable {
                     let first = leader.map { $0 - 1 } ?? number
                     try await core.found(
                         GroupFoundation(
-                            group: GroupID(UInt64(number) + 100), incarnation: 1, kind: kind.groupKind,
+                            group: GroupID(UInt64(number) + GroupsNode.firstGroup), incarnation: 1,
+                            kind: kind.groupKind,
                             voters: members.indices.map { members[(first + $0) % members.count] }))
                 }
             }
@@ -165,6 +183,17 @@ private struct GroupsHandler: Sendable {
     }
 
     // MARK: Commands
+
+    /// Works those of the active groups that this node leads.
+    private func work(_ load: GroupLoad) async throws -> LoadResult {
+        var led: [RaftGroup] = []
+        for group in core.hosted.all.prefix(load.active)
+        where try await group.report().status.role == .leader {
+            led.append(group)
+        }
+        guard !led.isEmpty else { return LoadResult(nanoseconds: [], length: load.length) }
+        return try await load.run(led)
+    }
 
     /// One command for each group, and how long after a moment each was committed and applied here.
     /// - Parameter since: nanoseconds of the machine's monotonic clock.

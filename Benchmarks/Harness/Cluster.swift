@@ -12,11 +12,17 @@ actor Cluster {
         var nodeCount = 3
         /// Added to the nodes' environment.
         var environment: [String: String] = [:]
+        /// Added to what every node is started with.
+        var nodeArguments: [String] = []
+        /// See `GroupLoad`.
+        var fsyncDelay = 0
     }
 
     private struct Member {
         var address: String
         var http: String
+        /// Where it takes binary clients.
+        var clients: String
         var process: ChildProcess?
     }
 
@@ -34,6 +40,9 @@ actor Cluster {
     /// The interface of one node, whether it runs or not.
     func api(_ node: Int) -> NodeAPI { NodeAPI(address: members[node - 1].http) }
 
+    /// Where a node takes binary clients, whether it runs or not.
+    func clientAddress(_ node: Int) -> String { members[node - 1].clients }
+
     /// The interfaces of the nodes whose process runs.
     func running() -> [NodeAPI] { nodes.filter { isRunning($0) }.map { api($0) } }
 
@@ -49,10 +58,10 @@ actor Cluster {
     /// Starts all nodes on new ports and waits until they form one cluster.
     func start() async throws {
         for attempt in 1...Self.portAttempts {
-            let ports = try Ports.free(settings.nodeCount * 2)
-            members = (0..<settings.nodeCount).map {
-                Member(
-                    address: "127.0.0.1:\(ports[2 * $0])", http: "127.0.0.1:\(ports[2 * $0 + 1])")
+            let ports = try Ports.free(settings.nodeCount * 3)
+            members = (0..<settings.nodeCount).map { number in
+                let own = ports[(3 * number)..<(3 * number + 3)].map { "127.0.0.1:\($0)" }
+                return Member(address: own[0], http: own[1], clients: own[2])
             }
             do {
                 for node in nodes { try spawn(node) }
@@ -72,11 +81,14 @@ actor Cluster {
         let others = nodes.filter { $0 != node }.map { members[$0 - 1].address }
         var arguments = [
             "node", "run", "--id", "\(node)", "--listen", member.address, "--http", member.http,
+            "--clients", member.clients,
             "--data", "\(settings.directory)/node-\(node)",
         ]
+        arguments += settings.nodeArguments
         arguments += node == 1 ? ["--bootstrap"] : ["--join", others.joined(separator: ",")]
+        let command = SlowDisk.command(settings.executable, arguments, delay: settings.fsyncDelay)
         members[node - 1].process = try ChildProcess(
-            path: settings.executable, arguments: arguments,
+            path: command.path, arguments: command.arguments,
             environment: settings.environment.merging(["FLOTILLA_NODE": "\(node)"]) { $1 },
             log: logPath(node))
     }

@@ -1,3 +1,4 @@
+import FlotillaIO
 import FoundationEssentials
 import Glibc
 
@@ -16,12 +17,43 @@ func readText(_ path: String) throws(BenchError) -> String {
     return String(decoding: bytes, as: UTF8.self)
 }
 
-/// A directory of this run's own: removed after a success, kept and named after a failure.
+/// Runs `body` with a directory of its own, which goes with a success and with an interruption, and stays, named, after a
+/// failure.
+///
+/// - Parameters:
+///   - contents: what somebody finds there.
+///   - isKept: whether it stays after a success as well.
+func withScratch<Result>(
+    _ name: String, contents: String, isKept: Bool = false, _ body: (_ directory: String) async throws -> Result
+) async throws -> Result {
+    let scratch = try Scratch(name)
+    do {
+        let result = try await body(scratch.path)
+        if isKept {
+            Terminal.writeLine("\(contents): \(scratch.path)")
+        } else {
+            scratch.remove()
+        }
+        return result
+    } catch {
+        if error is CancellationError {
+            scratch.remove()
+        } else {
+            Terminal.writeLine("\(contents) are kept: \(scratch.path)", to: .error)
+        }
+        throw error
+    }
+}
+
+/// A directory of this run's own.
 struct Scratch {
     let path: String
 
+    /// Where such directories are.
+    static var parent: String { getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp" }
+
     init(_ name: String) throws(BenchError) {
-        let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
+        let parent = Self.parent
         var template = Array("\(parent)/\(name).XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw BenchError(

@@ -21,6 +21,8 @@ struct WorkflowReport: Decodable, Sendable {
     struct Step: Decodable, Sendable {
         var name: String
         var occurrence: UInt64
+        /// Rises with every owner of the run.
+        var epoch: UInt64
         var recordedAt: String
     }
     var id: String

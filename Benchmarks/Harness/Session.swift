@@ -3,9 +3,11 @@ import Glibc
 
 /// The options that every subcommand with a cluster takes.
 enum HarnessOptions {
+    static let executableOption = CommandDescription.Option.value(
+        "flotilla", "PATH", "the flotilla executable (default: the one beside this program)")
+
     static let all: [CommandDescription.Option] = [
-        .value(
-            "flotilla", "PATH", "the flotilla executable (default: the one beside this program)"),
+        executableOption,
         .flag("keep", "keep the directory with the nodes' data and logs also after a success"),
     ]
 
@@ -33,33 +35,29 @@ enum HarnessOptions {
 /// Runs `body` with a cluster that is up and formed, and leaves no process behind. The directory goes with a success
 /// and stays, named, after a failure.
 ///
-/// - Parameter ledger: the name of the file in the directory to which the sample workflow writes its effects.
+/// - Parameters:
+///   - ledger: the name of the file in the directory to which the sample workflow writes its effects.
+///   - nodeArguments: added to what every node is started with.
 func withCluster<Result: Sendable>(
-    _ name: String, options: ParsedOptions, ledger: String? = nil,
+    _ name: String, options: ParsedOptions, ledger: String? = nil, nodeArguments: [String] = [],
     _ body: (_ cluster: Cluster, _ directory: String) async throws -> Result
 ) async throws -> Result {
     let executable = try HarnessOptions.executable(options)
-    let scratch = try Scratch("flotilla-\(name)")
-    let environment = ledger.map { ["FLOTILLA_LEDGER": scratch.path + "/" + $0] } ?? [:]
-    let cluster = Cluster(
-        .init(executable: executable, directory: scratch.path, environment: environment))
-    do {
-        try await cluster.start()
-        let result = try await body(cluster, scratch.path)
-        await cluster.killAll()
-        if options.has("keep") {
-            Terminal.writeLine("The nodes' data and logs: \(scratch.path)")
-        } else {
-            scratch.remove()
+    return try await withScratch(
+        "flotilla-\(name)", contents: "The nodes' data and logs", isKept: options.has("keep")
+    ) { directory in
+        let environment = ledger.map { ["FLOTILLA_LEDGER": directory + "/" + $0] } ?? [:]
+        let cluster = Cluster(
+            .init(
+                executable: executable, directory: directory, environment: environment, nodeArguments: nodeArguments))
+        do {
+            try await cluster.start()
+            let result = try await body(cluster, directory)
+            await cluster.killAll()
+            return result
+        } catch {
+            await cluster.killAll()
+            throw error
         }
-        return result
-    } catch {
-        await cluster.killAll()
-        if error is CancellationError {
-            scratch.remove()
-        } else {
-            Terminal.writeLine("The nodes' data and logs are kept: \(scratch.path)", to: .error)
-        }
-        throw error
     }
 }

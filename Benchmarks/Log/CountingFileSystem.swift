@@ -10,10 +10,16 @@ final class CountingFileSystem: FileSystem {
 
     private let files = PosixFileSystem()
     private let state = Lock(Counts())
+    private let isSynced: Bool
     private let willRead: @Sendable (Int) -> Void
 
-    /// - Parameter willRead: called before each read, by its thread, with the bytes that are asked for.
-    init(willRead: @escaping @Sendable (Int) -> Void = { _ in }) { self.willRead = willRead }
+    /// - Parameters:
+    ///   - isSynced: whether files are made durable when that is asked for.
+    ///   - willRead: called before each read, by its thread, with the bytes that are asked for.
+    init(isSynced: Bool = true, willRead: @escaping @Sendable (Int) -> Void = { _ in }) {
+        self.isSynced = isSynced
+        self.willRead = willRead
+    }
 
     var counts: Counts { state.withLock { $0 } }
 
@@ -58,10 +64,10 @@ final class CountingFileSystem: FileSystem {
         func truncate(to size: UInt64) throws(FileError) { try file.truncate(to: size) }
         func sync() throws(FileError) {
             owner.state.withLock { $0.syncs += 1 }
-            try file.sync()
+            if owner.isSynced { try file.sync() }
         }
         func writeBack(at offset: UInt64, count: Int) throws(FileError) {
-            try file.writeBack(at: offset, count: count)
+            if owner.isSynced { try file.writeBack(at: offset, count: count) }
         }
     }
 }

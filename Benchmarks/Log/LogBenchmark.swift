@@ -15,6 +15,7 @@ enum LogBenchmark {
             .value("recovered", "N", "entries that are read back, of 1000 groups (default: 1000000)"),
             .value("commits", "N", "entries written to see how large the log becomes (default: 1000000)"),
             .value("kept", "MIB", "a log that one group keeps, to see what it takes of memory (default: 1024)"),
+            reportOption,
         ])
 
     private static let groupCounts = [1, 64, 1_000]
@@ -36,42 +37,29 @@ enum LogBenchmark {
             kept: try options.number("kept", in: 1...100_000) ?? 1_024)
         let scratch = try Scratch("flotilla-log")
         defer { scratch.remove() }
-        let progress = Progress()
-        // First, while this process has not freed anything yet.
-        let kept = try kept(sizes, scratch.path, progress)
-        let throughput = try throughput(sizes, scratch.path, progress)
-        let recovery = try recovery(sizes, scratch.path, progress)
-        let space = try space(sizes, scratch.path, progress)
-        progress.clear()
-        progress.line(
-            "\(sizes.entries) entries of \(sizes.bytes) bytes, \(sizes.batch) per write, in \(scratch.path), "
-                + "\(sizes.runs) runs; median (least to most):\n\n\(throughput)\n\(recovery)\n\(space)\n\(kept)")
-    }
-
-    private static func figure(_ values: [Double], _ digits: Int) -> String {
-        let parts = [Statistics.median(values) ?? 0, values.min() ?? 0, values.max() ?? 0].map { rounded($0, digits) }
-        return "\(parts[0]) (\(parts[1]) to \(parts[2]))"
+        try await withReport(
+            "log", options,
+            parameters: [
+                "entries": "\(sizes.entries)", "bytes": "\(sizes.bytes)", "entries per write": "\(sizes.batch)",
+            ],
+            conditions: ["in \(Scratch.parent); a log that is opened again after a crash has no clean end"]
+        ) { recorder in
+            // First, while this process has not freed anything yet.
+            try kept(sizes, scratch.path, recorder)
+            try throughput(sizes, scratch.path, recorder)
+            try recovery(sizes, scratch.path, recorder)
+            try space(sizes, scratch.path, recorder)
+        }
     }
 
     // MARK: Writing
 
-    private struct Samples {
-        var entries: [Double] = []
-        var syncs: [Double] = []
-        var counts: [Double] = []
-        var amplification: [Double] = []
-    }
-
     /// The stores take turns, so that whatever else the machine does is in the figures of both.
-    private static func throughput(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
-        var table = TextTable(
-            ["active groups", "store", "entries/s", "fsyncs/s", "fsyncs", "bytes written per payload byte"],
-            rightAligned: [0, 2, 3, 4, 5])
+    private static func throughput(_ sizes: Sizes, _ directory: String, _ recorder: Recorder) throws {
         for groups in groupCounts {
-            var samples = Dictionary(uniqueKeysWithValues: MeasuredStore.allCases.map { ($0, Samples()) })
             for run in 1...sizes.runs {
                 for kind in MeasuredStore.allCases {
-                    progress.update("\(groups) groups, \(kind.rawValue), run \(run) of \(sizes.runs)")
+                    recorder.progress.update("\(groups) groups, \(kind.rawValue), run \(run) of \(sizes.runs)")
                     try Task.checkCancellation()
                     let store = kind.make(in: "\(directory)/\(kind.rawValue)-\(groups)-\(run)")
                     var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
@@ -82,22 +70,18 @@ enum LogBenchmark {
                     let after = try DiskCounts.read()
                     try store.close()
                     let syncs = Double(after.syncs - before.syncs)
-                    samples[kind]!.entries.append(Double(written) / seconds)
-                    samples[kind]!.counts.append(syncs)
-                    samples[kind]!.syncs.append(syncs / seconds)
-                    samples[kind]!.amplification.append(
-                        Double(after.bytesWritten - before.bytesWritten) / Double(max(1, written * sizes.bytes)))
+                    let payload = Double(max(1, written * sizes.bytes))
+                    func add(_ value: Double, _ name: String, isBetterHigher: Bool = false) {
+                        recorder.add(
+                            value, name, "\(groups) active groups", of: kind.rawValue, isBetterHigher: isBetterHigher)
+                    }
+                    add(Double(written) / seconds, "entries/s", isBetterHigher: true)
+                    add(syncs / seconds, "fsyncs/s", isBetterHigher: true)
+                    add(syncs, "fsyncs")
+                    add(Double(after.bytesWritten - before.bytesWritten) / payload, "bytes written per payload byte")
                 }
             }
-            for kind in MeasuredStore.allCases {
-                let samples = samples[kind]!
-                table.add([
-                    "\(groups)", kind.rawValue, figure(samples.entries, 0), figure(samples.syncs, 0),
-                    figure(samples.counts, 0), figure(samples.amplification, 2),
-                ])
-            }
         }
-        return table.text
     }
 
     /// Every write holds the same number of entries, of one group or of as many as there are.
@@ -119,10 +103,10 @@ enum LogBenchmark {
 
     // MARK: Reading back
 
-    private static func recovery(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+    private static func recovery(_ sizes: Sizes, _ directory: String, _ recorder: Recorder) throws {
         let groups = 1_000
         for kind in MeasuredStore.allCases {
-            progress.update("\(sizes.recovered) entries to read back, \(kind.rawValue)")
+            recorder.progress.update("\(sizes.recovered) entries to read back, \(kind.rawValue)")
             let store = kind.make(in: "\(directory)/\(kind.rawValue)-recovery")
             var load = try LogLoad(store, groups: groups, bytes: sizes.bytes)
             var next = 0
@@ -132,11 +116,9 @@ enum LogBenchmark {
             }
             try store.close()
         }
-        var times: [MeasuredStore: [Double]] = [:]
-        var timesUnclosed: [Double] = []
         for run in 1...2 * sizes.runs {
             for kind in MeasuredStore.allCases {
-                progress.update("recovery \(run) of \(2 * sizes.runs), \(kind.rawValue)")
+                recorder.progress.update("recovery \(run) of \(2 * sizes.runs), \(kind.rawValue)")
                 let store = kind.make(in: "\(directory)/\(kind.rawValue)-recovery")
                 let start = ContinuousClock.now
                 let log = try store.open()
@@ -147,39 +129,35 @@ enum LogBenchmark {
                 }
                 // Every second time the log ends without being closed, as in a crash. RocksDB keeps its lock for as long as
                 // the process lives that opened it.
-                if run % 2 == 0, kind == .log {
-                    timesUnclosed.append(time)
-                    try store.close()
-                } else {
-                    times[kind, default: []].append(time)
-                    if kind == .rocksdb { try store.close() }
-                }
+                let isCrash = run % 2 == 0 && kind == .log
+                recorder.add(
+                    time, isCrash ? "opened after a crash, ms" : "opened, ms",
+                    "\(sizes.recovered) entries of \(groups) groups", of: kind.rawValue)
+                if isCrash || kind == .rocksdb { try store.close() }
             }
         }
-        let lines = MeasuredStore.allCases.map { kind in
-            "\(kind.rawValue): \(sizes.recovered) entries of \(groups) groups are open again after "
-                + "\(figure(times[kind] ?? [], 0)) ms"
-                + (kind == .log ? ", and after a crash \(figure(timesUnclosed, 0)) ms.\n" : ".\n")
-        }
-        return lines.joined()
     }
 
     // MARK: Memory
 
-    private static func kept(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+    private static func kept(_ sizes: Sizes, _ directory: String, _ recorder: Recorder) throws {
         let log = KeptLog(path: "\(directory)/kept", bytes: sizes.kept << 20)
-        let (memory, opening, applying) = try log.measure { progress.update("\($0 >> 20) of \(sizes.kept) MiB kept") }
-        let mebibytes = { (bytes: Int) in rounded(Double(bytes) / Double(1 << 20), 0) }
-        return "A group that keeps \(sizes.kept) MiB of log takes \(mebibytes(memory.written - memory.before)) MiB of "
-            + "memory after writing it, and \(mebibytes(memory.reopened - memory.before)) MiB after a restart, which took "
-            + "\(rounded(opening.milliseconds, 0)) ms to open it and \(rounded(applying.milliseconds, 0)) ms to read it "
-            + "page by page and apply it.\n"
+        let (memory, opening, applying) = try log.measure {
+            recorder.progress.update("\($0 >> 20) of \(sizes.kept) MiB kept")
+        }
+        let setting = "a group that keeps \(sizes.kept) MiB"
+        let mebibytes = { (bytes: Int) in Double(bytes) / Double(1 << 20) }
+        let store = MeasuredStore.log.rawValue
+        recorder.add(mebibytes(memory.written - memory.before), "MiB of memory after writing it", setting, of: store)
+        recorder.add(mebibytes(memory.reopened - memory.before), "MiB of memory after a restart", setting, of: store)
+        recorder.add(opening.milliseconds, "opened, ms", setting, of: store)
+        recorder.add(applying.milliseconds, "read page by page and applied, ms", setting, of: store)
     }
 
     // MARK: Space
 
     /// One group is busy and takes snapshots; another one holds back an early entry.
-    private static func space(_ sizes: Sizes, _ directory: String, _ progress: Progress) throws -> String {
+    private static func space(_ sizes: Sizes, _ directory: String, _ recorder: Recorder) throws {
         let path = "\(directory)/space"
         let files = CountingFileSystem()
         let store = DiskLogStore(directory: path, fileSystem: files, segmentSizeLimit: 16 << 20)
@@ -196,11 +174,13 @@ enum LogBenchmark {
             sinceSnapshot = 0
             try load.compact(0)
             largest = max(largest, try files.size(of: "\(path)/log"))
-            progress.update("\(written) of \(sizes.commits) commits, \(largest >> 20) MiB")
+            recorder.progress.update("\(written) of \(sizes.commits) commits, \(largest >> 20) MiB")
             try Task.checkCancellation()
         }
         try store.close()
-        return "\(written) commits with a snapshot every 10000 beside a group that stands still: "
-            + "the log never took more than \(largest >> 20) MiB, in segments of 16 MiB.\n"
+        recorder.add(
+            Double(largest >> 20), "most MiB on disk, in segments of 16 MiB",
+            "\(written) commits, a snapshot every 10000, beside a group that stands still",
+            of: MeasuredStore.log.rawValue)
     }
 }

@@ -11,31 +11,27 @@ enum StartBenchmark {
                 "runs", "N",
                 "how often it is measured, after kill -9 and after an orderly stop (default: 3)"),
             .value("workflows", "N", "how many finished workflows the data holds (default: 1000)"),
+            reportOption,
         ] + HarnessOptions.all)
 
     static func run(_ options: ParsedOptions) async throws {
         let runs = try options.number("runs", in: 1...100) ?? 3
         let workflows = try options.number("workflows", in: 0...1_000_000) ?? 1_000
-        try await withCluster("start", options: options) { cluster, _ in
-            let progress = Progress()
-            try await fill(workflows, cluster, progress)
-            var table = TextTable(
-                ["stopped by", "median", "least", "most"], rightAligned: [1, 2, 3])
-            for byKill in [true, false] {
-                var times: [Duration] = []
-                for number in 1...runs {
-                    progress.update("restart \(number) of \(runs)")
-                    times.append(try await restart(1 + number % 3, byKill: byKill, cluster))
+        let conditions = ["from start to ready of one of 3 nodes, with finished workflows in its data"]
+        try await withReport(
+            "start", options, parameters: ["workflows": "\(workflows)"], conditions: conditions
+        ) { recorder in
+            try await withCluster("start", options: options) { cluster, _ in
+                try await fill(workflows, cluster, recorder.progress)
+                for byKill in [true, false] {
+                    for number in 1...runs {
+                        recorder.progress.update("restart \(number) of \(runs)")
+                        let time = try await restart(1 + number % 3, byKill: byKill, cluster)
+                        recorder.add(
+                            time.milliseconds, "start to ready, ms", byKill ? "after kill -9" : "after SIGTERM")
+                    }
                 }
-                table.add([
-                    byKill ? "kill -9" : "SIGTERM", Statistics.median(times)?.short ?? "-",
-                    times.min()?.short ?? "-", times.max()?.short ?? "-",
-                ])
             }
-            progress.clear()
-            progress.line(
-                "From start to ready of one of 3 nodes, with \(workflows) workflows in its data, \(runs) runs each:\n\n"
-                    + table.text)
         }
     }
 

@@ -1,5 +1,4 @@
 import FlotillaIO
-import FoundationEssentials
 import Glibc
 
 /// Another system, with a load program of its own: the program says "measuring" when its warm-up is over, and ends with a
@@ -32,8 +31,6 @@ struct Peer: Contestant {
     /// Where `Benchmarks/Peers/setup` puts what it builds.
     static let folder = ".build/peers"
 
-    static let all: [Peer] = [libraft(isNodelay: true), libraft(isNodelay: false), etcd, postgresql]
-
     var obstacle: String? {
         let missing = needs.filter { access($0, X_OK) != 0 }
         guard !missing.isEmpty else { return nil }
@@ -43,46 +40,76 @@ struct Peer: Contestant {
     }
 
     func measure(_ load: GroupLoad, in directory: String) async throws -> LoadSample {
+        try await run(load, in: directory) { processes, logs in
+            let roots = processes.map(\.pid)
+            try await wait("measurement", processes, within: load.warmup + Self.patience) {
+                Self.hasSaid("measuring", logs)
+            }
+            let before = ProcessTreeUsage.now(roots)
+            try await Task.sleep(for: load.length)
+            let after = ProcessTreeUsage.now(roots)
+            var result: LoadResult?
+            try await wait("result", processes, within: Self.patience) {
+                result = logs.lazy.compactMap { LoadResult(endOf: $0) }.first
+                return result != nil
+            }
+            guard let result else { throw BenchError("\(name) gave no result") }
+            return LoadSample(result: result, usage: after.since(before))
+        }
+    }
+
+    /// What its servers take while nothing is asked of them. The last program makes what is idle, and does not count.
+    func measureIdle(_ load: GroupLoad, in directory: String) async throws -> IdleSample {
+        try await run(load, in: directory) { processes, logs in
+            let servers = processes.dropLast().map(\.pid)
+            try await wait("beginning", processes, within: Self.patience) { Self.hasSaid("empty", logs) }
+            let empty = ProcessTreeUsage.now(servers)
+            try await wait("idleness", processes, within: load.warmup + Self.idlePatience) {
+                Self.hasSaid("measuring", logs)
+            }
+            let before = ProcessTreeUsage.now(servers)
+            let start = ContinuousClock.now
+            try await Task.sleep(for: load.length)
+            let after = ProcessTreeUsage.now(servers)
+            return IdleSample(
+                empty: empty, before: before, after: after, nodes: servers.count,
+                seconds: (ContinuousClock.now - start) / .seconds(1))
+        }
+    }
+
+    private static let patience: Duration = .seconds(60)
+    /// Making a thousand streams takes a while.
+    private static let idlePatience: Duration = .seconds(300)
+
+    /// Starts the programs, and ends them whatever `body` does.
+    private func run<Value>(
+        _ load: GroupLoad, in directory: String, _ body: ([ChildProcess], [String]) async throws -> Value
+    ) async throws -> Value {
         let setting = Setting(load: load, directory: directory, ports: try Ports.free(6))
         var processes: [ChildProcess] = []
         do {
             for (number, program) in programs(setting).enumerated() {
+                let command = SlowDisk.command(program.path, program.arguments, delay: load.fsyncDelay)
                 processes.append(
                     try ChildProcess(
-                        path: program.path, arguments: program.arguments, environment: program.environment,
+                        path: command.path, arguments: command.arguments, environment: program.environment,
                         log: "\(directory)/\(number + 1).log"))
                 guard let port = program.port else { continue }
                 try await wait("something that listens on port \(port)", processes, within: .seconds(30)) {
                     Ports.isTaken(port)
                 }
             }
-            let roots = processes.map(\.pid)
-            let logs = processes.indices.map { "\(directory)/\($0 + 1).log" }
-            try await wait("measurement", processes, within: load.warmup + .seconds(60)) {
-                logs.contains { (try? readText($0).contains("measuring\n")) == true }
-            }
-            let before = ProcessTreeUsage.now(roots)
-            try await Task.sleep(for: load.length)
-            let after = ProcessTreeUsage.now(roots)
-            var result: LoadResult?
-            try await wait("result", processes, within: .seconds(60)) {
-                result = logs.lazy.compactMap(Self.result).first
-                return result != nil
-            }
-            guard let result else { throw BenchError("\(name) gave no result") }
+            let value = try await body(processes, processes.indices.map { "\(directory)/\($0 + 1).log" })
             await Self.end(processes)
-            return LoadSample(result: result, usage: after.since(before))
+            return value
         } catch {
             await Self.end(processes)
             throw error
         }
     }
 
-    private static func result(in log: String) -> LoadResult? {
-        guard let text = try? readText(log), let line = text.split(separator: "\n").last,
-            line.hasPrefix("{\"operations\"")
-        else { return nil }
-        return try? JSONDecoder().decode(LoadResult.self, from: Data(line.utf8))
+    private static func hasSaid(_ word: String, _ logs: [String]) -> Bool {
+        logs.contains { (try? readText($0).split(separator: "\n").contains { $0 == word }) == true }
     }
 
     /// A program that ends before it was to, other than with its result, ends the measurement.
@@ -108,76 +135,4 @@ struct Peer: Contestant {
             _ = Glibc.kill(-process.pid, SIGKILL)
         }
     }
-}
-
-extension Peer {
-    private static func words(_ load: GroupLoad) -> [String] {
-        [
-            "\(load.callers)", "\(rounded(load.warmup / .seconds(1), 3))", "\(rounded(load.length / .seconds(1), 3))",
-            "\(load.bytes)",
-        ]
-    }
-
-    /// canonical/raft, a Raft library in C on libuv.
-    static func libraft(isNodelay: Bool) -> Peer {
-        Peer(
-            name: isNodelay ? "libraft" : "libraft-nagle",
-            conditions:
-                "canonical/raft on 3 processes, O_DIRECT and RWF_DSYNC on a majority before the answer, callers in the "
-                + "leader's process, "
-                + (isNodelay ? "TCP_NODELAY set by us" : "without TCP_NODELAY, as it is by default"),
-            packages: ["libraft-dev"], needs: ["\(folder)/raft-load"],
-            programs: { setting in
-                (1...3).map { id in
-                    let data = "\(setting.directory)/\(id)"
-                    mkdir(data, 0o755)
-                    return Program(
-                        path: "\(folder)/raft-load",
-                        arguments: ["\(id)", data] + words(setting.load) + setting.ports.prefix(3).map { "\($0)" },
-                        environment: isNodelay ? ["FLOTILLA_NODELAY": "1"] : [:])
-                }
-            })
-    }
-
-    static let etcd = Peer(
-        name: "etcd",
-        conditions:
-            "put on 3 etcd processes, fdatasync on a majority before the answer, a Go client in a process of its own",
-        packages: ["etcd-server", "golang-etcd-server-dev"], needs: ["/usr/bin/etcd", "\(folder)/etcd-load"],
-        programs: { setting in
-            let ports = setting.ports
-            let cluster = (0..<3).map { "n\($0)=http://127.0.0.1:\(ports[$0])" }.joined(separator: ",")
-            let members = (0..<3).map { id in
-                Program(
-                    path: "/usr/bin/etcd",
-                    arguments: [
-                        "--name", "n\(id)", "--data-dir", "\(setting.directory)/n\(id)",
-                        "--listen-peer-urls", "http://127.0.0.1:\(ports[id])",
-                        "--initial-advertise-peer-urls", "http://127.0.0.1:\(ports[id])",
-                        "--listen-client-urls", "http://127.0.0.1:\(ports[3 + id])",
-                        "--advertise-client-urls", "http://127.0.0.1:\(ports[3 + id])",
-                        "--initial-cluster", cluster, "--initial-cluster-state", "new", "--log-level", "error",
-                    ])
-            }
-            var words = words(setting.load)
-            words.insert("http://127.0.0.1:\(ports[3])", at: 0)
-            return members.dropLast() + [
-                Program(
-                    path: members[2].path, arguments: members[2].arguments, port: ports[5]),
-                Program(path: "\(folder)/etcd-load", arguments: words + ["put"]),
-            ]
-        })
-
-    static let postgresql = Peer(
-        name: "postgresql",
-        conditions: "one INSERT per commit by pgbench in a process of its own, two standbys, synchronous_standby_names "
-            + "'ANY 1', fdatasync on both before the answer",
-        packages: ["postgresql"], needs: ["Benchmarks/Peers/Programs/postgresql-load"],
-        programs: { setting in
-            [
-                Program(
-                    path: "Benchmarks/Peers/Programs/postgresql-load",
-                    arguments: [setting.directory] + words(setting.load) + setting.ports.prefix(3).map { "\($0)" })
-            ]
-        })
 }

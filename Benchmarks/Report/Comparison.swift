@@ -10,7 +10,22 @@ enum Comparison {
     static func run(_ options: ParsedOptions) async throws {
         let before = try Report(readingFrom: options.arguments[0])
         let after = try Report(readingFrom: options.arguments[1])
+        if let objection = objection(before, after) { throw BenchError(objection) }
         Terminal.write(text(before, after))
+    }
+
+    /// Why the figures of two runs are not those of the same thing; nil if they are.
+    static func objection(_ before: Report, _ after: Report) -> String? {
+        guard before.scenario == after.scenario else {
+            return "one is a run of '\(before.scenario)' and the other of '\(after.scenario)'"
+        }
+        let names = Set(before.parameters.keys).union(after.parameters.keys).sorted()
+        let different = names.filter { before.parameters[$0] != after.parameters[$0] }
+        guard !different.isEmpty else { return nil }
+        let parts = different.map { name in
+            "\(name) was \(before.parameters[name] ?? "not set") and is \(after.parameters[name] ?? "not set")"
+        }
+        return "the two were measured with other parameters: \(parts.joined(separator: "; "))"
     }
 
     enum Verdict: String {
@@ -34,7 +49,7 @@ enum Comparison {
         var missing: [String] = []
         for old in before.measures {
             guard let new = after.measures.first(where: { $0.isSameFigure(as: old) }) else {
-                missing.append("\(old.contestant), \(old.setting), \(old.name)")
+                missing.append(old.title)
                 continue
             }
             let change = old.median == 0 ? "" : "\(rounded((new.median / old.median - 1) * 100, 1)) %"
@@ -45,10 +60,15 @@ enum Comparison {
         }
         var text =
             "\(before.scenario) at \(before.commit) and at \(after.commit), median (least to most):\n\n\(table.text)"
+        for (name, report) in [("first", before), ("second", after)] where !report.isComplete {
+            text += "\nThe \(name) run is not complete: it was interrupted, or failed.\n"
+        }
         if before.machine.processor != after.machine.processor || before.machine.cores != after.machine.cores {
             text += "\nThe two ran on different machines: only ratios within one run can be compared.\n"
         }
         if !missing.isEmpty { text += "\nNot in the second run: \(missing.joined(separator: "; "))\n" }
+        let new = after.measures.filter { new in !before.measures.contains { $0.isSameFigure(as: new) } }
+        if !new.isEmpty { text += "\nOnly in the second run: \(new.map(\.title).joined(separator: "; "))\n" }
         return text
     }
 }

@@ -4,9 +4,14 @@ import Glibc
 
 /// All that a run has measured, as it stands in its JSON file: enough to doubt it, and to compare it with another run.
 struct Report: Codable, Sendable {
-    /// Of this layout.
-    var version = 1
+    /// Of the layout that this program writes, and the only one that it reads.
+    static let layout = 2
+
+    var version = layout
     var scenario: String
+    /// What all of it was measured with, such as bytes = 128: figures of other parameters are other figures. How often
+    /// something was measured is none.
+    var parameters: [String: String] = [:]
     /// ISO 8601.
     var began: String
     /// False where it was interrupted or failed: what is there was measured all the same.
@@ -31,6 +36,9 @@ struct Report: Codable, Sendable {
         var median: Double { Statistics.median(samples) ?? 0 }
         var least: Double { samples.min() ?? 0 }
         var most: Double { samples.max() ?? 0 }
+
+        /// How it is called in a sentence.
+        var title: String { "\(contestant), \(setting), \(name)" }
 
         func isSameFigure(as other: Measure) -> Bool {
             name == other.name && setting == other.setting && contestant == other.contestant
@@ -85,12 +93,26 @@ struct Report: Codable, Sendable {
     }
 
     init(readingFrom path: String) throws {
+        /// What every layout has.
+        struct Layout: Decodable { var version: Int }
+        let bytes: Data
+        let version: Int
         do {
-            self = try JSONDecoder().decode(Report.self, from: Data(contentsOf: URL(filePath: path)))
+            bytes = try Data(contentsOf: URL(filePath: path))
+            version = try JSONDecoder().decode(Layout.self, from: bytes).version
         } catch {
             throw BenchError("\(path) is no report of flotilla-bench: \(error)")
         }
-        guard version == 1 else { throw BenchError("\(path) has layout \(version); this program reads 1") }
+        guard version == Self.layout else {
+            throw BenchError(
+                "\(path) has layout \(version), and this program reads \(Self.layout): use the flotilla-bench that wrote "
+                    + "it, or measure again")
+        }
+        do {
+            self = try JSONDecoder().decode(Report.self, from: bytes)
+        } catch {
+            throw BenchError("\(path) has layout \(version) and lacks a part of it: \(error)")
+        }
     }
 }
 
@@ -98,6 +120,8 @@ struct Report: Codable, Sendable {
 struct Machine: Codable, Hashable, Sendable {
     var processor: String
     var cores: Int
+    /// By the kernel's word; 0 where it has none.
+    var megahertz: Double
     var memoryMebibytes: Int
     var kernel: String
     var system: String
@@ -113,7 +137,9 @@ struct Machine: Codable, Hashable, Sendable {
         let memory = value("MemTotal", in: "/proc/meminfo", by: ":").split(separator: " ").first.flatMap { Int($0) }
         return Machine(
             processor: value("model name", in: "/proc/cpuinfo", by: ":"),
-            cores: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), memoryMebibytes: (memory ?? 0) / 1_024,
+            cores: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))),
+            megahertz: Double(value("cpu MHz", in: "/proc/cpuinfo", by: ":")) ?? 0,
+            memoryMebibytes: (memory ?? 0) / 1_024,
             kernel: ((try? readText("/proc/sys/kernel/osrelease")) ?? "unknown").trimming("\n"),
             system: value("PRETTY_NAME", in: "/etc/os-release", by: "="),
             loadBefore: (try? readText("/proc/loadavg"))?.split(separator: " ").first.flatMap { Double($0) } ?? 0)

@@ -6,7 +6,8 @@ extension Report {
         var names: [String] = []
         for measure in measures where !names.contains(measure.name) { names.append(measure.name) }
         let figures = names.map(section).joined()
-        let notes = conditions.map { "<li>\(Self.escaped($0))</li>" }.joined()
+        let given = parameters.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
+        let notes = (given + conditions).map { "<li>\(Self.escaped($0))</li>" }.joined()
         return """
             <!doctype html>
             <html lang="en"><head><meta charset="utf-8"><title>\(Self.escaped(scenario)): \(Self.escaped(commit))</title>

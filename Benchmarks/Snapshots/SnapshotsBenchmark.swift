@@ -11,6 +11,7 @@ enum SnapshotsBenchmark {
             .value("runs", "N", "how often each figure is taken (default: 3)"),
             .value("mebibytes", "N", "size of the state (default: 100)"),
             .value("limit", "N", "what a node hands out at most, in MiB/s (default: the product's)"),
+            reportOption,
         ])
 
     static func run(_ options: ParsedOptions) async throws {
@@ -19,47 +20,45 @@ enum SnapshotsBenchmark {
         var settings = GroupSettings()
         if let limit = try options.number("limit", in: 1...10_000) { settings.snapshotBytesPerSecond = limit << 20 }
         let state = Ballast.text(bytes: mebibytes << 20)
-        let progress = Progress()
-        var table = TextTable(["figure", "median", "least", "most"], rightAligned: [1, 2, 3])
-        for isCompressed in [false, true] {
-            var reports: [SnapshotStore.SaveReport] = []
-            for run in 1...runs {
-                progress.update("storing, run \(run) of \(runs)")
-                reports.append(try await store(state, isCompressed: isCompressed))
-            }
-            let name = isCompressed ? "stored by zstd" : "stored plain"
-            add("\(name): MiB/s", reports.map { Double(mebibytes) / ($0.duration / .seconds(1)) }, to: &table)
-            add("\(name): MiB on disk", reports.map { Double($0.storedBytes) / 1_048_576 }, to: &table)
-        }
-        var fetches: [Fetch] = []
-        for run in 1...runs {
-            progress.update("one follower, no limit, run \(run) of \(runs)")
-            fetches.append(try await fetchOnce(state))
-        }
-        add("fetched by one follower, no limit: MiB/s", fetches.map { Double(mebibytes) / $0.transfer }, to: &table)
-        add("until it was durable and installed: MiB/s", fetches.map { Double(mebibytes) / $0.installed }, to: &table)
-        var latencies: [CommitLatency] = []
-        for run in 1...runs {
-            progress.update("three followers, run \(run) of \(runs)")
-            latencies.append(try await CommitLatency.measure(state, settings))
-        }
-        add("p99 of commits without a transfer, ms", latencies.map(\.without), to: &table)
-        add("p99 while three followers fetch, ms", latencies.map(\.with), to: &table)
-        add("rise of p99, %", latencies.map { ($0.with / $0.without - 1) * 100 }, to: &table)
-        add("fetched by the three together: MiB/s", latencies.map(\.speed), to: &table)
-        for phase in CommitLatency.Phase.allCases {
-            add("longest stall of a loop, \(phase.rawValue), ms", latencies.map { $0.stalls[phase] ?? 0 }, to: &table)
-        }
-        progress.clear()
         let limit = settings.snapshotBytesPerSecond.map { "\($0 >> 20) MiB/s" } ?? "none"
-        progress.line(
-            "A state of \(mebibytes) MiB, nodes of one process on one disk, loopback; a node's limit where there is one: "
-                + "\(limit); \(runs) runs:\n\n" + table.text)
+        try await withReport(
+            "snapshots", options, parameters: ["MiB": "\(mebibytes)", "a node's limit where there is one": limit],
+            conditions: ["nodes of one process on one disk, loopback"]
+        ) { recorder in
+            for run in 1...runs {
+                for isCompressed in [false, true] {
+                    recorder.progress.update("storing, run \(run) of \(runs)")
+                    let report = try await store(state, isCompressed: isCompressed)
+                    let name = isCompressed ? "stored by zstd" : "stored plain"
+                    recorder.add(
+                        Double(mebibytes) / (report.duration / .seconds(1)), "\(name): MiB/s", isBetterHigher: true)
+                    recorder.add(Double(report.storedBytes) / 1_048_576, "\(name): MiB on disk")
+                }
+                recorder.progress.update("one follower, no limit, run \(run) of \(runs)")
+                let fetch = try await fetchOnce(state)
+                recorder.add(
+                    Double(mebibytes) / fetch.transfer, "fetched by one follower, no limit: MiB/s", isBetterHigher: true
+                )
+                recorder.add(
+                    Double(mebibytes) / fetch.installed, "until it was durable and installed: MiB/s",
+                    isBetterHigher: true)
+                recorder.progress.update("three followers, run \(run) of \(runs)")
+                add(try await CommitLatency.measure(state, settings), to: recorder)
+            }
+        }
     }
 
-    private static func add(_ name: String, _ values: [Double], to table: inout TextTable) {
-        let figures = [Statistics.median(values), values.min(), values.max()].map { rounded($0 ?? 0, 2) }
-        table.add([name] + figures)
+    static let p99Without = "p99 of commits without a transfer, ms"
+    static let p99With = "p99 while three followers fetch, ms"
+
+    private static func add(_ latency: CommitLatency, to recorder: Recorder) {
+        recorder.add(latency.without, p99Without)
+        recorder.add(latency.with, p99With)
+        recorder.add((latency.with / latency.without - 1) * 100, "rise of p99, %")
+        recorder.add(latency.speed, "fetched by the three together: MiB/s", isBetterHigher: true)
+        for phase in CommitLatency.Phase.allCases {
+            recorder.add(latency.stalls[phase] ?? 0, "longest stall of a loop, \(phase.rawValue), ms")
+        }
     }
 
     // MARK: Storing

@@ -89,7 +89,7 @@ enum AllocationBenchmark {
         return Double(count) / Double(batch * batches)
     }
 
-    private static func entries(from first: Int) -> [Entry] {
+    static func entries(from first: Int) -> [Entry] {
         (first..<first + batch).map { index in
             Entry(
                 index: LogIndex(UInt64(index)), term: Term(1), kind: .command,
@@ -97,13 +97,13 @@ enum AllocationBenchmark {
         }
     }
 
-    private static func encode(_ entries: [Entry]) -> [UInt8] {
+    static func encode(_ entries: [Entry]) -> [UInt8] {
         var writer = ProtobufWriter(reservingCapacity: 512)
         for entry in entries { writer.message(4) { entry.encode(into: &$0) } }
         return writer.bytes
     }
 
-    private static func decode(_ bytes: [UInt8]) throws -> [Entry] {
+    static func decode(_ bytes: [UInt8]) throws -> [Entry] {
         var entries: [Entry] = []
         var reader = ProtobufReader(bytes)
         while try reader.next() != nil {
@@ -113,7 +113,7 @@ enum AllocationBenchmark {
         return entries
     }
 
-    private static let sample = Command(
+    static let sample = Command(
         kind: .benchmark, featureLevel: 1, namespace: "default",
         request: RequestID(
             client: RequestID.Client(replica: ReplicaID(1), boot: 1), sequence: 1, acknowledgedBelow: 0),

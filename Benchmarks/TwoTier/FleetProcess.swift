@@ -32,22 +32,23 @@ enum FleetProcess {
 
     /// Takes a fleet's figures in a process of its own.
     static func take(_ nodes: Int, _ mode: FleetFigures.Mode, _ load: FleetLoadPlan) async throws -> FleetFigures {
-        let scratch = try Scratch("flotilla-two-tier")
-        let (figures, log) = ("\(scratch.path)/figures.json", "\(scratch.path)/log")
-        let child = try ChildProcess(
-            path: try ownPath(),
-            arguments: [
-                "two-tier-fleet", "--nodes", "\(nodes)", "--mode", mode.rawValue, "--workflows", "\(load.workflows)",
-                "--checkpoints", "\(load.checkpoints)", "--figures", figures,
-            ], environment: ["TMPDIR": scratch.path], log: log)
-        let end = await child.wait(limit: timeLimit)
-        try Task.checkCancellation()
-        guard end == .exited(0) else {
-            throw BenchError(
-                "a fleet of \(nodes) nodes (\(mode.rawValue)) came to no end: "
-                    + "\(end.map { "\($0)" } ?? "killed after \(timeLimit)"); its log is kept: \(log)")
+        try await withScratch("flotilla-two-tier", contents: "Its messages and figures") { directory in
+            let figures = "\(directory)/figures.json"
+            let child = try ChildProcess(
+                path: try ownPath(),
+                arguments: [
+                    "two-tier-fleet", "--nodes", "\(nodes)", "--mode", mode.rawValue, "--workflows",
+                    "\(load.workflows)",
+                    "--checkpoints", "\(load.checkpoints)", "--figures", figures,
+                ], environment: ["TMPDIR": directory], log: "\(directory)/log")
+            let end = await child.wait(limit: timeLimit)
+            try Task.checkCancellation()
+            guard end == .exited(0) else {
+                throw BenchError(
+                    "a fleet of \(nodes) nodes (\(mode.rawValue)) came to no end: "
+                        + "\(end.map { "\($0)" } ?? "killed after \(timeLimit)")")
+            }
+            return try JSONDecoder().decode(FleetFigures.self, from: Data(try readText(figures).utf8))
         }
-        defer { scratch.remove() }
-        return try JSONDecoder().decode(FleetFigures.self, from: Data(try readText(figures).utf8))
     }
 }

@@ -66,6 +66,41 @@ struct ReportTests {
             text.contains("Not in the second run: b, 16 in flight, entries/s") && text.contains("different machines"))
     }
 
+    @Test("a comparison names what only the second run has, and which run is not complete")
+    func added() {
+        var old = report(["a": [1, 2, 3]])
+        old.isComplete = true
+        let text = Comparison.text(old, report(["a": [1, 2, 3], "c": [1]]))
+        #expect(text.contains("Only in the second run: c, 16 in flight, entries/s"))
+        #expect(text.contains("The second run is not complete") && !text.contains("The first run is not"))
+    }
+
+    @Test("runs of different scenarios, or with other parameters, are not compared, and the difference is named")
+    func objections() {
+        var (a, b) = (report(["a": [1]]), report(["a": [2]]))
+        (a.parameters, b.parameters) = (["bytes": "128", "seconds": "3"], ["bytes": "128", "seconds": "3"])
+        #expect(Comparison.objection(a, b) == nil)
+        b.parameters["bytes"] = "1024"
+        b.parameters["seconds"] = nil
+        let objection = Comparison.objection(a, b)
+        #expect(objection?.contains("bytes was 128 and is 1024; seconds was 3 and is not set") == true)
+        b.parameters = a.parameters
+        b.scenario = "steps"
+        #expect(Comparison.objection(a, b)?.contains("'group' and the other of 'steps'") == true)
+    }
+
+    @Test("a report of another layout is refused by its number, whatever else it holds")
+    func layouts() throws {
+        let path = TemporaryPath.make()
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try Data("{\"version\": 7, \"unheard\": []}".utf8).write(to: URL(filePath: path))
+        let error = #expect(throws: BenchError.self) { try Report(readingFrom: path) }
+        #expect(error?.message.contains("layout 7, and this program reads \(Report.layout)") == true)
+        try Data("{\"version\": \(Report.layout)}".utf8).write(to: URL(filePath: path))
+        let lacking = #expect(throws: BenchError.self) { try Report(readingFrom: path) }
+        #expect(lacking?.message.contains("lacks a part") == true)
+    }
+
     @Test("usage of processes counts their children")
     func usage() async throws {
         let path = TemporaryPath.make()

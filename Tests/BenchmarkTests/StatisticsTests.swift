@@ -1,3 +1,5 @@
+import FlotillaIO
+import Glibc
 import Testing
 
 @testable import FlotillaBenchmarks
@@ -52,6 +54,30 @@ struct ScratchTests {
         #expect(try readText(scratch.path + "/log") == "ahoy\n")
         scratch.remove()
         #expect(throws: BenchError.self) { try readText(scratch.path + "/log") }
+    }
+
+    @Test("a directory goes with a success and an interruption, and stays after a failure")
+    func kept() async throws {
+        let path = try await withScratch("flotilla-test", contents: "Nothing") { path in
+            #expect(access(path, F_OK) == 0)
+            return path
+        }
+        #expect(access(path, F_OK) != 0)
+        let left = Lock("")
+        await #expect(throws: CancellationError.self) {
+            try await withScratch("flotilla-test", contents: "Nothing") { path in
+                left.withLock { $0 = path }
+                throw CancellationError()
+            }
+        }
+        #expect(access(left.withLock { $0 }, F_OK) != 0)
+        await #expect(throws: BenchError.self) {
+            try await withScratch("flotilla-test", contents: "Nothing") { path in
+                left.withLock { $0 = path }
+                throw BenchError("as this test wants it")
+            }
+        }
+        #expect(rmdir(left.withLock { $0 }) == 0)
     }
 
     @Test("how a child ended is told: its exit code, or the signal")

@@ -1,8 +1,9 @@
 // One of the three processes of a canonical/raft (libraft) cluster. Whoever leads keeps a number of entries in flight for
 // a while, counts, and writes one line of JSON; the callers are in the leader's process, as libraft means it.
 //
-//   raft-load ID FOLDER CALLERS WARMUP SECONDS BYTES PORT PORT PORT
+//   raft-load ID FOLDER CALLERS WARMUP SECONDS BYTES RATE PORT PORT PORT
 //
+// With a RATE entries are due so many a second, whatever the others take, and a latency counts from when one was due.
 // libraft leaves Nagle's algorithm on. With FLOTILLA_NODELAY=1 its sockets have TCP_NODELAY.
 
 #include <arpa/inet.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
@@ -57,6 +59,15 @@ static uint32_t *latencies;  // in units of 100 ns
 static size_t latency_count, latency_room;
 static int is_loading, is_measuring, open_calls;
 
+// Of an open loop.
+static double rate;
+static uint64_t first, places;  // when it began, and how many entries were begun
+static struct caller **idle;    // callers that wait for their time
+static int idle_count;
+static int pacer;  // a timerfd: libuv's own timers have milliseconds
+static struct uv_poll_s pacer_poll;
+static const uint64_t patience = 10000000000u;  // how far it may be behind at its end
+
 static uint64_t now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -88,7 +99,34 @@ static void report(void) {
     fflush(stdout);
 }
 
-static void begin(struct caller *caller);
+static void begin(struct caller *caller, uint64_t moment);
+
+static uint64_t due(uint64_t place) { return first + (uint64_t)((double)place * 1e9 / rate); }
+
+// Begins what is due, as long as somebody is idle, and sets the clock for the next.
+static void pace(void) {
+    uint64_t moment = now();
+    while (idle_count > 0 && due(places) <= moment && due(places) < end) begin(idle[--idle_count], due(places++));
+    if (due(places) >= end) {
+        if (open_calls == 0) report();
+        return;
+    }
+    if (moment > end + patience) {
+        fprintf(stderr, "%.0f requests a second are more than it can do\n", rate);
+        exit(1);
+    }
+    if (idle_count == 0) return;
+    uint64_t next = due(places);
+    struct itimerspec when = {.it_value = {(time_t)(next / 1000000000u), (long)(next % 1000000000u)}};
+    timerfd_settime(pacer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void did_wake(struct uv_poll_s *handle, int status, int events) {
+    (void)handle, (void)status, (void)events;
+    uint64_t count;
+    if (read(pacer, &count, sizeof count) < 0 && errno != EAGAIN) abort();
+    pace();
+}
 
 static void did_apply(struct raft_apply *request, int status, void *result) {
     (void)result;
@@ -101,7 +139,8 @@ static void did_apply(struct raft_apply *request, int status, void *result) {
     }
     check(status, "raft_apply");
     open_calls--;
-    if (moment >= warmup_end && moment < end) {
+    // Of an open loop all that was due in time counts, however late it was done.
+    if (rate > 0 ? caller->began >= warmup_end : moment >= warmup_end && moment < end) {
         if (latency_count == latency_room) {
             latency_room *= 2;
             latencies = realloc(latencies, latency_room * sizeof *latencies);
@@ -109,19 +148,22 @@ static void did_apply(struct raft_apply *request, int status, void *result) {
         }
         latencies[latency_count++] = (uint32_t)((moment - caller->began) / 100);
     }
-    if (moment < end) {
-        begin(caller);
+    if (rate > 0) {
+        idle[idle_count++] = caller;
+        pace();
+    } else if (moment < end) {
+        begin(caller, now());
     } else if (open_calls == 0) {
         report();
     }
 }
 
-static void begin(struct caller *caller) {
+static void begin(struct caller *caller, uint64_t moment) {
     struct raft_buffer buffer = {.base = raft_malloc(bytes), .len = bytes};
     if (buffer.base == NULL) abort();
     memset(buffer.base, 7, bytes);
     caller->request.data = caller;
-    caller->began = now();
+    caller->began = moment;
     open_calls++;
     check(raft_apply(&node, &caller->request, &buffer, 1, did_apply), "raft_apply");
 }
@@ -130,9 +172,16 @@ static void look(struct uv_timer_s *handle) {
     (void)handle;
     if (is_loading || raft_state(&node) != RAFT_LEADER) return;
     is_loading = 1;
-    warmup_end += now();
+    first = now();
+    warmup_end += first;
     end = warmup_end + (uint64_t)(seconds * 1e9);
-    for (int i = 0; i < caller_count; i++) begin(&callers[i]);
+    for (int i = 0; i < caller_count; i++) {
+        if (rate > 0)
+            idle[idle_count++] = &callers[i];
+        else
+            begin(&callers[i], now());
+    }
+    if (rate > 0) pace();
 }
 
 static int apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result) {
@@ -158,8 +207,8 @@ static int restore(struct raft_fsm *fsm, struct raft_buffer *buffer) {
 }
 
 int main(int count, char **words) {
-    if (count != 10) {
-        fprintf(stderr, "usage: raft-load ID FOLDER CALLERS WARMUP SECONDS BYTES PORT PORT PORT\n");
+    if (count != 11) {
+        fprintf(stderr, "usage: raft-load ID FOLDER CALLERS WARMUP SECONDS BYTES RATE PORT PORT PORT\n");
         return 64;
     }
     unsigned id = (unsigned)atoi(words[1]);
@@ -167,8 +216,10 @@ int main(int count, char **words) {
     warmup_end = (uint64_t)(atof(words[4]) * 1e9);
     seconds = atof(words[5]);
     bytes = ((size_t)atoi(words[6]) + 7) / 8 * 8;  // libraft wants words
+    rate = atof(words[7]);
     nodelay = getenv("FLOTILLA_NODELAY") != NULL;
     callers = calloc((size_t)caller_count, sizeof *callers);
+    idle = calloc((size_t)caller_count, sizeof(struct caller *));
     latency_room = 1 << 20;
     latencies = malloc(latency_room * sizeof *latencies);
 
@@ -180,7 +231,7 @@ int main(int count, char **words) {
     char addresses[3][32];
     raft_configuration_init(&configuration);
     for (unsigned i = 0; i < 3; i++) {
-        snprintf(addresses[i], sizeof addresses[i], "127.0.0.1:%s", words[7 + i]);
+        snprintf(addresses[i], sizeof addresses[i], "127.0.0.1:%s", words[8 + i]);
         check(raft_configuration_add(&configuration, i + 1, addresses[i], RAFT_VOTER), "raft_configuration_add");
     }
     uv_loop_init(&loop);
@@ -194,5 +245,9 @@ int main(int count, char **words) {
     check(raft_start(&node), "raft_start");
     uv_timer_init(&loop, &timer);
     uv_timer_start(&timer, look, 0, 20);
+    pacer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    check(pacer < 0 ? RAFT_IOERR : 0, "timerfd_create");
+    uv_poll_init(&loop, &pacer_poll, pacer);
+    uv_poll_start(&pacer_poll, UV_READABLE, did_wake);
     return uv_run(&loop, UV_RUN_DEFAULT);
 }

@@ -5,8 +5,13 @@ import FlotillaIO
 /// ends the wait at once, also when it came before the wait began.
 public final class Completion<Value: Sendable>: Sendable {
     private let promise = Promise<Result<Value, any Error>>()
+    private let handler: (@Sendable (Result<Value, any Error>) -> Void)?
 
-    public init() {}
+    public init() { handler = nil }
+
+    /// For an answer that no task waits for.
+    /// - Parameter handler: called with it, once, by the thread that has it.
+    init(_ handler: @escaping @Sendable (Result<Value, any Error>) -> Void) { self.handler = handler }
 
     /// Whether there is an answer, or nobody who wants one.
     public var isFinished: Bool { promise.value != nil }
@@ -23,5 +28,7 @@ public final class Completion<Value: Sendable>: Sendable {
     }
 
     /// Gives the answer; the first one counts.
-    public func finish(_ result: Result<Value, any Error>) { promise.fulfill(result) }
+    public func finish(_ result: Result<Value, any Error>) {
+        if promise.fulfill(result) { handler?(result) }
+    }
 }

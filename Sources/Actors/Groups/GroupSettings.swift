@@ -1,4 +1,4 @@
-import FlotillaRaft
+public import FlotillaRaft
 
 /// How groups behave in time and space. The defaults are the product's.
 public struct GroupSettings: Sendable {
@@ -34,6 +34,9 @@ public struct GroupSettings: Sendable {
     public var requestTimeLimit: Duration = .seconds(30)
     /// Commands of one group that may wait for their outcome on one node; more are refused as `overloaded`.
     public var pendingProposalLimit = 16_384
+    /// How leaders serve reads. A lease saves them the round of heartbeats, and trusts that the members' clocks run
+    /// equally fast: all members of a group should have the same setting.
+    public var readConsistency = ReadConsistency.quorum
 
     public init() {}
 
@@ -52,6 +55,7 @@ public struct GroupSettings: Sendable {
         options.electionTicks = electionTicks
         options.quietAfterTicks = quietAfterTicks
         options.windowBytes = logWindowBytes
+        options.reads = readConsistency
         return options
     }
 }

@@ -10,6 +10,20 @@ extension RaftGroup: GroupClient {
         return try await completion.wait()
     }
 
+    /// The same without a task that waits.
+    /// - Parameter completion: called once, on the loop; by the caller where the group takes nothing.
+    package nonisolated func propose(
+        _ operations: [Operation], ownerEpoch: UInt64,
+        completion: @escaping @Sendable (Result<Answer, any Error>) -> Void
+    ) {
+        let completion = Completion(completion)
+        do {
+            try submit(.propose(.init(operations: operations, ownerEpoch: ownerEpoch, completion: completion)))
+        } catch {
+            completion.finish(.failure(error))
+        }
+    }
+
     public nonisolated func barrier() async throws {
         let completion = Completion<Void>()
         try submit(.barrier(completion))

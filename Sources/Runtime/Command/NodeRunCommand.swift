@@ -12,12 +12,17 @@ enum NodeRunCommand {
             .value(
                 "advertise", "HOST:PORT", "what peers are told to connect to (default: --listen)"),
             .value("http", "HOST:PORT", "where the HTTP interface listens (default: none)"),
+            .value("clients", "HOST:PORT", "where programs connect that use FlotillaClient (default: nowhere)"),
             .value("data", "DIR", "where the log is kept; this or --memory"),
             .value(
                 "storage", "FORMAT", "how --data keeps the log: log, or rocksdb (default: what is there, else log)"),
             .value(
                 "keep-finished", "DURATION|N|forever",
                 "how long workflows are kept after their end, or how many (default: 30d and 100000)"),
+            .value(
+                "executor-timeout", "DURATION",
+                "a node that was silent for this long loses the workflows that it runs, where this one leads "
+                    + "(default: 1s)"),
             .value(
                 "payload-file-limit", "BYTES", "longer commands are in files beside the log (default: 262144)"),
             .flag("memory", "keep nothing on disk: what this node held is lost when it ends"),
@@ -98,6 +103,13 @@ enum NodeRunCommand {
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }
         configuration.advertise = options.string("advertise")
+        configuration.clients = options.string("clients")
+        if let text = options.string("executor-timeout") {
+            guard let timeout = DurationText.parse(text), timeout >= .milliseconds(100) else {
+                throw options.fail("--executor-timeout \(text): write 300ms or 2s, 100ms at least")
+            }
+            configuration.executorFailureTimeout = timeout
+        }
         configuration.allowsInsecureListening = options.has("insecure")
         return configuration
     }

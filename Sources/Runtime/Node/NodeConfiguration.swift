@@ -22,6 +22,8 @@ public struct NodeConfiguration: Sendable {
     public var advertise: String?
     /// Where the HTTP interface listens; nil for none.
     public var http: String?
+    /// Where `FlotillaClient`s connect, "host:port"; nil for nowhere.
+    public var clients: String?
     public var data: DataLocation
     /// How a directory keeps the log; nil takes the format that is there, and `.log` where there is none.
     public var storage: StorageFormat?
@@ -123,7 +125,7 @@ public struct NodeConfiguration: Sendable {
                     "limits.\(name) is \(bytes); choose a number from 1 to \(WorkflowLimits.payloadBytesMax)")
             }
         }
-        for address in [listen, http].compactMap({ $0 }) where !allowsInsecureListening {
+        for address in [listen, http, clients].compactMap({ $0 }) where !allowsInsecureListening {
             guard Self.isLoopback(address) else {
                 throw NodeError(
                     .invalidConfiguration,

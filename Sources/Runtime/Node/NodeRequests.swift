@@ -62,6 +62,9 @@ extension Node {
         let services = try await running()
         return (services.address, services.httpAddress)
     }
+
+    /// Where a `FlotillaClient` connects, with the port that was chosen; nil where none may.
+    public func clientAddress() async throws -> String? { try await running().clientAddress }
 }
 
 extension NodeServices {

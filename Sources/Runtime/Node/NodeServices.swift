@@ -24,6 +24,8 @@ final class NodeServices: Sendable {
     private let server: RequestServer
     /// The HTTP interface, where there is one.
     private let http: HTTPServer?
+    /// The interface of binary clients, where there is one.
+    private let clientService: ClientService?
     let logger: FlotillaLogger
 
     private let joinQuestions: AsyncStream<NodeCore.JoinQuestion>
@@ -37,9 +39,10 @@ final class NodeServices: Sendable {
     init(
         configuration: NodeConfiguration, environment: NodeEnvironment, core: NodeCore, identity: NodeIdentity,
         store: NodeStore, address: String, machines: NodeMachines, workflows: [any RegisterableWorkflow],
-        http: HTTPServer?
+        http: HTTPServer?, clientService: ClientService?
     ) throws {
         self.http = http
+        self.clientService = clientService
         self.configuration = configuration
         self.environment = environment
         self.core = core
@@ -116,6 +119,7 @@ final class NodeServices: Sendable {
             }
             group.addTask { await self.machines.reportCollector.run(self.core, logger: self.logger) }
             if let http { group.addTask { await http.run() } }
+            if let clientService { group.addTask { await clientService.run(self.router) } }
         }
     }
 
@@ -131,6 +135,9 @@ final class NodeServices: Sendable {
 
     /// Where the HTTP interface listens, with the port that was chosen.
     var httpAddress: String? { http?.address }
+
+    /// Where clients connect, with the port that was chosen.
+    var clientAddress: String? { clientService?.address }
 
     var managementGroup: RaftGroup {
         get async throws { try await core.hosted.group(NodeStart.managementGroup.group) }

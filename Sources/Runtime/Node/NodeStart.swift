@@ -70,6 +70,7 @@ struct NodeStart {
         }
         core.addPeers(store.addressHints)
         let http = try await startHTTP(api)
+        let clients = try await startClients(identity)
         configuration.logger.info(
             "the node has started",
             [
@@ -78,7 +79,18 @@ struct NodeStart {
             ])
         return try NodeServices(
             configuration: configuration, environment: environment, core: core, identity: identity,
-            store: store, address: address, machines: machines, workflows: workflows, http: http)
+            store: store, address: address, machines: machines, workflows: workflows, http: http,
+            clientService: clients)
+    }
+
+    private func startClients(_ identity: NodeIdentity) async throws -> ClientService? {
+        guard let address = configuration.clients else { return nil }
+        do {
+            return try await ClientService.start(
+                on: address, identity, loop: environment.loop, network: environment.network)
+        } catch {
+            throw NodeError(.listenFailed, "cannot listen on \(address): \(error.message)")
+        }
     }
 
     /// Who this node is, by its data; a new identity where there is none.

@@ -66,6 +66,14 @@ struct NodeRunCommandTests {
         #expect(try configuration(words + " --payload-file-limit 4096").payloadFileLimit == 4096)
     }
 
+    @Test("where clients connect, and after what silence runs change their node, is taken")
+    func clientsAndTimeouts() throws {
+        let words = "--id 1 --listen a:1 --data d"
+        #expect(try configuration(words + " --executor-timeout 300ms").executorFailureTimeout == .milliseconds(300))
+        #expect(try configuration(words + " --clients 127.0.0.1:9").clients == "127.0.0.1:9")
+        #expect(try configuration(words).clients == nil)
+    }
+
     @Test("a founder may name nodes to ask first, and a node with data needs neither")
     func foundersAndOthers() throws {
         let founder = try configuration("--id 1 --listen a:1 --memory --bootstrap --join b:1")
@@ -86,6 +94,7 @@ struct NodeRunCommandTests {
             ("--id 1 --listen a:1 --data d --storage paper", "paper is no format"),
             ("--id 1 --listen a:1 --memory --keep-finished soon", "--keep-finished soon"),
             ("--id 1 --listen a:1 --memory --storage log", "exclude each other"),
+            ("--id 1 --listen a:1 --memory --executor-timeout 5ms", "--executor-timeout 5ms: write 300ms"),
             ("--id 1 --listen a:1 --data d --payload-file-limit none", "--payload-file-limit none: not a number"),
         ])
     func usage(words: String, message: String) throws {

@@ -86,3 +86,19 @@ struct ProcessTreeUsage: Codable, Sendable {
         return usage
     }
 }
+
+/// What some servers take while nothing is asked of them: the mean of them.
+struct IdleSample: Codable, Sendable {
+    /// Of one processor.
+    var processorPercent: Double
+    /// Beyond what they took when they were empty.
+    var mebibytesAboveEmpty: Double
+    var mebibytesEmpty: Double
+
+    init(empty: ProcessTreeUsage, before: ProcessTreeUsage, after: ProcessTreeUsage, nodes: Int, seconds: Double) {
+        let nodes = Double(max(1, nodes))
+        processorPercent = after.since(before).processorSeconds / seconds * 100 / nodes
+        mebibytesAboveEmpty = (after.residentMebibytes - empty.residentMebibytes) / nodes
+        mebibytesEmpty = empty.residentMebibytes / nodes
+    }
+}
