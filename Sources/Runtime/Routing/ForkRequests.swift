@@ -20,22 +20,6 @@ struct ForkRunRequest: RunRequest {
     func perform(on engine: WorkflowEngine) async throws -> StartedRun { try await engine.fork(self) }
 }
 
-/// Which group a run is in.
-struct LocateRun: RunRequest {
-    static let name = "locate"
-    var id: String
-
-    struct Reply: Codable, Sendable {
-        var group: GroupID
-    }
-
-    var subject: String? { id }
-    func perform(on engine: WorkflowEngine) async throws -> Reply {
-        _ = try await engine.recordedRun(RunKey(defaultNamespace, id))
-        return Reply(group: engine.environment.group)
-    }
-}
-
 extension WorkflowRouter {
     /// The new run begins where the old one is.
     /// - Parameter newID: nil makes one.

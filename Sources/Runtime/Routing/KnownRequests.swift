@@ -27,7 +27,6 @@ struct KnownRequests: Sendable {
         known.add(ReportChildEnd.self)
         known.add(CloseChild.self)
         known.add(ForkRunRequest.self)
-        known.add(LocateRun.self)
         known.add(ListVersions.self)
         known.add(SendSignal.self)
         known.add(SendUpdate.self)
