@@ -53,7 +53,7 @@ final class NodeServices: Sendable {
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
             limits: configuration.limits, logger: configuration.logger, random: environment.random,
-            didChange: machines.managementChanges)
+            didChange: machines.hostingDidChange)
         router = WorkflowRouter(
             core: core, clusters: clusters, machines: machines,
             placements: PlacementView(core: core, machines: machines), random: environment.random)
@@ -78,7 +78,7 @@ final class NodeServices: Sendable {
             group.addTask {
                 await ClusterReconciler(
                     core: self.core, machines: self.machines, router: self.router,
-                    bell: self.machines.managementChanges, logger: self.logger
+                    attention: self.machines.hostingAttention, logger: self.logger
                 ).run()
             }
             group.addTask { await self.server.run(self) }
