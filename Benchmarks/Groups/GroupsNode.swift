@@ -72,7 +72,7 @@ enum GroupsNode {
         await core.setTickHandler { duties.tick(core, members: Set(members)) }
         let clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: checkpoints, boot: recovered.bootCounter,
-            limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: Signal())
+            limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: { _ in })
         let handler = GroupsHandler(core: core, members: members, kind: kind)
         let server = try await HTTPServer.start(on: http, loop: loop) { await handler.respond(to: $0) }
         var clientServer: ClientServer?

@@ -1,18 +1,23 @@
 import FlotillaIO
-import FlotillaRaft
+package import FlotillaRaft
 
 /// Which of a node's groups have a member on another one, so that what happens to a node costs those groups and no
 /// others. Follows each group's configuration in force.
-struct GroupsByNode {
+package struct GroupsByNode: Sendable {
     private var groups: [NodeID: Set<GroupID>] = [:]
 
-    mutating func set(_ members: some Sequence<NodeID>, of group: GroupID) {
+    package init() {}
+
+    /// Those with any.
+    package var nodes: Set<NodeID> { Set(groups.keys) }
+
+    package mutating func set(_ members: some Sequence<NodeID>, of group: GroupID) {
         remove(group)
         for node in members { groups[node, default: []].insert(group) }
     }
 
     /// Takes time in proportion to the nodes.
-    mutating func remove(_ group: GroupID) {
+    package mutating func remove(_ group: GroupID) {
         for node in Array(groups.keys) where groups[node]?.remove(group) != nil && groups[node]?.isEmpty == true {
             groups[node] = nil
         }
@@ -93,13 +98,12 @@ extension GroupScheduler {
         }
     }
 
-    /// Whom management wants in each group, of those that it has spoken of.
-    func setDesired(_ next: [GroupID: DesiredMembers]) {
-        for (id, members) in next.sorted(by: { $0.key < $1.key }) where desired[id] != members {
+    /// Whom management wants in these groups from now on; nil where it does not say.
+    func setDesired(_ changed: [GroupID: DesiredMembers?]) {
+        for (id, members) in changed.sorted(by: { $0.key < $1.key }) where desired[id] != members {
+            desired[id] = members
             wants(members, in: id)
         }
-        for id in desired.keys.sorted() where next[id] == nil { wants(nil, in: id) }
-        desired = next
     }
 
     private func wants(_ members: DesiredMembers?, in id: GroupID) {

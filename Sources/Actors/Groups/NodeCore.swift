@@ -184,9 +184,9 @@ public final class NodeCore: Sendable {
         loop.execute { [transport] in transport.assumeIsolated { $0.setNeighbours(nodes) } }
     }
 
-    /// Whom management wants in each group, of those that it has spoken of.
-    public func setDesired(_ desired: [GroupID: DesiredMembers]) {
-        loop.execute { [scheduler] in scheduler.assumeIsolated { $0.setDesired(desired) } }
+    /// Whom management wants in these groups from now on; nil where it does not say. Others stay as they are.
+    public func setDesired(_ changed: [GroupID: DesiredMembers?]) {
+        loop.execute { [scheduler] in scheduler.assumeIsolated { $0.setDesired(changed) } }
     }
 
     public func setCluster(_ cluster: UInt64) async {

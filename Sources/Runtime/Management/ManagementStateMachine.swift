@@ -83,9 +83,8 @@ final class ManagementStateMachine: StateMachine {
         var operations: [ManagementOperation] = []
         for operation in command.operations { operations.append(try ManagementOperation(operation)) }
         do throws(ManagementRefused) {
-            var next = change
-            next.note(operations, in: state)
-            if try state.apply(operations, time: time) { change = next }
+            let before = state
+            if try state.apply(operations, time: time) { change.note(operations, from: before, to: state) }
         } catch {
             return Answer(code: error.code.rawValue, body: Array(error.message.utf8))
         }
@@ -116,7 +115,7 @@ final class ManagementStateMachine: StateMachine {
     func restore(_ restored: ManagementState) {
         state = restored
         agreedLevel.raise(to: state.featureLevel)
-        change.isStructural = true
+        change = .whole
     }
 }
 

@@ -11,8 +11,8 @@ struct ClusterReconciler: Sendable {
     let core: NodeCore
     let machines: NodeMachines
     let router: WorkflowRouter
-    /// Rings when there may be something to do.
-    let bell: Signal
+    /// Groups that there may be something to do about.
+    let attention: GroupAttention
     let logger: FlotillaLogger
 
     /// How long to wait before a replica that is to leave is asked about again, and what failed is tried again.
@@ -32,42 +32,52 @@ struct ClusterReconciler: Sendable {
 
     /// Until the task is cancelled or the node ends.
     func run() async {
-        for await _ in bell.rings {
-            guard await !reconcile() else { continue }
+        for await _ in attention.bell.rings {
+            let left = await reconcile(attention.take())
+            guard !left.isEmpty else { continue }
             do {
                 try await core.loop.sleep(for: Self.retryInterval)
             } catch {
                 return
             }
-            bell.ring()
+            for group in left { attention.mark(group) }
         }
     }
 
-    /// - Returns: whether everything is as it should be.
-    func reconcile() async -> Bool {
-        var isDone = true
+    /// - Returns: those that are not as they should be.
+    private func reconcile(_ groups: [GroupID]) async -> Set<GroupID> {
+        var left: Set<GroupID> = []
         let view = machines.management.withLock { $0 }
-        for cluster in view.clusters(on: core.node) where cluster.members[core.node]?.isFounder == true {
-            guard core.hosted[cluster.group] == nil else { continue }
-            isDone = await found(cluster) && isDone
-        }
         var leaving: [RaftGroup] = []
-        for group in core.hosted.all where group.identity.kind == .workflow {
+        for id in groups {
+            guard let group = core.hosted[id] else {
+                guard let cluster = view.cluster(of: id), cluster.members[core.node]?.isFounder == true else {
+                    continue
+                }
+                if await !found(cluster) { left.insert(id) }
+                continue
+            }
+            guard group.identity.kind == .workflow else { continue }
             switch verdict(on: group.identity, view) {
             case .stays: break
-            case .beginsAnew(let incarnation): isDone = await refound(group, incarnation) && isDone
+            case .beginsAnew(let incarnation): if await !refound(group, incarnation) { left.insert(id) }
             case .isReplaced(let incarnation):
-                await core.withdraw(group.identity.group, before: incarnation)
+                await core.withdraw(id, before: incarnation)
                 leaving.append(group)
-            case .goes(let reason): isDone = await remove(group, because: reason) && isDone
+            case .goes(let reason): if await !remove(group, because: reason) { left.insert(id) }
             case .isLeaving: leaving.append(group)
             }
         }
         let excluded = await excluded(of: leaving, view)
-        for group in leaving where excluded.contains(group.identity.group) {
-            isDone = await remove(group, because: "the group has another replica, or none, in its place") && isDone
+        for group in leaving {
+            let id = group.identity.group
+            let reason = "the group has another replica, or none, in its place"
+            guard excluded.contains(id), await remove(group, because: reason) else {
+                left.insert(id)
+                continue
+            }
         }
-        return isDone && excluded.count == leaving.count
+        return left
     }
 
     private func verdict(on identity: ReplicaIdentity, _ view: ManagementState) -> Verdict {
@@ -119,8 +129,8 @@ struct ClusterReconciler: Sendable {
         return true
     }
 
-    /// Which of these groups say that this node's replica is no member any more, or have another incarnation. The other members are asked all at once,
-    /// each about all of its groups: one that is dead costs the others no time.
+    /// Which of these groups say that this node's replica is no member any more, or have another incarnation. The other
+    /// members are asked all at once, each about all of its groups: one that is dead costs the others no time.
     private func excluded(of leaving: [RaftGroup], _ view: ManagementState) async -> Set<GroupID> {
         var excluded: Set<GroupID> = []
         var questions: [NodeID: [GroupID]] = [:]

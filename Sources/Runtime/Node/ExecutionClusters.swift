@@ -1,6 +1,6 @@
 package import FlotillaActors
 import FlotillaIO
-import FlotillaRaft
+package import FlotillaRaft
 
 /// The execution clusters that have a replica on this node. One that has something to do is a child task of the node's run,
 /// which owns a task group of its own: when the replica leaves, all that is in it is cancelled, and the child ends when
@@ -22,19 +22,20 @@ package final class ExecutionClusters: Sendable {
     private let state = Lock(State())
     private let hosted: HostedGroups
     private let context: EngineContext
-    private let didChange: Signal
+    private let didChange: @Sendable ([GroupID]) -> Void
 
     /// - Parameters:
     ///   - boot: of the node.
     ///   - random: the source for run ids; any thread.
     ///   - newestVersion: see `EngineContext`.
-    ///   - didChange: rings when replicas have come or gone.
+    ///   - didChange: called with the groups of replicas that have come or gone.
     /// - Throws: `WorkflowError` with `duplicateWorkflow`.
     package init(
         _ core: NodeCore, workflows: [any RegisterableWorkflow], checkpoints: CheckpointJournal, boot: UInt64,
         limits: WorkflowLimits, codec: PayloadCoding = .json, gate: AdmissionGate = AdmissionGate(),
         spans: (any SpanSink)? = nil, logger: FlotillaLogger, random: @escaping @Sendable () -> UInt64,
-        newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil }, didChange: Signal
+        newestVersion: @escaping @Sendable (_ type: String) -> UInt32? = { _ in nil },
+        didChange: @escaping @Sendable ([GroupID]) -> Void
     ) throws(WorkflowError) {
         hosted = core.hosted
         self.didChange = didChange
@@ -49,8 +50,9 @@ package final class ExecutionClusters: Sendable {
         await withDiscardingTaskGroup { tasks in
             tasks.addTask { [self] in await context.serve { group in state.withLock { $0.clusters[group]?.engine } } }
             for await _ in hosted.changes {
-                follow(hosted.takeChanged())
-                didChange.ring()
+                let changed = hosted.takeChanged()
+                follow(changed)
+                didChange(changed)
             }
             tasks.cancelAll()
         }

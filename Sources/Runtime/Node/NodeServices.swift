@@ -63,7 +63,7 @@ final class NodeServices: Sendable {
                 // Every node is in the one cluster, which also knows who is alive.
                 machines.management.withLock { $0.mode } == .single ? nil : machines.newestVersion(of: type)
             },
-            didChange: machines.managementChanges)
+            didChange: machines.hostingDidChange)
         router = WorkflowRouter(
             core: core, clusters: clusters, machines: machines,
             placements: PlacementView(core: core, machines: machines), random: environment.random)
@@ -88,7 +88,7 @@ final class NodeServices: Sendable {
             group.addTask {
                 await ClusterReconciler(
                     core: self.core, machines: self.machines, router: self.router,
-                    bell: self.machines.managementChanges, logger: self.logger
+                    attention: self.machines.hostingAttention, logger: self.logger
                 ).run()
             }
             group.addTask { await self.server.run(self) }

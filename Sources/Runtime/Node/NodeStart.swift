@@ -212,8 +212,9 @@ final class NodeMachines: Sendable {
     let duties: LeaderDuties
     /// Where this node leads the management group: what others report.
     let reportCollector = ReportCollector()
-    /// Rings when it has changed, for whoever keeps this node's groups as they should be.
-    let managementChanges = Signal()
+    /// Clusters that have changed, or come here or gone, for whoever keeps this node's groups as they should be.
+    let hostingAttention = GroupAttention()
+    private let followed = Lock(FollowedClusters())
 
     /// Groups led here that are to add a member.
     let wishes = WishQuestions()
@@ -315,28 +316,57 @@ final class NodeMachines: Sendable {
     }
 
     private func managementDidChange(_ view: ManagementState, _ change: ManagementChange) {
-        let before = management.withLock { known in
+        let surrenders = management.withLock { known in
             defer { known = view }
-            return (known.slots.version, known.surrenders)
+            return known.surrenders
         }
         guard let core = core.value else { return }
         guard change.isStructural else { return runsDidChange(in: change.reported, view) }
-        core.setMembers(view.nodes.mapValues { ($0.instance, $0.address) })
-        var desired = [NodeStart.managementGroup.group: view.desiredMembers]
-        // Also of those that this node is to leave: it may lead one.
-        let hosted = core.hosted.all.compactMap { view.cluster(of: $0.identity.group) }
-        for cluster in view.clusters(on: core.node) + hosted { desired[cluster.group] = cluster.desiredMembers }
-        core.setDesired(desired)
-        let slotsMayWait = before != (view.slots.version, view.surrenders)
-        for cluster in hosted where slotsMayWait || cluster.hasOrders {
-            stewardAttention.mark(cluster.group)
+        if change.hasNodes { core.setMembers(view.nodes.mapValues { ($0.instance, $0.address) }) }
+        core.setDesired([ManagementState.group: view.desiredMembers])
+        var groups = change.groups
+        if change.isWhole { followed.withLock { $0.forget() } }
+        // What was given up by force may have had what any of them waits for.
+        if change.isWhole || surrenders != view.surrenders {
+            groups.formUnion(view.clusters(on: core.node).map(\.group))
+            groups.formUnion(core.hosted.all.filter { $0.identity.kind == .workflow }.map(\.identity.group))
         }
-        core.setNeighbours(view.neighbours(of: core.node, besides: hosted))
-        managementChanges.ring()
+        follow(groups, view, core)
+        // Whoever has something to give away may have somebody to give it to from now on.
+        if !change.groups.isEmpty {
+            for group in followed.withLock({ $0.ordered }) where core.hosted[group] != nil {
+                stewardAttention.mark(group)
+            }
+        }
         // What it has is hearsay to nobody until it is to move.
         if view.mode == .migrating { reportAttention.mark(ExecutionCluster.commonGroup) }
         if !view.departing.isEmpty { departures.ring() }
     }
+
+    /// Replicas of these groups have come to this node, or gone.
+    func hostingDidChange(_ groups: [GroupID]) {
+        guard let core = core.value else { return }
+        let clusters = Set(groups).subtracting([ManagementState.group])
+        // There, so that what follows from an older view does not come last.
+        core.loop.execute { [self] in follow(clusters, management.withLock { $0 }, core) }
+    }
+
+    /// Brings what this node does for clusters up to date. On the loop.
+    private func follow(_ groups: Set<GroupID>, _ view: ManagementState, _ core: NodeCore) {
+        let (desired, members) = followed.withLock { followed in
+            let desired = followed.look(at: groups, view, on: core.node) { core.hosted[$0] != nil }
+            return (desired, followed.nodes)
+        }
+        core.setDesired(desired)
+        core.setNeighbours(view.neighbours(of: core.node, besides: members))
+        for group in groups {
+            hostingAttention.mark(group)
+            if core.hosted[group] != nil { stewardAttention.mark(group) }
+        }
+    }
+
+    /// How often this node has looked at a cluster because something about it changed.
+    var clusterLooks: UInt64 { followed.withLock { $0.looks } }
 
     /// What clusters report changes what is left of the orders that they have.
     private func runsDidChange(in clusters: Set<ClusterID>, _ view: ManagementState) {

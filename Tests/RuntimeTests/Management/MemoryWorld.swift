@@ -7,7 +7,7 @@ import Testing
 @testable import Flotilla
 
 /// Groups in memory, and a network that loses what it likes: before it is applied, or the answer.
-final class MemoryWorld: StewardWorld {
+final class MemoryWorld: QuestionWorld {
     private struct State {
         var groups: [GroupID: TransferBench]
         var management: ManagementBench

@@ -32,10 +32,6 @@ private final class PostingWorld: PostWorld {
     init(restsForGood: Bool = false) { rest = restsForGood ? Lock([]) : nil }
 
     var view: ManagementState { ManagementState() }
-    func freshView() async throws -> ManagementState { view }
-    func ask<Question: GroupQuestion>(_: Question, of group: GroupID) async throws -> Question.Reply {
-        throw Unreachable()
-    }
 
     var delivered: [String] { state.withLock { $0.delivered } }
     var begun: Int { state.withLock { $0.begun } }

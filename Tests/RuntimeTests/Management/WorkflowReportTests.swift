@@ -29,15 +29,20 @@ struct WorkflowReportTests {
         #expect(bench.state.violation == nil)
     }
 
-    @Test("a report concerns the clusters that it names, and those that its runs were in; anything else all of them")
+    @Test(
+        "a report concerns the clusters that it names, and those that its runs were in; anything else those that it is about"
+    )
     func change() throws {
         var bench = try bench()
         try bench.apply(.reportWorkflows(bench.report(1, started: [Bench.started("a")])))
         func change(_ operations: ManagementOperation...) -> ManagementChange {
             var change = ManagementChange()
-            change.note(operations, in: bench.state)
+            var after = bench.state
+            #expect((try? after.apply(operations, time: 9)) != nil)
+            change.note(operations, from: bench.state, to: after)
             return change
         }
+        func group(_ number: UInt64) -> GroupID { bench.state.clusters[Bench.cluster(number)]!.group }
         #expect(ManagementChange().isEmpty)
         let own = change(.reportWorkflows(bench.report(1, started: [Bench.started("b")], ended: [Bench.ended("a")])))
         #expect(own == ManagementChange(isStructural: false, reported: [Bench.cluster(1)]))
@@ -45,8 +50,17 @@ struct WorkflowReportTests {
         #expect(moved == ManagementChange(isStructural: false, reported: [Bench.cluster(1), Bench.cluster(2)]))
         var seal = bench.report(1)
         seal.sealEpoch = 1
-        #expect(change(.reportWorkflows(seal)).isStructural)
-        #expect(change(.drainCluster(Bench.cluster(1), into: nil), .reportWorkflows(bench.report(2))).isStructural)
+        #expect(change(.reportWorkflows(seal)).groups == [group(1)] && change(.reportWorkflows(seal)).isStructural)
+        let drained = change(.drainCluster(Bench.cluster(1), into: nil), .reportWorkflows(bench.report(2)))
+        #expect(drained.isStructural && drained.groups == [group(1)] && !drained.hasNodes)
+        let next = bench.state.nextGroup
+        #expect(change(Bench.create(7, [1, 2, 3])).groups == [next])
+        let all = Array(0..<SlotMap.count)
+        let move = SlotMove(version: bench.state.slots.version, slots: all, home: group(2))
+        #expect(change(.moveSlots(move)).groups == [bench.state.slots[0].home, group(2)])
+        let removal = change(.removeNode(NodeID(1), instance: nil))
+        #expect(removal.hasNodes && removal.groups == Set(bench.state.clusters(on: NodeID(1)).map(\.group)))
+        #expect(change(.setPolicy(ExecutionClusterPolicy(targetClusterSize: 3))).groups.isEmpty)
     }
 
     @Test("a report that is repeated, late, or follows on one that was lost changes nothing; a whole one mends it")

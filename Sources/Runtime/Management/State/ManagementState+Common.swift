@@ -34,11 +34,10 @@ extension ManagementState {
 
     /// Who must notice a node's end at once, and whose end it must: members of its clusters, those who vote in the
     /// management group, and everybody where it votes there itself.
-    /// - Parameter hosted: clusters that it has a replica of, whatever management wants by now.
-    func neighbours(of node: NodeID, besides hosted: [ExecutionCluster]) -> Set<NodeID>? {
+    /// - Parameter members: of clusters that concern the node.
+    func neighbours(of node: NodeID, besides members: Set<NodeID>) -> Set<NodeID>? {
         guard let me = nodes[node], me.role == .learner else { return nil }
-        var found = Set(nodes.values.filter { $0.role == .voter }.map(\.node))
-        for cluster in clusters(on: node) + hosted { found.formUnion(cluster.members.keys) }
+        var found = members.union(nodes.values.filter { $0.role == .voter }.map(\.node))
         found.remove(node)
         return found
     }

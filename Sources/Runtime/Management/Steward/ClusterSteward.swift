@@ -7,7 +7,7 @@ import FlotillaRaft
 /// It follows from a group's state and from what management wants, so nothing is lost when a leader changes: the next
 /// one goes on. Everything that it proposes may be applied twice, late, or after others did the same. A group that owes
 /// nothing costs nothing; one that does has one task, which tries again as long as something is left.
-final class ClusterSteward<World: StewardWorld>: Sendable {
+final class ClusterSteward<World: QuestionWorld>: Sendable {
     /// Runs of a group that are on their way at a time: they do not run meanwhile.
     static var frozenMax: Int { 16 }
     /// Releases that are told in one command.

@@ -3,7 +3,7 @@ import FlotillaIO
 import FlotillaRaft
 
 /// A steward's world on a running node: its own groups, and members of others that it asks.
-struct NodeStewardWorld: StewardWorld {
+struct NodeStewardWorld: QuestionWorld {
     let core: NodeCore
     let machines: NodeMachines
     let router: WorkflowRouter

@@ -1,12 +1,10 @@
 import FlotillaActors
 import FlotillaRaft
 
-/// What a steward needs of everything around it.
+/// What those who look after groups on their leaders need of everything around them.
 protocol StewardWorld: Sendable {
     /// What this node knows of the fleet.
     var view: ManagementState { get }
-    /// The same, not older than the call.
-    func freshView() async throws -> ManagementState
     /// Runs `body` where the group's state is, if this node leads the group. Must be short.
     /// - Returns: nil where it does not lead.
     func leading<Result: Sendable>(
@@ -15,13 +13,19 @@ protocol StewardWorld: Sendable {
     /// Proposes to a group, on any of its members.
     /// - Throws: anything where nobody answered; it may have been done. `CancellationError`.
     func propose(_ operations: [WorkflowOperation], to group: GroupID) async throws -> WorkflowAnswer
-    /// Looks at a group's state, on any of its members, behind all that was committed there before the call.
-    /// - Throws: anything where nobody answered; `CancellationError`.
-    func ask<Question: GroupQuestion>(_ question: Question, of group: GroupID) async throws -> Question.Reply
     /// Waits before something is tried again.
     /// - Parameter attempt: how often it has failed, from 1.
     func pause(attempt: Int) async throws
     func log(_ message: String, group: GroupID, isError: Bool)
+}
+
+/// What a cluster's steward needs beside that.
+protocol QuestionWorld: StewardWorld {
+    /// As `view`, not older than the call.
+    func freshView() async throws -> ManagementState
+    /// Looks at a group's state, on any of its members, behind all that was committed there before the call.
+    /// - Throws: anything where nobody answered; `CancellationError`.
+    func ask<Question: GroupQuestion>(_ question: Question, of group: GroupID) async throws -> Question.Reply
 }
 
 extension StewardWorld {
