@@ -56,7 +56,7 @@ package final class ExecutionClusters: Sendable {
             }
             tasks.cancelAll()
         }
-        for cluster in state.withLock({ $0.clusters }).values { cluster.engine.end() }
+        for cluster in state.withLock({ $0.clusters }).sorted(by: { $0.key < $1.key }) { cluster.value.engine.end() }
     }
 
     /// - Parameter changed: groups that have come or gone.

@@ -17,8 +17,8 @@ extension WorkflowContext {
     /// ```
     /// Attributes, signals that were not received, and updates that were not answered, carry over. Whoever waits for the
     /// result waits on. What this execution recorded is kept as long as of a run that has ended, under the workflow id,
-    /// "~" and its number, such as `account-7~1`. Child tasks of the body are cancelled. Child workflows hear of the end of
-    /// this execution, as their policies have it, and the next one hears nothing of them.
+    /// "~" and its number, such as `account-7~1`. Child tasks of the body are cancelled. Child workflows hear of
+    /// the end of this execution, as their policies have it, and the next one hears nothing of them.
     /// - Parameter version: of the workflow; nil for that of this execution.
     /// - Throws: always: `CancellationError` once it is done; `WorkflowError` with `unknownWorkflow` where no node ever
     ///   had that version, `resultTooLarge` or `unencodable`, and once with `cancelled`.

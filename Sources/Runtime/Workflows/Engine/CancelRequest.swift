@@ -4,7 +4,7 @@ import FlotillaIO
 final class CancelRequest: Sendable {
     private struct State {
         var isMade = false
-        var sleepers: [ObjectIdentifier: Promise<Void>] = [:]
+        var sleepers = Registrations<Promise<Void>>()
     }
     private let state = Lock(State())
 
@@ -13,7 +13,7 @@ final class CancelRequest: Sendable {
     func make() {
         let sleepers = state.withLock { state in
             state.isMade = true
-            defer { state.sleepers = [:] }
+            defer { state.sleepers = Registrations() }
             return state.sleepers
         }
         for sleeper in sleepers.values { sleeper.fulfill(()) }
@@ -22,11 +22,11 @@ final class CancelRequest: Sendable {
     /// Wakes a sleeper when the request is made; at once if it is.
     func wake(_ sleeper: Promise<Void>) {
         let isMade = state.withLock { state in
-            if !state.isMade { state.sleepers[ObjectIdentifier(sleeper)] = sleeper }
+            if !state.isMade { state.sleepers.add(sleeper, of: sleeper) }
             return state.isMade
         }
         if isMade { sleeper.fulfill(()) }
     }
 
-    func forget(_ sleeper: Promise<Void>) { state.withLock { $0.sleepers[ObjectIdentifier(sleeper)] = nil } }
+    func forget(_ sleeper: Promise<Void>) { state.withLock { $0.sleepers.remove(sleeper) } }
 }

@@ -16,7 +16,7 @@ extension WorkflowEngine: WorkflowObserver {
         let moved = Set(changes.moved)
         let hasWork = state.withLock { state in
             let keys =
-                changes.everything ? Array(state.running.keys) + state.awaitedKeys : changes.runs
+                changes.everything ? (Array(state.running.keys) + state.awaitedKeys).sorted() : changes.runs
             if changes.everything { state.mustReadAll = true }
             for key in keys {
                 let run = group.runs[key]

@@ -30,7 +30,7 @@ struct EngineState {
     private(set) var running: [RunKey: Running] = [:]
     /// Stopped, past their grace period, and not ended. By an id that `markUnresponsive` gives.
     private(set) var unresponsive: [ObjectIdentifier: RunExecution] = [:]
-    private var waiters: [RunKey: [ObjectIdentifier: Promise<Ending>]] = [:]
+    private var waiters: [RunKey: Registrations<Promise<Ending>>] = [:]
 
     /// Whether nothing runs and nothing is to begin.
     var isIdle: Bool { running.isEmpty && inbox.isEmpty && !mustReadAll && !registration.isUnderWay }
@@ -89,21 +89,21 @@ struct EngineState {
     // MARK: Waiters
 
     mutating func add(_ waiter: Promise<Ending>, for key: RunKey) {
-        waiters[key, default: [:]][ObjectIdentifier(waiter)] = waiter
+        waiters[key, default: Registrations()].add(waiter, of: waiter)
     }
 
     mutating func remove(_ waiter: Promise<Ending>, for key: RunKey) {
-        waiters[key]?[ObjectIdentifier(waiter)] = nil
+        waiters[key]?.remove(waiter)
         if waiters[key]?.isEmpty == true { waiters[key] = nil }
     }
 
     mutating func takeWaiters(for key: RunKey) -> [Promise<Ending>] {
-        waiters.removeValue(forKey: key).map { Array($0.values) } ?? []
+        waiters.removeValue(forKey: key)?.values ?? []
     }
 
     mutating func takeAllWaiters() -> [Promise<Ending>] {
         defer { waiters = [:] }
-        return waiters.values.flatMap(\.values)
+        return waiters.sorted { $0.key < $1.key }.flatMap(\.value.values)
     }
 
     var awaitedKeys: [RunKey] { Array(waiters.keys) }

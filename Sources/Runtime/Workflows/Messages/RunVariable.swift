@@ -25,17 +25,17 @@ public final class RunVariable<Value: Sendable>: Sendable {
 
 /// Those who look again when a variable of a run changes.
 final class VariableWatchers: Sendable {
-    private let state = Lock<[ObjectIdentifier: @Sendable () -> Void]>([:])
+    private let state = Lock(Registrations<@Sendable () -> Void>())
 
     func add(_ owner: AnyObject, _ look: @escaping @Sendable () -> Void) {
-        state.withLock { $0[ObjectIdentifier(owner)] = look }
+        state.withLock { $0.add(look, of: owner) }
     }
 
-    func remove(_ owner: AnyObject) { state.withLock { $0[ObjectIdentifier(owner)] = nil } }
+    func remove(_ owner: AnyObject) { state.withLock { $0.remove(owner) } }
 
     /// On the caller's thread; the looks may read variables.
     func tell() {
-        for look in state.withLock({ Array($0.values) }) { look() }
+        for look in state.withLock({ $0.values }) { look() }
     }
 }
 

@@ -14,7 +14,7 @@ final class MessageOrder: Sendable {
         var places: [ReplayNotes.Use: Int] = [:]
         /// The first that is not met.
         var first = 0
-        var waiters: [ObjectIdentifier: Promise<Bool>] = [:]
+        var waiters = Registrations<Promise<Bool>>()
 
         /// Whether everything before a time has been met.
         func isClear(before time: Int64) -> Bool { first == events.count || events[first].time >= time }
@@ -24,8 +24,8 @@ final class MessageOrder: Sendable {
         }
 
         mutating func takeWaiters() -> [Promise<Bool>] {
-            defer { waiters = [:] }
-            return Array(waiters.values)
+            defer { waiters = Registrations() }
+            return waiters.values
         }
     }
     private let state: Lock<State>
@@ -66,14 +66,14 @@ final class MessageOrder: Sendable {
                 let place = use.flatMap { state.places[$0] }
                 let time = place.map { state.events[$0].time } ?? .max
                 guard !state.isClear(before: time) else { return nil }
-                state.waiters[ObjectIdentifier(waiter)] = waiter
+                state.waiters.add(waiter, of: waiter)
                 return time
             }
             guard let time else { return }
             let timer = loop.promise(waiter, fulfilledAt: loop.now.advanced(by: Self.grace), with: false)
             defer {
                 timer.cancel()
-                state.withLock { $0.waiters[ObjectIdentifier(waiter)] = nil }
+                state.withLock { $0.waiters.remove(waiter) }
             }
             guard try await !waiter.wait() else { continue }
             let waiters = state.withLock { state -> [Promise<Bool>] in

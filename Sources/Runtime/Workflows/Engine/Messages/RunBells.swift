@@ -5,7 +5,7 @@ import FlotillaIO
 /// Whoever waits takes a bell first and looks at the state then: what comes in between rings.
 final class RunBells: Sendable {
     private struct State {
-        var bells: [RunKey: [ObjectIdentifier: Promise<Void>]] = [:]
+        var bells: [RunKey: Registrations<Promise<Void>>] = [:]
         var isClosed = false
     }
     private let state = Lock(State())
@@ -17,7 +17,7 @@ final class RunBells: Sendable {
     func bell(for key: RunKey) -> Promise<Void> {
         let bell = Promise<Void>()
         let isClosed = state.withLock { state in
-            if !state.isClosed { state.bells[key, default: [:]][ObjectIdentifier(bell)] = bell }
+            if !state.isClosed { state.bells[key, default: Registrations()].add(bell, of: bell) }
             return state.isClosed
         }
         if isClosed { bell.fulfill(()) }
@@ -26,7 +26,7 @@ final class RunBells: Sendable {
 
     func giveBack(_ bell: Promise<Void>, for key: RunKey) {
         state.withLock { state in
-            state.bells[key]?[ObjectIdentifier(bell)] = nil
+            state.bells[key]?.remove(bell)
             if state.bells[key]?.isEmpty == true { state.bells[key] = nil }
         }
     }
@@ -37,9 +37,9 @@ final class RunBells: Sendable {
             guard !state.bells.isEmpty else { return [] }
             guard let keys else {
                 defer { state.bells = [:] }
-                return state.bells.values.flatMap(\.values)
+                return state.bells.sorted { $0.key < $1.key }.flatMap(\.value.values)
             }
-            return keys.flatMap { state.bells.removeValue(forKey: $0).map { Array($0.values) } ?? [] }
+            return keys.flatMap { state.bells.removeValue(forKey: $0)?.values ?? [] }
         }
         for bell in bells { bell.fulfill(()) }
     }

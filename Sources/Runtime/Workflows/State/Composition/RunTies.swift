@@ -101,8 +101,8 @@ struct RunTies: Sendable {
         return post
     }
 
-    /// What the next execution of a run has of it: nobody waits there for what this one has sent, and of its children it
-    /// knows those alone that this one names, ended or not.
+    /// What the next execution of a run has of it: nobody waits there for what this one has sent, and of its children
+    /// it knows those alone that this one names, ended or not.
     /// - Parameter execution: the one that is over.
     func continued(from execution: UInt64, keeping kept: [StepKey]) -> RunTies? {
         var next = RunTies()

@@ -1,0 +1,22 @@
+/// Values that objects have registered, in the order of their coming: what is done with all of them is done in the same
+/// order in every process, as a simulation needs it.
+struct Registrations<Value: Sendable>: Sendable {
+    private var members: [ObjectIdentifier: (number: UInt64, value: Value)] = [:]
+    private var lastNumber: UInt64 = 0
+
+    var isEmpty: Bool { members.isEmpty }
+    var count: Int { members.count }
+
+    /// The first first.
+    var values: [Value] {
+        members.count < 2
+            ? members.values.map(\.value) : members.values.sorted { $0.number < $1.number }.map(\.value)
+    }
+
+    mutating func add(_ value: Value, of object: AnyObject) {
+        lastNumber += 1
+        members[ObjectIdentifier(object)] = (lastNumber, value)
+    }
+
+    mutating func remove(_ object: AnyObject) { members[ObjectIdentifier(object)] = nil }
+}
