@@ -85,7 +85,7 @@ extension Node {
     /// order, each once.
     ///
     /// ```swift
-    /// for try await line in try node.stream(of: "import-7", as: Int.self) { print(line.value) }
+    /// for try await line in node.stream(of: "import-7", as: Int.self) { print(line.value) }
     /// ```
     /// - Parameter after: the position of an element that was seen; nil begins with the oldest that is kept.
     /// - Throws: by `next()`, `WorkflowError` with `notFound`, `invalidPage`, `undecodableResult`, or `unavailable` and
