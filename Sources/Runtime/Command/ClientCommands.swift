@@ -5,7 +5,7 @@ enum ClientCommands {
     static let all =
         [status] + NodeCommands.all + ClusterCommands.all + PolicyCommands.all + [start, describe, result]
         + ListCommands.all + ControlCommands.all + HistoryCommands.all + MessageCommands.all
-        + ScheduleCommands.all + [VersionCommands.versions]
+        + ScheduleCommands.all + ObjectCommands.all + [VersionCommands.versions]
 
     static let json = CommandDescription.Option.flag(
         "json", "write what the node answered, as JSON")

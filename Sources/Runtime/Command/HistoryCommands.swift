@@ -2,7 +2,39 @@ import FlotillaIO
 
 /// The commands about what has happened: `flotilla workflow history` and `prune`.
 enum HistoryCommands {
-    static let all = [history, prune]
+    static let all = [history, follow, prune]
+
+    // MARK: Streams
+
+    private static let follow = FlotillaCommand.Subcommand(
+        description: CommandDescription(
+            "flotilla workflow follow",
+            summary: "Writes what a workflow emits, a line each, until it has ended.", arguments: ["ID"],
+            options: [
+                .value("stream", "NAME", "(default: \(WorkflowStreams.standard))"),
+                .value("after", "PLACE", "go on behind an event"),
+                ClientCommands.namespace, APIClient.option, ClientCommands.json,
+            ])
+    ) { options in
+        let client = APIClient(options)
+        var after = options.string("after")
+        while true {
+            let page = try client.get(
+                ClientCommands.path(options.arguments[0]) + "/stream",
+                query: [
+                    ("stream", options.string("stream")), ("after", after), ("namespace", options.string("namespace")),
+                ], wait: HTTPAPI.streamWaitDefault)
+            for event in page["events"]?.elements ?? [] {
+                if options.has("json") {
+                    ClientCommands.printJSON(event)
+                } else {
+                    Terminal.writeLine("\(event["position"]?.cell ?? "")  \(event["value"]?.cell ?? "")")
+                }
+            }
+            after = page["next"]?.text ?? after
+            if page["ended"] == .bool(true) { return }
+        }
+    }
 
     // MARK: History
 

@@ -39,6 +39,8 @@ struct HTTPAPI: Sendable {
             return [("GET", { try await result(of: path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "history":
             return [("GET", { try await history(of: path[2], $0) })]
+        case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "stream":
+            return [("GET", { try await stream(of: path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && path[3] == "fork":
             return [("POST", { try await fork(path[2], $0) })]
         case 4 where path.starts(with: ["v1", "workflows"]) && WorkflowAction(name: path[3]) != nil:
@@ -61,7 +63,9 @@ struct HTTPAPI: Sendable {
         case 2 where path == ["health", "ready"]: return [("GET", ready)]
         case 1 where path == ["metrics"]: return [("GET", metrics)]
         default:
-            if let routes = fleetRoutes(for: path) ?? scheduleRoutes(for: path) { return routes }
+            if let routes = fleetRoutes(for: path) ?? scheduleRoutes(for: path) ?? objectRoutes(for: path) {
+                return routes
+            }
             throw .notFound(
                 "there is nothing at /\(path.joined(separator: "/")); workflows are at /v1/workflows, schedules at "
                     + "/v1/schedules, the node's state at /v1/status, the fleet at /v1/nodes, /v1/clusters and "
@@ -210,7 +214,7 @@ struct HTTPAPI: Sendable {
 
     static let namespaceDefault = "default"
 
-    private static func unknown(_ id: String) -> Problem {
+    static func unknown(_ id: String) -> Problem {
         .notFound("there is no workflow with the id \(id); GET /v1/workflows lists them")
     }
 

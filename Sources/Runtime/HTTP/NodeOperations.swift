@@ -36,11 +36,23 @@ protocol NodeOperations: Sendable {
     func queryWorkflow(_ id: String, namespace: String, name: String, input: JSONValue) async throws -> [UInt8]
     /// - Parameter value: nil rejects it with `reason`.
     func completeAwakeable(_ token: String, value: JSONValue?, reason: String) async throws
+    /// Waits for what a run emits behind a place.
+    /// - Returns: nil if there is no such run.
+    func streamWorkflow(
+        _ id: String, namespace: String, stream: String, after: String?, limit: Int, wait: Duration
+    ) async throws -> WorkflowStreamPage?
     /// - Parameter newID: nil for a new one.
     /// - Returns: the new run, and whether this call started it.
     func forkWorkflow(
         _ id: String, namespace: String, from step: String, occurrence: UInt64, newID: String?
     ) async throws -> (info: WorkflowInfo, isNew: Bool)
+    /// - Parameter callID: nil for a new one.
+    /// - Returns: the call's id, and what came of it; nil when `wait` is over.
+    func callObject(
+        _ object: String, _ key: String, _ method: String, input: JSONValue, callID: String?, wait: Duration
+    ) async throws -> (id: String, answer: ObjectCall.Answer?)
+    /// - Returns: nil if it was never called.
+    func objectState(_ object: String, _ key: String) async throws -> JSONValue?
     func pruneWorkflow(_ id: String, namespace: String) async throws
     /// - Returns: how many runs were removed, and whether there are more to remove.
     func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)

@@ -24,7 +24,7 @@ extension Problem {
         case .notFound: self = .notFound("\(error.message); GET /v1/workflows lists them")
         case .conflict: self = .conflict(error.message)
         case .wrongState, .messageOutOfOrder, .alreadyCompleted: self = .wrongState(error.message)
-        case .unknownQuery: self = .notFound(error.message)
+        case .unknownQuery, .unknownMethod: self = .notFound(error.message)
         case .rejected: self = .unprocessable(error.message)
         case .mailboxFull: self = .unavailable("\(error.message); send it again later")
         case .unknownWorkflow: self = .unprocessable(error.message)

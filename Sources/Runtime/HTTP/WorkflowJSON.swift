@@ -111,6 +111,19 @@ enum WorkflowJSON {
         ])
     }
 
+    static func value(_ page: WorkflowStreamPage) -> JSONValue {
+        .object([
+            "events": .array(
+                page.events.map { event in
+                    .object([
+                        "position": .string(event.position), "recordedAt": time(event.recordedAt),
+                        "value": document(event.value),
+                    ])
+                }),
+            "next": page.next.map(JSONValue.string) ?? .null, "ended": .bool(page.hasEnded),
+        ])
+    }
+
     /// How a run ended; only its status while it has not.
     static func result(_ description: WorkflowDescription) -> JSONValue {
         var object: [String: JSONValue] = [

@@ -45,6 +45,9 @@ package final class ExecutionClusters: Sendable {
             newestVersion: newestVersion)
     }
 
+    /// How runs of this node reach durable objects.
+    var objects: ObjectCaller { context.objects }
+
     /// Runs what there is and what comes, until the task is cancelled or the node ends.
     package func run() async {
         await withDiscardingTaskGroup { tasks in

@@ -69,6 +69,9 @@ final class NodeServices: Sendable {
             placements: PlacementView(core: core, machines: machines), random: environment.random)
         server = RequestServer(logger: configuration.logger)
         (joinQuestions, joinInbox) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.joinInboxLimit))
+        clusters.objects.set { [weak self] object, version, key, call, callID in
+            try await self?.router.call(object, version: version, key, call, callID: callID, timeout: nil)
+        }
     }
 
     /// Until the task is cancelled.

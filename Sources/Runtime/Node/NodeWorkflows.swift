@@ -82,6 +82,24 @@ extension Node {
         try await router.perform(ControlRun(id: id, action: action, reason: reason), on: id)
     }
 
+    /// Follows what a run emits (`WorkflowContext.emit`), from wherever it runs, until it has ended: the values in their
+    /// order, each once.
+    ///
+    /// ```swift
+    /// for try await line in node.stream(of: "import-7", as: Int.self) { print(line.value) }
+    /// ```
+    /// - Parameter after: the position of an element that was seen; nil begins with the oldest that is kept.
+    /// - Throws: by `next()`, `WorkflowError` with `notFound`, `invalidPage`, `undecodableResult`, or `unavailable` and
+    ///   `stopped`, behind which another node, or this one later, goes on from the last position.
+    public func stream<Value: Decodable & Sendable>(
+        _ stream: String = WorkflowStreams.standard, of id: String, as type: Value.Type, after: String? = nil
+    ) -> WorkflowStream<Value> {
+        WorkflowStream(after: after) { after in
+            try await self.router.perform(
+                ReadStream(id: id, stream: stream, after: after, limit: 100, timeout: .seconds(20)), on: id)
+        }
+    }
+
     /// Begins a run with what another one had recorded before a step: it does that step and all that follows again, by the
     /// code that its node has now. The other run is not changed, and may have ended.
     ///
@@ -179,6 +197,14 @@ extension Node: NodeOperations {
         try Self.checkNamespace(namespace)
         let started = try await fork(id, from: step, occurrence: occurrence, id: newID)
         return (try await describe(started.workflowID).info, !started.existed)
+    }
+
+    func streamWorkflow(
+        _ id: String, namespace: String, stream: String, after: String?, limit: Int, wait: Duration
+    ) async throws -> WorkflowStreamPage? {
+        try Self.checkNamespace(namespace)
+        let request = ReadStream(id: id, stream: stream, after: after, limit: limit, timeout: wait)
+        return try await nilIfNotFound { try await self.router.perform(request, on: id) }
     }
 
     func pruneWorkflow(_ id: String, namespace: String) async throws {

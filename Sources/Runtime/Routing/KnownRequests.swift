@@ -27,6 +27,7 @@ struct KnownRequests: Sendable {
         known.add(ReportChildEnd.self)
         known.add(CloseChild.self)
         known.add(ForkRunRequest.self)
+        known.add(ReadStream.self)
         known.add(ListVersions.self)
         known.add(SendSignal.self)
         known.add(SendUpdate.self)

@@ -52,6 +52,8 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case messageOutOfOrder
         /// The workflow's code has no answer to a query of that name.
         case unknownQuery
+        /// The object has no method of that name.
+        case unknownMethod
         /// The awakeable was completed before, with something else.
         case alreadyCompleted
         /// What says where a page begins did not come from a page before.

@@ -20,6 +20,7 @@ final class FakeNode: NodeOperations {
         var attributes: [[String: String]] = []
         var traces: [TraceContext?] = []
         var forks: [String] = []
+        var streams: [String] = []
         var counts: [WorkflowFilter] = []
         var lists: [(namespace: String, filter: WorkflowFilter, after: String?, limit: Int)] = []
         var waits: [Duration] = []
@@ -143,6 +144,24 @@ final class FakeNode: NodeOperations {
         if token == "awk_done" { throw WorkflowError(.alreadyCompleted, "done otherwise") }
         calls.withLock { $0.messages.append("awakeable \(token) \(value?.cell ?? "-") \(reason)") }
     }
+
+    func streamWorkflow(
+        _ id: String, namespace: String, stream: String, after: String?, limit: Int, wait: Duration
+    ) async throws -> WorkflowStreamPage? {
+        calls.withLock { $0.streams.append("\(stream) \(after ?? "-")") }
+        guard let place = after.flatMap({ StreamPosition($0) }), place.number < 9 else {
+            return WorkflowStreamPage(events: [], next: after, hasEnded: true)
+        }
+        let next = StreamPosition(execution: place.execution, number: place.number + 1).text
+        let event = WorkflowStreamPage.Event(position: next, recordedAt: 1_000_000, value: [UInt8(ascii: "7")])
+        return WorkflowStreamPage(events: [event], next: next, hasEnded: false)
+    }
+
+    func callObject(
+        _ object: String, _ key: String, _ method: String, input: JSONValue, callID: String?, wait: Duration
+    ) async throws -> (id: String, answer: ObjectCall.Answer?) { (callID ?? "-", nil) }
+
+    func objectState(_ object: String, _ key: String) async throws -> JSONValue? { nil }
 
     func forkWorkflow(
         _ id: String, namespace: String, from step: String, occurrence: UInt64, newID: String?

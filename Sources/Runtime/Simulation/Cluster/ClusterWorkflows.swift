@@ -133,7 +133,8 @@ extension SimulatedCluster {
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
             .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
             .messageOutOfOrder,
-            .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .tooManyWorkflows:
+            .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .tooManyWorkflows,
+            .unknownMethod:
             false
         }
     }

@@ -18,6 +18,8 @@ final class EngineContext: Sendable {
     /// What clients bring comes through it.
     let gate: AdmissionGate
     let spans: (any SpanSink)?
+    /// How runs reach durable objects.
+    let objects = ObjectCaller()
     let logger: FlotillaLogger
     /// The source for run ids, `context.random` and `context.uuid`; any thread.
     let random: @Sendable () -> UInt64

@@ -74,7 +74,7 @@ extension WorkflowEngine {
     }
 
     /// A run that was removed meanwhile is missing, and its records are: then that is the error.
-    private func readingHistory<Result>(
+    func readingHistory<Result>(
         of run: Run, _ key: RunKey, _ body: (CheckpointJournal) async throws -> Result
     ) async throws -> Result {
         do {

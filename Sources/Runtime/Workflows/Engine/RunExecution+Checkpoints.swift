@@ -4,6 +4,15 @@ import FlotillaIO
 extension RunExecution {
     func setCheckpoint<Value: Codable & Sendable>(_ name: String, _ value: Value) async throws {
         try checkName(name)
+        try await append(value, to: name)
+    }
+
+    func emit<Value: Codable & Sendable>(_ value: Value, to stream: String) async throws {
+        try checkName(stream)
+        try await append(value, to: WorkflowStreams.key(stream))
+    }
+
+    private func append<Value: Codable & Sendable>(_ value: Value, to name: String) async throws {
         let checkpoint = try begin("checkpoint", name, counter: \.checkpoints)
         defer { finish("checkpoint", name) }
         let bytes: [UInt8]

@@ -180,6 +180,7 @@ extension WorkflowState {
             return OperationResult()
         }
         guard !result.wasDone, let owner else { return result }
+        if WorkflowStreams.isKey(checkpoint.name) { changes.told.append(key) }
         changes.checkpoints.append(
             .append(
                 CheckpointKey(run: owner, name: checkpoint.name),
