@@ -31,9 +31,9 @@ struct Contest: Sendable {
     /// What distinguishes the contestants, and what they have in common.
     var conditions: [String] {
         contestants.map { "\($0.name): \($0.conditions)" } + [
-            "all processes on this machine over loopback; empty data and new processes for each measurement; contestants "
-                + "take turns; processor, calls and bytes are those of all processes of a contestant, its load included; cycles are "
-                + "processor time at the rate that the kernel names"
+            "all processes on this machine over loopback; empty data and new processes for each measurement; "
+                + "contestants take turns; processor, calls and bytes are those of all processes of a contestant, its "
+                + "load included; cycles are processor time at the rate that the kernel names"
         ]
     }
 

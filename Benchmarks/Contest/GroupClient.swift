@@ -4,8 +4,8 @@ import FlotillaIO
 import FlotillaRaft
 import FoundationEssentials
 
-/// What a node of the benchmark takes over a client's connection: the body of a command for one of its groups. The answer
-/// comes when it is applied.
+/// What a node of the benchmark takes over a client's connection: the body of a command for one of its groups. The
+/// answer comes when it is applied.
 enum ClientProposal {
     static let name = "propose"
 

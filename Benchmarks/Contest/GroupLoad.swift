@@ -62,8 +62,8 @@ extension GroupLoad {
             rate == 0
                 ? "closed loop: a caller sends the next request when it has the answer, so latencies are those at the "
                     + "throughput beside them"
-                : "open loop: requests are due at a fixed rate, and a latency counts from that moment, so that one that "
-                    + "waits for a free caller is not left out"
+                : "open loop: requests are due at a fixed rate, and a latency counts from that moment, so that one "
+                    + "that waits for a free caller is not left out"
         ]
         if fsyncDelay > 0 {
             conditions.append(
@@ -124,8 +124,8 @@ extension GroupLoad {
     }
 }
 
-/// Says when a caller sends its next request. In an open loop the requests have places in time that do not depend on the
-/// answers: who comes late to one begins at once, and counts from that place on.
+/// Says when a caller sends its next request. In an open loop the requests have places in time that do not depend on
+/// the answers: who comes late to one begins at once, and counts from that place on.
 struct Pace: Sendable {
     private let interval: Double
     private let start: UInt64

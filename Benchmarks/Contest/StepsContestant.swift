@@ -17,8 +17,8 @@ struct StepsContestant: Contestant {
         "3 node processes, fsync on a majority before a step counts as recorded; "
             + (counted == .steps
                 ? "callers are workflows on all nodes"
-                : "callers start workflows by FlotillaClient and wait for their results, from a process of their own, with a "
-                    + "connection to each node")
+                : "callers start workflows by FlotillaClient and wait for their results, from a process of their own, "
+                    + "with a connection to each node")
     }
     var obstacle: String? { nil }
 

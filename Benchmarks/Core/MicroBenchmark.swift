@@ -107,8 +107,8 @@ enum MicroCount {
     }
 }
 
-/// `flotilla-bench micro-operation`: does one operation, a number of times, and ends the process. The main thread waits for
-/// it where it is: once it has left `main` for the dispatch library, valgrind cannot follow it.
+/// `flotilla-bench micro-operation`: does one operation, a number of times, and ends the process. The main thread waits
+/// for it where it is: once it has left `main` for the dispatch library, valgrind cannot follow it.
 enum MicroProcess {
     static let command = CommandDescription(
         "flotilla-bench micro-operation",

@@ -42,7 +42,9 @@ struct Peer: Contestant {
     func measure(_ load: GroupLoad, in directory: String) async throws -> LoadSample {
         try await run(load, in: directory) { processes, logs in
             let roots = processes.map(\.pid)
-            try await wait("measurement", processes, within: load.warmup + Self.patience) {
+            try await wait(
+                "measurement", processes, within: load.warmup + Self.patience + Self.patiencePerGroup * load.groups
+            ) {
                 Self.hasSaid("measuring", logs)
             }
             let before = ProcessTreeUsage.now(roots)
@@ -64,7 +66,9 @@ struct Peer: Contestant {
             let servers = processes.dropLast().map(\.pid)
             try await wait("beginning", processes, within: Self.patience) { Self.hasSaid("empty", logs) }
             let empty = ProcessTreeUsage.now(servers)
-            try await wait("idleness", processes, within: load.warmup + Self.idlePatience) {
+            try await wait(
+                "idleness", processes, within: load.warmup + Self.patience + Self.patiencePerGroup * load.groups
+            ) {
                 Self.hasSaid("measuring", logs)
             }
             let before = ProcessTreeUsage.now(servers)
@@ -78,8 +82,8 @@ struct Peer: Contestant {
     }
 
     private static let patience: Duration = .seconds(60)
-    /// Making a thousand streams takes a while.
-    private static let idlePatience: Duration = .seconds(300)
+    /// Making a thousand streams takes a minute or more.
+    private static let patiencePerGroup: Duration = .milliseconds(500)
 
     /// Starts the programs, and ends them whatever `body` does.
     private func run<Value>(

@@ -51,7 +51,8 @@ struct ClientServerTests {
 
     @Test("a client is greeted with node and cluster, and a frame without content is answered")
     func greeting() async throws {
-        try await withServer({ _ in }) { loop, _, address in
+        let ignoring: ClientServer.Handler = { _ in }
+        try await withServer(ignoring) { loop, _, address in
             let hello = ClientFrame(hello: ClientHello())
             let listener = await say([hello.encoded, ClientFrame().encoded], loop, address)
             try await wait(listener) { $0.count == 2 }
@@ -63,7 +64,8 @@ struct ClientServerTests {
     @Test("who speaks another protocol is told so and is not heard; who says no hello, or nonsense, is cut off")
     func refusals() async throws {
         let calls = Lock(0)
-        try await withServer({ _ in calls.withLock { $0 += 1 } }) { loop, _, address in
+        let counting: ClientServer.Handler = { _ in calls.withLock { $0 += 1 } }
+        try await withServer(counting) { loop, _, address in
             let ask = ClientFrame(requests: [ClientRequest(number: 1, name: "x", body: [])])
             let strange = ClientFrame(hello: ClientHello(protocolMin: 5, protocolMax: 6))
             let stranger = await say([strange.encoded, ask.encoded], loop, address)
@@ -78,7 +80,8 @@ struct ClientServerTests {
     @Test("more requests than one connection may have open are refused, and the others are answered all the same")
     func openLimit() async throws {
         let held = Lock<[ClientCall]>([])
-        try await withServer({ call in held.withLock { $0.append(call) } }) { loop, _, address in
+        let holding: ClientServer.Handler = { call in held.withLock { $0.append(call) } }
+        try await withServer(holding) { loop, _, address in
             let limit = ClientServer.openMax
             var frame = ClientFrame(hello: ClientHello())
             frame.requests = (1...UInt64(limit + 1)).map { ClientRequest(number: $0, name: "x", body: []) }
