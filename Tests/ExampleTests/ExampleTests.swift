@@ -49,7 +49,7 @@ import Testing
             ])
     }
 
-    @Test("fifty callers at once are counted once each, over several executions")
+    @Test("fifty callers at once are counted once each, and a call that is sent twice is one")
     func counter() async throws {
         #expect(try await lines(of: KeyedCounter()) == ["even: 35", "odd: 35"])
     }
