@@ -154,6 +154,8 @@ private final class ServedClient: FrameConnectionDelegate, @unchecked Sendable {
     private func take(_ request: ClientRequest) {
         let number = request.number
         open += 1
+        // It goes on asking without reading the answers: they are not kept for it.
+        guard open <= 2 * ClientServer.openMax else { return connection.close() }
         guard open <= ClientServer.openMax else {
             return answer(
                 number,

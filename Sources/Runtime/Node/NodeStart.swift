@@ -268,11 +268,16 @@ final class NodeMachines: Sendable {
         management.withLock { $0.hasIssued(group) && $0.clustersByGroup[group] == nil }
     }
 
-    /// The highest version that any node of the fleet has.
+    /// The highest version that enough nodes of the fleet have to form a cluster that runs it, as while nodes are upgraded
+    /// one after the other; where there is none, the highest that any node has.
     func newestVersion(of type: String) -> UInt32? {
         let name = ByteText(type)
         return management.withLock { view in
-            view.nodes.values.flatMap(\.types).filter { ByteText($0.name) == name }.map(\.version).max()
+            let nodes = view.nodes.values
+                .flatMap { Set($0.types.filter { ByteText($0.name) == name }.map(\.version)) }
+                .reduce(into: [UInt32: Int]()) { $0[$1, default: 0] += 1 }
+            let least = min(view.policy.clusterSizes.lowerBound, view.nodes.count)
+            return nodes.filter { $0.value >= least }.keys.max() ?? nodes.keys.max()
         }
     }
 

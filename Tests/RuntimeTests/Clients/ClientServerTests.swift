@@ -94,6 +94,18 @@ struct ClientServerTests {
         }
     }
 
+    @Test("a client that asks on and on without reading what was refused is cut off")
+    func flood() async throws {
+        let ignoring: ClientServer.Handler = { _ in }
+        try await withServer(ignoring) { loop, _, address in
+            var frame = ClientFrame(hello: ClientHello())
+            frame.requests = (1...UInt64(2 * ClientServer.openMax + 1)).map {
+                ClientRequest(number: $0, name: "x", body: [])
+            }
+            try await (await say([frame.encoded], loop, address)).isClosed.wait()
+        }
+    }
+
     @Test("an answer that is too large is an error that says so, and large ones travel in frames of their own")
     func largeAnswers() async throws {
         let sizes = [ClientFrame.bodyBytesMax + 1, ClientFrame.bodyBytesMax, ClientFrame.target, 3]

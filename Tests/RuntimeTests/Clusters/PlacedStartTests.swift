@@ -64,7 +64,7 @@ struct PlacedStartTests {
 
     /// Five nodes in two tiers; clusters take two runs.
     private func inTwoTiers(
-        seed: UInt64, _ workflows: [any RegisterableWorkflow], lastHas others: [any RegisterableWorkflow] = [],
+        seed: UInt64, _ workflows: [any RegisterableWorkflow], also others: [Int: [any RegisterableWorkflow]] = [:],
         _ body: @escaping @Sendable (SimulatedCluster) async throws -> Void
     ) async throws {
         try await withSimulation(seed: seed, nodes: 0, workflows: []) { simulation in
@@ -76,7 +76,7 @@ struct PlacedStartTests {
                 policy.targetClusterSize = 3
                 configuration.executionClusterPolicy = policy
             }
-            for number in 1...5 { simulation.addNode(workflows: workflows + (number == 5 ? others : [])) }
+            for number in 1...5 { simulation.addNode(workflows: workflows + (others[number] ?? [])) }
             try await simulation.wait(until: "two tiers") {
                 guard let status = try? await simulation.node(5).status(), status.ready else { return false }
                 let clusters = try await simulation.node(5).clusters()
@@ -116,10 +116,14 @@ struct PlacedStartTests {
         }
     }
 
-    @Test("what no node has is refused by name, in a child, in a schedule and in a request; the newest is the fleet's")
+    @Test(
+        "what no node has is refused by name, in a child, in a schedule and in a request; the newest is the fleet's, once enough nodes have it"
+    )
     func versions() async throws {
         let missing = Workflow<Int, Int>("quick", version: 9) { input, _ in input }
         let newer = Workflow<Int, Int>("quick", version: 2) { input, _ in input * 3 }
+        // On its way to all nodes, and not on enough of them to form a cluster.
+        let newest = Workflow<Int, Int>("quick", version: 3) { input, _ in input * 4 }
         let parent = Workflow<Int, String>("parent", version: 1) { input, context in
             do {
                 return "\(try await context.child(missing, input: input).result())"
@@ -127,7 +131,8 @@ struct PlacedStartTests {
                 return "unknown"
             }
         }
-        try await inTwoTiers(seed: 6, [Self.quick, parent], lastHas: [newer]) { simulation in
+        let others: [Int: [any RegisterableWorkflow]] = [3: [newer], 4: [newer], 5: [newer, newest]]
+        try await inTwoTiers(seed: 6, [Self.quick, parent], also: others) { simulation in
             let run = try await simulation.submit(parent, id: "p", input: 1)
             #expect(try await run.result(timeout: .seconds(60)) == "unknown")
             for id in [nil, "mine"] {
