@@ -66,7 +66,13 @@ final class Schedules: @unchecked Sendable {
                 known = try? await self.nodes.anyNode()?.schedule(name)
                 return known?.queued == 0
             }
-            let ids = try await startedBy(name)
+            // A list over clusters is not of one moment: what moves from one to another meanwhile may be in neither.
+            var ids: [String] = []
+            for _ in 0..<20 {
+                ids = try await startedBy(name)
+                if ids.count == known?.fired { break }
+                try await world.sleep(for: .milliseconds(500))
+            }
             let times = ids.compactMap { WallTime(rfc3339: String($0.dropFirst(name.utf8.count + 1)))?.nanoseconds }
             guard let known, known.skipped == 0, known.fired == ids.count, times.count == ids.count else {
                 throw ScenarioFailure("'\(name)' has started \(ids), and says \(String(describing: known))")
