@@ -12,30 +12,15 @@ struct HumanApproval: Example {
     }
 
     /// Where the tokens go: a mail server in real life.
-    actor Mailbox {
-        private var tokens: [String: String] = [:]
-        private var waiting: [String: CheckedContinuation<String, Never>] = [:]
-
-        func deliver(_ token: String, for payment: String) {
-            tokens[payment] = token
-            waiting.removeValue(forKey: payment)?.resume(returning: token)
-        }
-
-        func token(for payment: String) async -> String {
-            if let token = tokens[payment] { return token }
-            return await withCheckedContinuation { waiting[payment] = $0 }
-        }
-    }
-
-    let mailbox = Mailbox()
+    let mailbox = AsyncStream<String>.makeStream(bufferingPolicy: .bufferingNewest(16))
     var workflows: [any RegisterableWorkflow] { [workflow] }
 
     /// - Returns: of the workflow: what became of a payment of so many cents.
     var workflow: Workflow<Int, String> {
         Workflow("payment_approval", version: 1) {
-            [mailbox] (cents: Int, context: WorkflowContext) async throws -> String in
+            [mailbox = mailbox.continuation] (cents: Int, context: WorkflowContext) async throws -> String in
             let approval = try await context.awakeable("approval", as: Decision.self)
-            try await context.step("ask") { _ in await mailbox.deliver(approval.token, for: context.workflowID) }
+            try await context.step("ask") { _ in _ = mailbox.yield(approval.token) }
             guard let decision = try await approval.value(within: .seconds(3 * 86_400)) else {
                 return "\(cents) cents: nobody answered"
             }
@@ -46,7 +31,7 @@ struct HumanApproval: Example {
 
     func run(on node: Node, say: @escaping @Sendable (String) -> Void) async throws {
         let payment = try await node.start(workflow, id: "payment-1", input: 120_000)
-        let token = await mailbox.token(for: "payment-1")
+        guard let token = await mailbox.stream.first(where: { _ in true }) else { throw CancellationError() }
         say("payment-1 has asked; POST /v1/awakeables/{token} would answer, as this program does now")
         try await node.resolve(token, Decision(isAllowed: true, by: "ann"))
         say("payment-1: \(try await payment.result())")

@@ -48,27 +48,34 @@ struct OrderService: Example {
 
     func run(on node: Node, say: @escaping @Sendable (String) -> Void) async throws {
         let loop = EventLoop(name: "order-service")
+        let worker = try ThreadWorker(name: "client")
         try loop.start()
+        let result: Result<Void, any Error>
         do {
-            let server = try await HTTPServer.start(on: "127.0.0.1:0", loop: loop) { await answer($0, node) }
-            let client = Client(loop: loop, worker: try ThreadWorker(name: "client"))
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                group.addTask { await server.run() }
-                let url = "http://\(server.address)/orders/order-17"
-                for item in ["kettle", "kettle", "spoon"] {
-                    let body = Array(try JSONEncoder().encode(Order(item: item)))
-                    say("PUT a \(item) as order-17: \(try await client.send("PUT", url, body).status)")
-                }
-                let answer = try await client.send("GET", url)
-                say("GET order-17: \(answer.status) \(String(decoding: answer.body, as: UTF8.self))")
-                group.cancelAll()
-            }
-            await client.worker.shutdown()
+            result = .success(try await order(from: node, loop, Client(loop: loop, worker: worker), say))
         } catch {
-            await loop.shutdown()
-            throw error
+            result = .failure(error)
         }
+        await worker.shutdown()
         await loop.shutdown()
+        try result.get()
+    }
+
+    private func order(
+        from node: Node, _ loop: EventLoop, _ client: Client, _ say: @escaping @Sendable (String) -> Void
+    ) async throws {
+        let server = try await HTTPServer.start(on: "127.0.0.1:0", loop: loop) { await answer($0, node) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await server.run() }
+            let url = "http://\(server.address)/orders/order-17"
+            for item in ["kettle", "kettle", "spoon"] {
+                let body = Array(try JSONEncoder().encode(Order(item: item)))
+                say("PUT a \(item) as order-17: \(try await client.send("PUT", url, body).status)")
+            }
+            let answer = try await client.send("GET", url)
+            say("GET order-17: \(answer.status) \(String(decoding: answer.body, as: UTF8.self))")
+            group.cancelAll()
+        }
     }
 
     /// Somebody else's program; its calls block, so it has a thread.

@@ -54,7 +54,7 @@ extension GroupScheduler {
 
     /// Whether the management group here hears of no leader: then this node may not have heard who has joined.
     var isWithoutManagement: Bool {
-        groupsInOrder.contains { group in
+        groups.values.contains { group in
             group.identity.kind == .management
                 && group.assumeIsolated { $0.stopReason == nil && $0.core.status.leader == nil }
         }

@@ -26,6 +26,7 @@ final class ClientService: Sendable {
     static func start(
         on address: String, _ identity: NodeIdentity, loop: any Loop, network: any Network
     ) async throws(NetworkError) -> ClientService {
+        // No bound of its own: what is in it counts as open.
         let (calls, inbox) = AsyncStream<ClientCall>.makeStream()
         let open = Lock(0)
         let started = try await ClientServer.start(
@@ -51,7 +52,7 @@ final class ClientService: Sendable {
 
     private static let stopping = WorkflowError(.stopped, "this node stops; ask another one")
 
-    /// Until the task is cancelled.
+    /// Until the task is cancelled: that ends the stream, and what it still holds is refused.
     func run(_ router: WorkflowRouter) async {
         await withDiscardingTaskGroup { group in
             for await call in calls {
@@ -61,8 +62,6 @@ final class ClientService: Sendable {
                 if !isTaken { finish(call, .failure(Self.stopping)) }
             }
         }
-        inbox.finish()
-        for await call in calls { finish(call, .failure(Self.stopping)) }
         await server.stop()
     }
 

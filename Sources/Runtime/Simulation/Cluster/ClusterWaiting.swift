@@ -12,7 +12,7 @@ extension SimulatedCluster {
 
     /// Lets the calendar of all machines go ahead by `duration`, however long, in a few seconds of virtual time: durable
     /// sleeps, time limits, schedules and retention become due. Nothing else happens meanwhile, no heartbeat and no
-    /// timer of a step's own; who has not begun to wait yet waits from then on. `advance` lives through every second, and a simulated day takes it some ten seconds.
+    /// timer of a step's own; who has not begun to wait yet waits from then on. `advance` lives through every second.
     public func skip(_ duration: Duration) async {
         for number in nodes { jumpWallClock(of: number, by: duration) }
         skipped += duration

@@ -81,9 +81,10 @@ struct QueryReplay {
     }
 
     func answer(to name: String) async throws -> QueryAnswer {
+        let input = try execution.input()
         let found = await withTaskGroup(of: QueryAnswer?.self) { group in
             group.addTask { [execution, definition, notes] in
-                _ = try? await definition.run(try execution.input(), WorkflowContext(execution: execution))
+                _ = try? await definition.run(input, WorkflowContext(execution: execution))
                 execution.progress.withLock { $0.bodyHasEnded = true }
                 notes.tell()
                 return nil
