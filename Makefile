@@ -28,7 +28,7 @@ TRACE ?=
 
 RUN = .build/$(CONFIGURATION)
 
-.PHONY: help setup demo test verify fix bench bench-peers allocations soak trace simulate simulate-hashes sanitize mutants executables simulator clean
+.PHONY: help setup demo test docs verify fix bench bench-peers allocations soak trace simulate simulate-hashes sanitize mutants executables simulator clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ demo: setup executables ## orders on three nodes, two of them killed; ORDERS=pat
 test: setup ## build and run all tests
 	swift build --build-tests
 	swift test --skip-build
+
+docs: setup ## the documentation of the public API with its tutorial, into .build/docs
+	@scripts/docs
 
 verify: ## read-only: format, warnings as errors, tests, sizes of files and functions
 	scripts/format-check

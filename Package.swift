@@ -145,7 +145,7 @@ let package = Package(
             dependencies: ["FlotillaExamples", "Flotilla", "FlotillaIO", "FlotillaSimulation"],
             path: "Tests/ExampleTests", swiftSettings: settings),
         .testTarget(
-            name: "BenchmarkTests", dependencies: ["FlotillaBenchmarks", "FlotillaIO"],
+            name: "BenchmarkTests", dependencies: ["Flotilla", "FlotillaBenchmarks", "FlotillaIO", "FlotillaRaft"],
             path: "Tests/BenchmarkTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

@@ -43,6 +43,22 @@ struct Thread: Sendable {
     }
 }
 
+/// Runs a call that blocks on a thread that it starts for it, so that it holds up nobody else: for calls that are rare and
+/// long. Waits for it also when the task is cancelled.
+/// - Throws: what `body` throws; `LoopError` where the system gives no thread.
+package func onThread<Result: Sendable>(
+    _ name: String, _ body: @escaping @Sendable () throws -> Result
+) async throws -> Result {
+    try await withCheckedThrowingContinuation { continuation in
+        switch Thread.start(name: name, { continuation.resume(with: Swift.Result(catching: body)) }) {
+        case .success(let thread): thread.detach()
+        case .failure(let failure):
+            continuation.resume(
+                throwing: LoopError(.cannotStart, "no thread for \(name): \(systemErrorText(failure.errno))"))
+        }
+    }
+}
+
 /// glibc shows its own call only to GNU sources. Without a name the thread works as well.
 private func nameCurrentThread(_ name: String) {
     let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)

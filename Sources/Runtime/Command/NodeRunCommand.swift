@@ -99,6 +99,7 @@ enum NodeRunCommand {
         }
         configuration.storage = format
         configuration.codec = try PayloadOptions.coding(options)
+        if let path = options.string("payload-store") { configuration.payloadStore = DirectoryPayloadStore(path) }
         configuration.admission = try AdmissionOptions.limits(options)
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }

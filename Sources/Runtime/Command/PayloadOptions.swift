@@ -8,6 +8,7 @@ enum PayloadOptions {
             "payload-keys", "FILE",
             "record inputs and results encrypted: a line \"ID KEY\" for each key, of 64 hexadecimal digits; the first encrypts"
         ),
+        .value("payload-store", "DIRECTORY", "keep what steps store there; all nodes share it"),
     ]
 
     static func coding(_ options: ParsedOptions) throws(UsageError) -> PayloadCoding {

@@ -41,7 +41,7 @@ extension Problem {
         case .stopped: self = .unavailable("\(error.message); ask another node")
         case .duplicateStep, .contextEnded, .outboxFull, .undecodableResult, .failed, .cancelled, .terminated,
             .stepFailed, .stepTimedOut, .compensationFailed, .duplicateWorkflow,
-            .unexpectedAnswer:
+            .unexpectedAnswer, .payloadUnavailable:
             self.init("internal", "The node failed", status: 500, error.description)
         }
     }

@@ -58,6 +58,8 @@ public struct NodeConfiguration: Sendable {
     /// What inputs, results and messages are written by: JSON as it is, or compressed, or encrypted. All nodes need the
     /// same keys. It may change from one start to the next; see `PayloadCoding`.
     public var codec = PayloadCoding.json
+    /// Where steps keep what is too large for a record (`StepContext.store`); nil for nowhere. All nodes reach the same one.
+    public var payloadStore: (any PayloadStore)?
     /// How long, and how many, runs are kept after their end.
     public var retention = WorkflowRetention()
     public var groups = GroupSettings()
@@ -90,6 +92,12 @@ public struct NodeConfiguration: Sendable {
         case .memory: nil
         case .standard: "./flotilla_data/\(id.rawValue)"
         }
+    }
+
+    var payloads: PayloadCoding {
+        var payloads = codec
+        payloads.store = payloadStore
+        return payloads
     }
 
     var nodeLabels: [NodeLabel] { labels.map { NodeLabel($0.key, $0.value) }.sorted() }

@@ -57,7 +57,7 @@ final class NodeServices: Sendable {
         gate = AdmissionGate(configuration.admission)
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
-            limits: configuration.limits, codec: configuration.codec, gate: gate, spans: configuration.spans,
+            limits: configuration.limits, codec: configuration.payloads, gate: gate, spans: configuration.spans,
             logger: configuration.logger, random: environment.random,
             newestVersion: { [machines] type in
                 // Every node is in the one cluster, which also knows who is alive.

@@ -134,6 +134,7 @@ public struct StepContext: Sendable {
     public let clock: NodeClock
     let cancel: CancelRequest
     let heart: StepHeart
+    let payloads: PayloadCoding
     /// The span of this attempt, for the requests that it makes (`TraceContext.traceparent`): in the trace that the start of
     /// the workflow came with, whichever node runs it. Nil without one.
     public let trace: TraceContext?

@@ -16,6 +16,9 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case unknownPayloadKey
         /// What was recorded of a payload does not open with its key. As above.
         case damagedPayload
+        /// A stored payload is not where the node's `PayloadStore` looks for it, or is not what was stored, or the node has no
+        /// such store.
+        case payloadUnavailable
         /// The context was used after its run had ended.
         case contextEnded
         /// A step failed in all the attempts that its policy allows; `failure` is the last one's. Recorded.

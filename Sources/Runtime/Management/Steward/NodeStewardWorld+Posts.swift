@@ -59,7 +59,7 @@ extension WorkflowError.Code {
             .stepFailed, .stepTimedOut, .cancelled, .outboxFull, .compensationFailed, .rejected, .mailboxFull,
             .messageOutOfOrder, .unknownQuery, .alreadyCompleted, .invalidPage, .diskFull, .failed, .terminated,
             .timedOut, .overloaded, .unavailable, .stopped, .duplicateWorkflow, .unexpectedAnswer,
-            .unknownPayloadKey, .damagedPayload, .tooManyWorkflows, .unknownMethod:
+            .unknownPayloadKey, .damagedPayload, .payloadUnavailable, .tooManyWorkflows, .unknownMethod:
             false
         }
     }

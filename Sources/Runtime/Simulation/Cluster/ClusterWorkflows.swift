@@ -132,9 +132,8 @@ extension SimulatedCluster {
             .contextEnded, .inputTooLarge, .invalidInput, .conflict, .unknownWorkflow, .notFound, .wrongState,
             .cancelled, .terminated, .stepFailed, .stepTimedOut, .invalidPage, .failed, .timedOut, .duplicateWorkflow,
             .unexpectedAnswer, .rejected, .unknownQuery, .invalidAttribute, .outboxFull, .compensationFailed,
-            .messageOutOfOrder,
-            .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .tooManyWorkflows,
-            .unknownMethod:
+            .messageOutOfOrder, .alreadyCompleted, .unknownPayloadKey, .damagedPayload, .payloadUnavailable,
+            .tooManyWorkflows, .unknownMethod:
             false
         }
     }

@@ -157,7 +157,7 @@ final class RunExecution: Sendable {
         StepContext(
             idempotencyKey: "\(executionName)/\(step.name)/\(step.occurrence)", fencingToken: epoch, attempt: attempt,
             clock: NodeClock(loop: environment.loop), cancel: cancel, heart: heart,
-            trace: span(of: step, attempt: attempt))
+            payloads: environment.codec, trace: span(of: step, attempt: attempt))
     }
 
     /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.

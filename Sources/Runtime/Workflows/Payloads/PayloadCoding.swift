@@ -14,6 +14,8 @@ public struct PayloadCoding: Sendable {
     private let codecs: [String: any PayloadCodec]
     /// What is wrong with it, for the node's start.
     let problem: String?
+    /// Where the payloads are that steps store.
+    var store: (any PayloadStore)?
 
     /// - Parameters:
     ///   - writing: in this order; compression belongs before encryption.
