@@ -57,13 +57,11 @@ struct PayloadStoreTests {
     func failover() async throws {
         let bucket = Bucket()
         let cipher = try AESGCMCodec(keys: ["a": [UInt8](repeating: 7, count: 32)], current: "a")
-        try await withSimulation(
-            seed: 3, nodes: 3, workflows: [Self.video],
-            configure: { configuration in
-                configuration.codec = PayloadCoding([ZstandardCodec(), cipher])
-                configuration.payloadStore = bucket
-            }
-        ) { simulation in
+        let configure: @Sendable (inout NodeConfiguration) -> Void = { configuration in
+            configuration.codec = PayloadCoding([ZstandardCodec(), cipher])
+            configuration.payloadStore = bucket
+        }
+        try await withSimulation(seed: 3, nodes: 3, workflows: [Self.video], configure: configure) { simulation in
             await bucket.fail(2)
             let run = try await simulation.submit(Self.video, id: "film", input: 1)
             try await simulation.wait(until: "it is rendered", within: .seconds(20)) {
@@ -84,9 +82,8 @@ struct PayloadStoreTests {
     func lost() async throws {
         for isLost in [true, false] {
             let bucket = Bucket()
-            try await withSimulation(
-                seed: 4, nodes: 1, workflows: [Self.video], configure: { $0.payloadStore = bucket }
-            ) { simulation in
+            let configure: @Sendable (inout NodeConfiguration) -> Void = { $0.payloadStore = bucket }
+            try await withSimulation(seed: 4, nodes: 1, workflows: [Self.video], configure: configure) { simulation in
                 let run = try await simulation.submit(Self.video, id: "film", input: 1)
                 try await simulation.wait(until: "it is rendered", within: .seconds(20)) {
                     await !bucket.objects.isEmpty
