@@ -78,7 +78,7 @@ let package = Package(
             path: "Sources/Runtime/Simulation", exclude: ["CSimulationHook"],
             swiftSettings: settings),
         .executableTarget(
-            name: "FlotillaExecutable", dependencies: ["Flotilla"],
+            name: "FlotillaExecutable", dependencies: ["Flotilla", "FlotillaIO"],
             path: "Sources/Runtime/Executable", swiftSettings: settings),
 
         .executableTarget(

@@ -139,6 +139,11 @@ struct NodeAPI: Sendable {
         try await send("GET", path, body: [], limit: limit)
     }
 
+    /// - Parameter json: may be empty.
+    func post(_ path: String, _ json: String, limit: Duration = .seconds(10)) async throws -> Answer {
+        try await send("POST", path, body: Array(json.utf8), limit: limit)
+    }
+
     private func send(_ method: String, _ path: String, body: [UInt8], limit: Duration) async throws
         -> Answer
     {

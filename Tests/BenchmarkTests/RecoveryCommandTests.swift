@@ -16,18 +16,10 @@ struct RecoveryCommandTests {
         var text: String
     }
 
-    /// The fleet's executable is built beside the tests.
-    private static func executable() throws -> String {
-        let bundle = try #require(CommandLine.arguments.first { $0.hasSuffix(".xctest") })
-        let path = bundle.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/flotilla"
-        try #require(access(path, X_OK) == 0, "there is no \(path); swift build --build-tests makes it")
-        return path
-    }
-
     @Test("TT-38b: 3 of 5 processes are killed for good: the command says what it would cost, and does it by force")
     func recover() async throws {
         let scratch = try Scratch("flotilla-recover")
-        let executable = try Self.executable()
+        let executable = try nodeExecutable()
         let cluster = Cluster(.init(executable: executable, directory: scratch.path, nodeCount: 5))
         do {
             try await cluster.start()

@@ -15,7 +15,7 @@ public struct MonotonicTime: Hashable, Comparable, Sendable, InstantProtocol {
 }
 
 /// Nanoseconds since 1970-01-01 UTC by the machine's wall clock, which may jump.
-public struct WallTime: Hashable, Comparable, Sendable {
+public struct WallTime: Hashable, Comparable, Codable, Sendable {
     public let nanoseconds: Int64
     public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
     public static func < (a: WallTime, b: WallTime) -> Bool { a.nanoseconds < b.nanoseconds }

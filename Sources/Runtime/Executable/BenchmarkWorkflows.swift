@@ -1,4 +1,5 @@
 import Flotilla
+import FlotillaIO
 import Glibc
 
 struct BenchmarkStepsInput: Codable, Sendable {
@@ -59,6 +60,33 @@ let benchmarkChain = Workflow("benchmark_chain", version: 1) {
         if number == 1 { try await context.sleep(for: .milliseconds(50)) }
     }
     return BenchmarkChainOutput(value: value)
+}
+
+struct BenchmarkWaitsInput: Codable, Sendable {
+    var naps: Int
+    var milliseconds: Int
+    var signals: Int
+}
+
+struct BenchmarkWaitsOutput: Codable, Sendable {
+    /// How long each nap was by the clock, in nanoseconds.
+    var naps: [Int64]
+    /// As they were received.
+    var signals: [UInt64]
+}
+
+/// Sleeps, and then receives: for tests that look whether a nap was too short, or a signal came twice.
+let benchmarkWaits = Workflow("benchmark_waits", version: 1) {
+    (input: BenchmarkWaitsInput, context: WorkflowContext) async throws -> BenchmarkWaitsOutput in
+    var output = BenchmarkWaitsOutput(naps: [], signals: [])
+    for _ in 0..<max(0, input.naps) {
+        let begin = try await context.now()
+        try await context.sleep(for: .milliseconds(input.milliseconds))
+        output.naps.append(try await context.now().nanoseconds - begin.nanoseconds)
+    }
+    let number = WorkflowSignal<UInt64>("number")
+    for _ in 0..<max(0, input.signals) { output.signals.append(try await context.receive(number)) }
+    return output
 }
 
 private func monotonicNanoseconds() -> UInt64 {

@@ -4,6 +4,6 @@ import Flotilla
 @main
 struct Main {
     static func main() async {
-        await FlotillaCommand.main(workflows: [orderProcessing, benchmarkSteps, benchmarkChain])
+        await FlotillaCommand.main(workflows: [orderProcessing, benchmarkSteps, benchmarkChain, benchmarkWaits])
     }
 }

@@ -1,0 +1,12 @@
+import Glibc
+import Testing
+
+@testable import FlotillaBenchmarks
+
+/// The fleet's executable is built beside the tests.
+func nodeExecutable() throws -> String {
+    let bundle = try #require(CommandLine.arguments.first { $0.hasSuffix(".xctest") })
+    let path = bundle.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 } + "/flotilla"
+    try #require(access(path, X_OK) == 0, "there is no \(path); swift build --build-tests makes it")
+    return path
+}
