@@ -17,7 +17,7 @@ SEEDS ?= 1000
 START ?= 1
 SCENARIO ?=
 # What 'make bench' runs, each with its usual settings.
-BENCHMARKS := floor group active reads steps workflows takeover start idle idle-groups groups two-tier core micro log snapshots
+BENCHMARKS := floor group active reads steps workflows engine takeover start idle idle-groups groups two-tier core micro log snapshots
 # Of 'make bench-peers': how often each is measured, and where the reports go.
 ROUNDS ?= 5
 OUT ?= .build/bench-peers

@@ -21,6 +21,7 @@ enum FlotillaBench {
         Subcommand(description: WorkflowsBenchmark.command, run: WorkflowsBenchmark.run),
         Subcommand(description: SingleGroupBenchmark.command, run: SingleGroupBenchmark.run),
         Subcommand(description: GroupClient.command, run: GroupClient.run),
+        Subcommand(description: EngineBenchmark.command, run: EngineBenchmark.run),
         Subcommand(description: TakeoverBenchmark.command, run: TakeoverBenchmark.run),
         Subcommand(description: FloorBenchmark.command, run: FloorBenchmark.run),
         Subcommand(description: MicroBenchmark.command, run: MicroBenchmark.run),

@@ -13,6 +13,9 @@ struct BenchmarkStepsOutput: Codable, Sendable {
     var endedAt: UInt64
     var latencyP50: UInt64
     var latencyP99: UInt64
+    /// Of the first and of the last tenth of the steps.
+    var firstP50: UInt64
+    var lastP50: UInt64
 }
 
 /// Nothing but steps, one after the other. It measures itself, so it means something only where no node fails on the
@@ -29,13 +32,16 @@ let benchmarkSteps = Workflow("benchmark_steps", version: 1) {
         latencies.append(now - last)
         last = now
     }
+    let tenth = max(1, latencies.count / 10)
+    let (first, ending) = (latencies.prefix(tenth).sorted(), latencies.suffix(tenth).sorted())
     latencies.sort()
     func percentile(_ percent: Int) -> UInt64 {
         latencies.isEmpty ? 0 : latencies[max(0, (percent * latencies.count + 99) / 100 - 1)]
     }
     return BenchmarkStepsOutput(
         steps: input.steps, startedAt: start, endedAt: last, latencyP50: percentile(50),
-        latencyP99: percentile(99))
+        latencyP99: percentile(99), firstP50: first.isEmpty ? 0 : first[first.count / 2],
+        lastP50: ending.isEmpty ? 0 : ending[ending.count / 2])
 }
 
 struct BenchmarkChainInput: Codable, Sendable {
