@@ -123,7 +123,8 @@ final class GroupsFleet: Sendable {
                 if let end = member.process.poll() { throw BenchError("node \(index + 1) has ended: \(end)") }
             }
             guard ContinuousClock.now < deadline else { throw BenchError("no \(what) within \(Self.timeLimit)") }
-            try await Task.sleep(for: .milliseconds(200))
+            // An answer costs a look at every group.
+            try await Task.sleep(for: .seconds(1))
         }
     }
 

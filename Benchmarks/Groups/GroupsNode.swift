@@ -217,11 +217,19 @@ private struct GroupsHandler: Sendable {
 
     private func report() async throws -> GroupsReport {
         var report = GroupsReport()
-        for group in core.hosted.all {
-            let line = try await group.report()
-            report.groups += 1
-            if line.isQuiet { report.quiet += 1 }
-            if line.status.role == .leader { report.led += 1 }
+        // Not one after the other: each takes a turn of a loop that may be busy.
+        try await withThrowingTaskGroup(of: (isQuiet: Bool, isLed: Bool).self) { tasks in
+            for group in core.hosted.all {
+                tasks.addTask {
+                    let line = try await group.report()
+                    return (line.isQuiet, line.status.role == .leader)
+                }
+            }
+            for try await line in tasks {
+                report.groups += 1
+                if line.isQuiet { report.quiet += 1 }
+                if line.isLed { report.led += 1 }
+            }
         }
         let (scheduler, transport) = await core.counters()
         report.messages = scheduler.messagesOut

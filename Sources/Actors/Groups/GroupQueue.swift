@@ -35,6 +35,7 @@ package struct GroupQueue: Sendable {
         start += count
         members.subtract(taken)
         if members.isEmpty {
+            members = []
             waiting = []
             start = 0
         } else if start >= members.count {

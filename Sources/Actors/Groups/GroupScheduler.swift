@@ -33,6 +33,10 @@ public actor GroupScheduler {
     /// Quiet groups that are to look at their leaders again, because a node may have been silent without knowing it. They wake
     /// at once for a message, a command, or the death of their leader's node.
     var wakes = GroupQueue()
+    private var worked: UInt64 = 0
+    /// How often the next tick was put off, and may be: then ticks are a small part of what an overloaded node does.
+    private var delayedTicks = 0
+    private static let delayedTicksMax = 9
     /// New groups whose beginning is on its way to the disk, and who waits for them.
     var founding: [GroupID: [WriteCompletion]] = [:]
     var records = PendingRecords()
@@ -127,6 +131,7 @@ public actor GroupScheduler {
             return
         }
         metrics.messagesIn += 1
+        showLife()
         endBackoff(routed.group, node)
         group.assumeIsolated { group in
             if case .snapshot(let metadata) = message.body, let offer = routed.snapshot {
@@ -141,13 +146,20 @@ public actor GroupScheduler {
     // MARK: Ticks
 
     private func armTick() {
-        tickTimer = loop.schedule(at: loop.now.advanced(by: settings.tickInterval)) { [weak self] in
-            self?.assumeIsolated { $0.tick() }
-        }
+        let due = loop.now.advanced(by: settings.tickInterval)
+        tickTimer = loop.schedule(at: due) { [weak self] in self?.assumeIsolated { $0.tick(due: due) } }
     }
 
     /// However late it comes, it counts as one tick: time in which this loop stood still is not the leader's silence.
-    private func tick() {
+    ///
+    /// One that is late is put off, since more than a turn of the loop can do has arrived, and may be what the groups wait
+    /// for: where thousands begin at once, ticks that come between would make elections of it, and more to do.
+    private func tick(due: MonotonicTime) {
+        if due.advanced(by: settings.tickInterval) < loop.now, delayedTicks < Self.delayedTicksMax {
+            delayedTicks += 1
+            return armTick()
+        }
+        delayedTicks = 0
         wakes.refill()
         wakeNext()
         retryUnknownGroups()
@@ -158,6 +170,7 @@ public actor GroupScheduler {
                 group.tick()
             }
             markDirty(group)
+            showLife()
         }
         onTick?()
         if diskFull != nil {
@@ -165,6 +178,12 @@ public actor GroupScheduler {
             startWriting()
         }
         armTick()
+    }
+
+    /// Called for everything that is done to a group. Time is only looked at now and then.
+    private func showLife() {
+        worked &+= 1
+        if worked.isMultiple(of: 32) { transport?.assumeIsolated { $0.showLife() } }
     }
 
     // MARK: The pass
@@ -200,11 +219,15 @@ public actor GroupScheduler {
                     for send in output.writes.flatMap(\.messagesWhenDurable) { post(send, of: group) }
                 }
                 if output.hasCommitted { applying.append(group) }
+                showLife()
             }
             flushOutbox()
             startWriting()
             startReading()
-            for group in applying { apply(group) }
+            for group in applying {
+                apply(group)
+                showLife()
+            }
             for group in stepping { watchTicks(of: group) }
         }
         isInPass = false
@@ -219,6 +242,8 @@ public actor GroupScheduler {
             active[id] = group
         } else if active.removeValue(forKey: id) != nil {
             group.assumeIsolated { $0.shrink() }
+            // Thousands may have been busy at once.
+            if active.isEmpty { active = [:] }
         }
     }
 

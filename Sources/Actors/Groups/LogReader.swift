@@ -16,6 +16,8 @@ struct LogReader {
     let loop: any Loop
 
     private var waiting: [Request] = []
+    /// How many of them are being read, or were: not removed one by one, since thousands of groups may wait.
+    private var taken = 0
     private var inFlight = 0
     private var isStopped = false
 
@@ -35,8 +37,13 @@ struct LogReader {
 
     /// - Parameter completion: called on the loop for each page.
     mutating func start(then completion: @escaping @Sendable (Request, Result<[Entry], LogError>) -> Void) {
-        while inFlight < Self.inFlightMax, !waiting.isEmpty {
-            let request = waiting.removeFirst()
+        while inFlight < Self.inFlightMax, taken < waiting.count {
+            let request = waiting[taken]
+            taken += 1
+            if taken == waiting.count {
+                waiting = []
+                taken = 0
+            }
             inFlight += 1
             let outcome = Lock<Result<[Entry], LogError>>(.success([]))
             worker.submit(
@@ -62,5 +69,6 @@ struct LogReader {
     mutating func stop() {
         isStopped = true
         waiting = []
+        taken = 0
     }
 }

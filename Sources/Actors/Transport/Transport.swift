@@ -24,6 +24,9 @@ public actor Transport {
     var scheduler: GroupScheduler?
     private var timer: TimerToken?
     private var lastBeat: MonotonicTime
+    /// When our neighbours last heard that we live, and the longest time that they did not since `lastBeat`.
+    private var lastSign: MonotonicTime
+    private var longestSilence = Duration.zero
     var random: SeededGenerator
     /// Members by what the management group says: a node under a known id with another instance is an impostor.
     private var registeredInstances: [NodeID: UInt64] = [:]
@@ -77,6 +80,7 @@ public actor Transport {
         me.life = random.next()
         me.lastWrite = lastWrite()
         lastBeat = loop.now
+        lastSign = lastBeat
     }
 
     // MARK: Life
@@ -95,6 +99,7 @@ public actor Transport {
     func start(scheduler: GroupScheduler) {
         self.scheduler = scheduler
         lastBeat = loop.now
+        lastSign = lastBeat
         armHeartbeat()
     }
 
@@ -234,12 +239,14 @@ public actor Transport {
 
     private func beat() {
         let now = loop.now
-        // After a long stall our peers may have given us up without our knowing: whoever trusted us must look again.
-        let (lag, forgiven) = (lag(now), ownStall(now))
+        noteSign(now)
+        // After a long silence our peers may have given us up without our knowing: whoever trusted us must look again.
+        let (silence, forgiven) = (longestSilence, ownStall(now))
         lastBeat = now
-        if lag > failureTimeout {
+        longestSilence = .zero
+        if silence > failureTimeout {
             if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
-            logger.warning("this node's loop stood still", ["for": "\(lag)"])
+            logger.warning("this node's loop stood still", ["for": "\(silence)"])
             scheduler?.assumeIsolated { $0.livenessEpochDidChange() }
         }
         forgetStrangers()
@@ -258,6 +265,23 @@ public actor Transport {
         closeSilentLinks(now, forgiven)
         expireRequests(now)
         armHeartbeat()
+    }
+
+    private func noteSign(_ now: MonotonicTime) {
+        longestSilence = max(longestSilence, lastSign.advanced(by: heartbeatInterval).duration(to: now))
+        lastSign = now
+    }
+
+    /// Called while much is done in one turn of the loop: the neighbours hear that we live before they give us up, which
+    /// would make more to do for all. Who is silent is looked at by `beat`, once what has arrived was read.
+    func showLife() {
+        let now = loop.now
+        guard lastSign.advanced(by: heartbeatInterval) <= now else { return }
+        noteSign(now)
+        for (node, peer) in peers where !isDistant(node) {
+            guard let link = peer.link, transmit(heartbeat(to: node), over: link) else { continue }
+            links[link]?.connection.flush()
+        }
     }
 
     /// What this node says of itself at this moment.

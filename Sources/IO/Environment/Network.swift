@@ -24,8 +24,14 @@ public protocol FrameConnection: AnyObject, Sendable {
     /// Takes a frame's payload; the connection adds length and checksum.
     /// - Returns: false, and takes nothing, while more than `writeQueueLimit` bytes wait: the caller keeps or drops it.
     func send(_ payload: [UInt8]) -> Bool
+    /// Hands what was sent to the system at once, and not at the end of the loop's turn.
+    func flush()
     /// Closes at once; the delegate hears `connectionDidClose` exactly once, later, on the loop. Idempotent.
     func close()
+}
+
+extension FrameConnection {
+    public func flush() {}
 }
 
 /// Called on the connection's loop.

@@ -89,6 +89,11 @@ final class TCPFrameConnection: FrameConnection, TCPStreamDelegate, @unchecked S
         return true
     }
 
+    func flush() {
+        loop.preconditionOnLoop()
+        if isEstablished, !isClosed { stream?.flush() }
+    }
+
     func close() { close(error: nil) }
 
     private func close(error: NetworkError?) {

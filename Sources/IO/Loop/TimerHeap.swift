@@ -47,7 +47,14 @@ struct TimerHeap {
         guard let deadline = earliest(), deadline <= now, heap[0].id < limit else { return nil }
         let id = heap[0].id
         removeFirst()
-        return work.removeValue(forKey: id)
+        let body = work.removeValue(forKey: id)
+        shrinkIfEmpty()
+        return body
+    }
+
+    /// Thousands may have slept at once, which needs not be kept.
+    private mutating func shrinkIfEmpty() {
+        if work.isEmpty, heap.isEmpty, work.capacity > 64 { (work, heap) = ([:], []) }
     }
 
     private mutating func rebuild() {

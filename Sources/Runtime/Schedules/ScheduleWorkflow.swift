@@ -193,7 +193,7 @@ struct ScheduleKeeper {
 extension WorkflowState {
     /// The highest version of a type that a live node has; else that one ever had.
     func newestVersion(of name: String) -> UInt32? {
-        let live = executors.values.filter(\.isAlive).flatMap(\.capabilities).filter { $0.name == name }
+        let live = executors.map(\.value).filter(\.isAlive).flatMap(\.capabilities).filter { $0.name == name }
         return (live.max() ?? knownTypes.filter { $0.name == name }.max())?.version
     }
 }

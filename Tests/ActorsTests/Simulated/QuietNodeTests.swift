@@ -120,6 +120,56 @@ import Testing
         }
     }
 
+    @Test("a tick that comes late is put off once, so that what has arrived is handled before it; and never for ever")
+    func lateTicks() async throws {
+        try await withQuietFleet { fleet, _, follower in
+            let core = fleet.cores[follower]!
+            let moments = Lock<[MonotonicTime]>([])
+            let interval = GroupSettings().tickInterval
+            await core.setTickHandler { moments.withLock { $0.append(core.loop.now) } }
+            for _ in 0..<3 {
+                fleet.world.process(of: follower)!.pause()
+                try await fleet.world.sleep(for: .seconds(1))
+                moments.withLock { $0 = [] }
+                fleet.world.process(of: follower)!.resume()
+                let resumed = core.loop.now
+                try await fleet.world.sleep(for: .seconds(1))
+                let first = try #require(moments.withLock { $0.first }, "seed \(fleet.world.seed)")
+                let delay = resumed.duration(to: first)
+                #expect(delay >= interval && delay <= interval * 2, "seed \(fleet.world.seed)")
+            }
+        }
+    }
+
+    @Test(
+        "in the middle of a long turn of its loop a node shows its neighbours that it lives, as often as it would otherwise"
+    )
+    func signsOfLife() async throws {
+        try await withQuietFleet { fleet, leader, follower in
+            let core = fleet.cores[follower]!
+            let sent = Lock<[UInt64]>([])
+            fleet.world.process(of: follower)!.pause()
+            // Waits in the loop's queue, before its timers.
+            core.loop.execute {
+                core.transport.assumeIsolated { transport in
+                    for _ in 0..<2 {
+                        let before = transport.metrics.heartbeatsOut
+                        transport.showLife()
+                        sent.withLock { $0.append(transport.metrics.heartbeatsOut - before) }
+                    }
+                }
+            }
+            try await fleet.world.sleep(for: .seconds(1))
+            fleet.world.process(of: follower)!.resume()
+            try await fleet.world.sleep(for: .milliseconds(50))
+            #expect(sent.withLock { $0 } == [UInt64(fleet.nodes.count - 1), 0], "seed \(fleet.world.seed)")
+            let silence = await fleet.cores[leader]!.onLoop {
+                fleet.cores[leader]!.transport.assumeIsolated { $0.silence(of: follower) }
+            }
+            #expect(try #require(silence) < .milliseconds(100), "seed \(fleet.world.seed)")
+        }
+    }
+
     @Test("the death of a node that is no member does not wake a group")
     func strangerDies() async throws {
         try await withQuietFleet { fleet, leader, _ in

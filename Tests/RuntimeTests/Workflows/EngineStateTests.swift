@@ -213,4 +213,18 @@ struct EngineStateTests {
         let later = start.advanced(by: .seconds(5))
         #expect(pace.turn(later) <= later)
     }
+
+    @Test(
+        "no more registrations are under way than may be, and those without an answer hold up the others for a while only"
+    )
+    func underWay() {
+        let pace = RegistrationPace()
+        let start = MonotonicTime(nanoseconds: 1_000_000_000)
+        let numbers = (0..<RegistrationPace.burst).map { _ in pace.begin(start) }
+        #expect(!numbers.contains(nil) && pace.begin(start) == nil)
+        if let first = numbers[0] { pace.end(first) }
+        #expect(pace.begin(start) != nil && pace.begin(start) == nil)
+        let later = start.advanced(by: RegistrationPace.patience)
+        #expect(pace.begin(later) != nil)
+    }
 }

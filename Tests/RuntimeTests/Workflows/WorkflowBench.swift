@@ -81,7 +81,7 @@ extension WorkflowState {
                 }
                 owned[owner, default: []].insert(run.sequence)
             case .parked:
-                if executors.values.contains(where: {
+                if executors.map(\.value).contains(where: {
                     $0.isAlive && $0.capabilities.contains(run.type)
                 }) {
                     return "\(key) is parked, and a live node has its type"

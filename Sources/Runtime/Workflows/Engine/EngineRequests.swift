@@ -194,7 +194,7 @@ extension WorkflowEngine {
                     return run.type
                 }
                 if let newest { return WorkflowType(name, version: newest) }
-                let live = state.executors.values.filter(\.isAlive).flatMap(\.capabilities)
+                let live = state.executors.map(\.value).filter(\.isAlive).flatMap(\.capabilities)
                 return live.filter { $0.name == name }.max()
                     ?? state.knownTypes.filter { $0.name == name }.max()
             }

@@ -124,8 +124,9 @@ public final class WorkflowEngine: Sendable {
         let operation = WorkflowOperation.registerExecutor(
             node: node, boot: boot, capabilities: definitions.keys.sorted())
         do {
-            try await environment.context.registrations.untilTurn(on: environment.loop)
-            let result = try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
+            let result = try await environment.context.registrations.run(on: environment.loop) {
+                try await environment.proposeUntilAnswered(operation, ownerEpoch: 0)
+            }
             state.withLock { $0.registration.number = result.registration }
             environment.logger.log(
                 .info, "\(node) is registered for \(definitions.count) workflows",

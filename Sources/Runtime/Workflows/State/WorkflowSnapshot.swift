@@ -9,7 +9,7 @@ struct WorkflowSnapshot: SnapshotView {
     static let formatVersion: UInt32 = 3
 
     private let runs: BucketedMap<RunKey, Run>
-    private let executors: [NodeID: WorkflowState.Executor]
+    private let executors: ExecutorTable
     private let knownTypes: Set<WorkflowType>
     private let startCount: UInt64
     private let transfers: Transfers
@@ -29,7 +29,7 @@ struct WorkflowSnapshot: SnapshotView {
     /// Everything in a fixed order, so that equal states give equal bytes.
     func serialize() -> [UInt8] {
         var writer = ProtobufWriter()
-        for (node, executor) in executors.sorted(by: { $0.key < $1.key }) {
+        for (node, executor) in executors {
             writer.message(1) { writer in
                 writer.varint(1, node.rawValue)
                 writer.varint(2, executor.boot)

@@ -5,7 +5,7 @@ import FlotillaRaft
 /// Every member below "Computed" follows from the others and is rebuilt on restore.
 struct WorkflowState: Sendable {
     private(set) var runs: BucketedMap<RunKey, Run>
-    var executors: [NodeID: Executor] = [:]
+    var executors = ExecutorTable()
     /// Every type that was ever registered: a start of another one is a mistake, not a run to park.
     var knownTypes: Set<WorkflowType> = []
     /// How many runs were ever started: the last one's sequence number.
@@ -269,7 +269,7 @@ extension WorkflowState {
         }
         let candidates = executors.filter {
             $0.value.isAlive && $0.value.capabilities.contains(run.type)
-        }.keys
+        }.map(\.key)
         let chosen = candidates.min { a, b in
             (owned[a]?.count ?? 0, a) < (owned[b]?.count ?? 0, b)
         }

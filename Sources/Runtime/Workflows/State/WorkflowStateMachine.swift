@@ -218,7 +218,7 @@ extension WorkflowStateMachine {
 
     /// All nodes that ever registered, by id. Loop only.
     public var executors: [Executor] {
-        state.executors.sorted { $0.key < $1.key }.map { node, executor in
+        state.executors.map { node, executor in
             Executor(
                 node: node, boot: executor.boot, registration: executor.registration,
                 isAlive: executor.isAlive,

@@ -22,7 +22,7 @@ package final class WorkflowTypeSets: Sendable {
 extension WorkflowState {
     /// Keeps no set of types of its own where an equal one is known.
     mutating func shareTypes(in sets: WorkflowTypeSets) {
-        for node in Array(executors.keys) {
+        for node in executors.map(\.key) {
             guard let capabilities = executors[node]?.capabilities else { continue }
             executors[node]?.capabilities = sets.shared(capabilities)
         }

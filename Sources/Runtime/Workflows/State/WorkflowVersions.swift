@@ -23,7 +23,7 @@ extension WorkflowState {
             let counts = unfinishedCounts[type] ?? [:]
             return WorkflowVersion(
                 type: type.name, version: type.version,
-                nodes: executors.filter { $0.value.isAlive && $0.value.capabilities.contains(type) }.keys.sorted(),
+                nodes: executors.filter { $0.value.isAlive && $0.value.capabilities.contains(type) }.map(\.key),
                 running: counts[.running] ?? 0, parked: counts[.parked] ?? 0, paused: counts[.paused] ?? 0)
         }
     }

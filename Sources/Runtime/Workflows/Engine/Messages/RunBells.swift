@@ -3,7 +3,7 @@ import FlotillaIO
 /// Tells those who wait for something in a run's state that it has changed.
 ///
 /// Whoever waits takes a bell first and looks at the state then: what comes in between rings.
-final class RunBells: Sendable {
+struct RunBells: Sendable {
     private struct State {
         var bells: [RunKey: Registrations<Promise<Void>>] = [:]
         var isClosed = false
