@@ -83,7 +83,8 @@ struct EngineLoad {
         try await Task.sleep(for: .seconds(3))
         let before = try await usage()
         let begin = ContinuousClock.now
-        try await start(count, prefix: "asleep", attributes: { ["customer": "c\($0 % 1_000)"] }) { _ in
+        let customer: @Sendable (Int) -> [String: String] = { ["customer": "c\($0 % 1_000)"] }
+        try await start(count, prefix: "asleep", attributes: customer) { _ in
             Self.input(naps: 1, milliseconds: 86_400_000)
         }
         let taken = ContinuousClock.now - begin
