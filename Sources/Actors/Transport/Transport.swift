@@ -276,10 +276,11 @@ public actor Transport {
     /// would make more to do for all. Who is silent is looked at by `beat`, once what has arrived was read.
     func showLife() {
         let now = loop.now
-        guard lastSign.advanced(by: heartbeatInterval) <= now else { return }
+        // A heartbeat that is merely due is on its way.
+        guard lastSign.advanced(by: heartbeatInterval * 3 / 2) < now else { return }
         noteSign(now)
-        for (node, peer) in peers where !isDistant(node) {
-            guard let link = peer.link, transmit(heartbeat(to: node), over: link) else { continue }
+        for node in peers.keys.sorted() where !isDistant(node) {
+            guard let link = peers[node]?.link, transmit(heartbeat(to: node), over: link) else { continue }
             links[link]?.connection.flush()
         }
     }

@@ -26,6 +26,8 @@ import Testing
         var count = 0
         for case let file as URL in files where file.pathExtension == "swift" {
             let path = String(file.standardized.path.dropFirst(Self.root.path.count + 1))
+            // The tutorial's code is its readers'.
+            if path.contains(".docc/") { continue }
             let rule = try #require(Self.allowed.first { path.hasPrefix($0.folder) }, "\(path) has no rule")
             count += 1
             for line in try String(contentsOf: file, encoding: .utf8).split(separator: "\n") {
