@@ -78,7 +78,7 @@ extension GroupLoad {
 
 extension GroupLoad {
     /// How far an open loop may be behind at its end, in nanoseconds.
-    private static let patience: UInt64 = 10_000_000_000
+    private static let patience: UInt64 = 60_000_000_000
 
     /// Works groups of this process.
     /// - Parameter body: one request of a caller; its number says which.
