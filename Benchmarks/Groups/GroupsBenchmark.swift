@@ -121,7 +121,7 @@ enum GroupsBenchmark {
     }
 
     private static func measureIdle(_ fleet: GroupsFleet, _ count: Int, seconds: Int) async throws -> Idle {
-        let empty = try await fleet.reports()
+        let empty = try await fleet.usage()
         let clock = ContinuousClock()
         let start = clock.now
         try await fleet.found(count, leader: nil)
@@ -129,10 +129,10 @@ enum GroupsBenchmark {
         try await fleet.waitUntilQuiet(count)
         // What the last ones have left to do.
         try await Task.sleep(for: .seconds(2))
-        let before = try await fleet.reports()
+        let before = try await fleet.usage()
         let beginning = clock.now
         try await Task.sleep(for: .seconds(seconds))
-        let after = try await fleet.reports()
+        let after = try await fleet.usage()
         let elapsed = beginning.duration(to: clock.now) / .seconds(1)
         /// The mean of the nodes.
         func mean(_ values: (GroupsReport) -> Double, since base: [GroupsReport]) -> Double {

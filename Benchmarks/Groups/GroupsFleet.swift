@@ -42,12 +42,14 @@ final class GroupsFleet: Sendable {
         }
     }
 
-    /// - Parameter node: from 1.
-    func report(_ node: Int) async throws -> GroupsReport { try await ask(node, "/report") }
+    func reports() async throws -> [GroupsReport] { try await all("/report") }
 
-    func reports() async throws -> [GroupsReport] {
+    /// The same without what takes a look at each group, which would be most of what an idle node does.
+    func usage() async throws -> [GroupsReport] { try await all("/usage") }
+
+    private func all(_ path: String) async throws -> [GroupsReport] {
         var reports: [GroupsReport] = []
-        for node in 1...members.count { reports.append(try await report(node)) }
+        for node in 1...members.count { reports.append(try await ask(node, path)) }
         return reports
     }
 

@@ -138,6 +138,7 @@ private struct GroupsHandler: Sendable {
         do {
             switch request.path {
             case "/report": return try Self.json(try await report())
+            case "/usage": return try Self.json(await usage())
             case "/found":
                 guard let count = number("count") else { return .problem(status: 400, detail: "count is missing") }
                 try await found(count, leader: number("leader"))
@@ -216,7 +217,7 @@ private struct GroupsHandler: Sendable {
     // MARK: Figures
 
     private func report() async throws -> GroupsReport {
-        var report = GroupsReport()
+        var report = await usage()
         // Not one after the other: each takes a turn of a loop that may be busy.
         try await withThrowingTaskGroup(of: (isQuiet: Bool, isLed: Bool).self) { tasks in
             for group in core.hosted.all {
@@ -231,6 +232,12 @@ private struct GroupsHandler: Sendable {
                 if line.isLed { report.led += 1 }
             }
         }
+        return report
+    }
+
+    /// What needs no look at the groups.
+    private func usage() async -> GroupsReport {
+        var report = GroupsReport()
         let (scheduler, transport) = await core.counters()
         report.messages = scheduler.messagesOut
         report.frames = transport.framesOut
