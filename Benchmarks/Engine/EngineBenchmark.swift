@@ -11,7 +11,7 @@ enum EngineBenchmark {
             .value("parts", "NAME,...", "which of sleeping, timers, long, signals (default: all)"),
             .value("workflows", "N", "how many sleep, and are listed (default: 100000)"),
             .value("timers", "N", "how many sleeps end within one second (default: 10000)"),
-            .value("steps", "N", "of the long workflow (default: 1000000)"),
+            .value("steps", "N", "of the long workflow (default: 100000)"),
             .value("signals", "N", "to one workflow (default: 20000)"),
             .value("runs", "N", "how often, each time with a new cluster (default: 3)"),
             reportOption,
@@ -30,7 +30,7 @@ enum EngineBenchmark {
         }
         let sleeping = try options.number("workflows", in: 1...10_000_000) ?? 100_000
         let timers = try options.number("timers", in: 1...1_000_000) ?? 10_000
-        let steps = try options.number("steps", in: 10...100_000_000) ?? 1_000_000
+        let steps = try options.number("steps", in: 10...100_000_000) ?? 100_000
         let signals = try options.number("signals", in: 1...10_000_000) ?? 20_000
         let runs = try options.number("runs", in: 1...100) ?? 3
         try await withReport(

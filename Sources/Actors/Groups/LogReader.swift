@@ -2,8 +2,8 @@ import FlotillaIO
 import FlotillaRaft
 
 /// Has the log store read what is not in memory any more, a few pages at a time; the others wait in the order in which
-/// they were asked for. Cores ask for one page per member at most, so that is no long queue. Confined to the scheduler's
-/// loop.
+/// they were asked for. Cores ask for one page per member at most, so the queue is as long as there are groups, times
+/// members. Confined to the scheduler's loop.
 struct LogReader {
     /// What a replica's core asked for.
     struct Request: Sendable {
@@ -40,10 +40,7 @@ struct LogReader {
         while inFlight < Self.inFlightMax, taken < waiting.count {
             let request = waiting[taken]
             taken += 1
-            if taken == waiting.count {
-                waiting = []
-                taken = 0
-            }
+            forgetTaken()
             inFlight += 1
             let outcome = Lock<Result<[Entry], LogError>>(.success([]))
             worker.submit(
@@ -62,6 +59,19 @@ struct LogReader {
                 then: { completion(request, outcome.withLock { $0 }) }, on: loop)
         }
     }
+
+    /// Also where some always wait, what was taken does not stay; each request is moved once at most on the average.
+    private mutating func forgetTaken() {
+        if taken == waiting.count {
+            (waiting, taken) = ([], 0)
+        } else if taken >= 64, taken * 2 >= waiting.count {
+            waiting.removeFirst(taken)
+            taken = 0
+        }
+    }
+
+    /// For tests: what is kept, taken or not.
+    var keptCount: Int { waiting.count }
 
     mutating func didComplete() { inFlight -= 1 }
 

@@ -120,7 +120,7 @@ import Testing
         }
     }
 
-    @Test("a tick that comes late is put off once, so that what has arrived is handled before it; and never for ever")
+    @Test("a tick that comes late is put off once, so that what has arrived is handled before it")
     func lateTicks() async throws {
         try await withQuietFleet { fleet, _, follower in
             let core = fleet.cores[follower]!

@@ -202,7 +202,7 @@ struct EngineStateTests {
     }
 
     @Test(
-        "registrations of a node begin at a certain pace once there are many, and none is held up by the others' answers"
+        "registrations of a node begin at a certain pace once there are many"
     )
     func pace() {
         let pace = RegistrationPace()

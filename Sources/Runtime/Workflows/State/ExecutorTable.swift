@@ -6,8 +6,6 @@ struct ExecutorTable: Sendable, Sequence {
 
     private var elements: [Element] = []
 
-    var count: Int { elements.count }
-
     subscript(node: NodeID) -> WorkflowState.Executor? {
         get { elements.first { $0.key == node }?.value }
         set {

@@ -84,6 +84,7 @@ struct QueryReplay {
         let input = try execution.input()
         let found = await withTaskGroup(of: QueryAnswer?.self) { group in
             group.addTask { [execution, definition, notes] in
+                // How the body ends, or that it is stopped, is not what was asked.
                 _ = try? await definition.run(input, WorkflowContext(execution: execution))
                 execution.progress.withLock { $0.bodyHasEnded = true }
                 notes.tell()
