@@ -19,10 +19,11 @@ struct MemoryGroup {
             leavesAutomatically: false, nextReplica: ReplicaID(count + 1))
         let founding = SnapshotMetadata(index: LogIndex(1), term: Term(1), configuration: configuration)
         let state = HardState(term: Term(1), vote: nil, commit: LogIndex(1))
+        let options = RaftOptions.Shared(RaftOptions())
         replicas = members.map { member in
             Replica(
                 Raft(
-                    RaftOptions(replica: member.replica, randomSeed: 1),
+                    member.replica, randomSeed: 1, options,
                     restored: RestoredReplica(hardState: state, snapshot: founding)))
         }
         replicas[0].raft.campaign()

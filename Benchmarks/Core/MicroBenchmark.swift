@@ -39,12 +39,18 @@ enum MicroBenchmark {
             conditions: ["instructions in user space, by \(counted)\(CoreBenchmark.buildNote)"]
         ) { recorder in
             for run in 1...runs {
+                var found: [MicroOperation: Double] = [:]
                 for operation in operations {
                     recorder.progress.update("run \(run) of \(runs): \(operation.rawValue)")
                     let (few, many) = (operation.count, 3 * operation.count)
                     let difference =
                         try await count(operation, many, by: tool) - (try await count(operation, few, by: tool))
+                    found[operation] = difference / Double(many - few)
                     recorder.add(difference / Double(many - few), "instructions", operation.rawValue)
+                }
+                if let alone = found[.routing], let among = found[.routingAmongMany], let commit = found[.proposal] {
+                    recorder.add(
+                        100 * (among - alone) / commit, "% of a commit", "what 1,000 groups add to a message's way")
                 }
             }
         }
@@ -149,6 +155,8 @@ enum MicroOperation: String, CaseIterable {
     case commandDecoded = "command decoded"
     case entryLogged = "entry to the log on disk, of 64"
     case hop = "hop between actors of one loop"
+    case routing = "message to a group, the node's only one"
+    case routingAmongMany = "message to a group, one of 1,000"
     case step = "step of a workflow, one node in memory"
 
     /// Enough that what is done once disappears, and few enough for a tool that is fifty times slower.
@@ -157,6 +165,7 @@ enum MicroOperation: String, CaseIterable {
         case .proposal: 2_000
         case .proposalInBatch, .entryEncoded, .entryDecoded, .commandEncoded, .commandDecoded, .entryLogged: 64 * 100
         case .hop: 5_000
+        case .routing, .routingAmongMany: 20_000
         case .step: 100
         }
     }
@@ -178,6 +187,8 @@ enum MicroOperation: String, CaseIterable {
             for _ in 0..<count { withExtendedLifetime(try Command(decoding: bytes)) {} }
         case .entryLogged: try Self.log(count)
         case .hop: try await Self.hop(count)
+        case .routing: try await Self.route(count, groups: 1)
+        case .routingAmongMany: try await Self.route(count, groups: 1_000)
         case .step: try await Self.step(count)
         }
     }
@@ -218,6 +229,12 @@ enum MicroOperation: String, CaseIterable {
         try loop.start()
         await Hopper(loop, other: Hopper(loop, other: nil)).run(count)
         await loop.shutdown()
+    }
+
+    private static func route(_ count: Int, groups: Int) async throws {
+        let node = try await RoutingNode(groups: groups)
+        await node.take(count)
+        await node.stop()
     }
 
     private static func step(_ count: Int) async throws {

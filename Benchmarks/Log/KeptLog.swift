@@ -45,7 +45,7 @@ struct KeptLog {
         let opened = ContinuousClock.now
         guard let group = recovered.groups.first else { throw BenchError("the group is gone") }
         var raft = Raft(
-            RaftOptions(replica: ReplicaID(1), randomSeed: 1),
+            ReplicaID(1), randomSeed: 1, RaftOptions.Shared(RaftOptions()),
             restored: RestoredReplica(
                 hardState: group.hardState, snapshot: group.snapshot, outline: group.outline,
                 recoveringUntil: group.recoveringUntil))
@@ -71,7 +71,7 @@ struct KeptLog {
         ]
         try store.write(batch)
         var raft = Raft(
-            RaftOptions(replica: ReplicaID(1), randomSeed: 1),
+            ReplicaID(1), randomSeed: 1, RaftOptions.Shared(RaftOptions()),
             restored: RestoredReplica(hardState: state, snapshot: founding))
         raft.campaign()
         try settle(&raft, store)

@@ -42,6 +42,11 @@ package enum Mutant: String {
     /// own: what came of a message is not recorded where its sender has failed, so that it is sent again
     case forgetsAnswersOfFailedRuns
 
+    /// own: a run is put to rest while one of its branches runs a step
+    case restsBesideSteps
+    /// own: what happens to a run between its being put to rest and its body's end is not heard
+    case missesWakes
+
     /// own: what an attempt tells that has failed replaces what was told behind it
     case takesLateProgress
 

@@ -80,4 +80,29 @@ import Testing
         restored.encode(into: &again)
         #expect(again.bytes == writer.bytes)
     }
+
+    @Test("equal answers of a quiet group's members are one in memory, and others stay what they are")
+    func sharedAnswers() throws {
+        let replicas: [UInt64] = [1, 2, 3, 4]
+        var sessions = ClientSessions()
+        func request(_ replica: UInt64) -> RequestID {
+            RequestID(client: .init(replica: ReplicaID(replica), boot: 1), sequence: 1, acknowledgedBelow: 0)
+        }
+        for replica in replicas {
+            // A literal would be one already.
+            sessions.record(
+                Answer(code: 0, body: [replica == 3 ? 8 : 7, UInt8(replicas.count)]), for: request(replica))
+        }
+        sessions.shrink()
+        let bodies = try replicas.map { replica -> [UInt8] in
+            let found = sessions.lookUp(request(replica), in: Self.configuration(of: 1, 2, 3, 4))
+            guard case .applied(let answer) = found else {
+                throw GroupError(.timedOut, "the answer to replica \(replica) is \(found)")
+            }
+            return answer.body
+        }
+        #expect(bodies == [[7, 4], [7, 4], [8, 4], [7, 4]])
+        let places = bodies.map { $0.withUnsafeBufferPointer { $0.baseAddress } }
+        #expect(places[1] == places[0] && places[3] == places[0] && places[2] != places[0])
+    }
 }

@@ -80,7 +80,8 @@ final class Cluster {
     var machines: [LogIndex: Machine] = [:]
     var checks = ClusterChecks()
     var sent: [Message] = []
-    let makeOptions: (ReplicaID, Int) -> RaftOptions
+    private let seed: UInt64
+    private let options: RaftOptions.Shared
     var snapshotEvery: Int?
     var failure: String?
     /// Whether a replica that restarts finds its log on disk, and not in memory.
@@ -89,14 +90,13 @@ final class Cluster {
     /// `count` voters and `learners` learners, which start from a snapshot at index 1.
     init(
         voters count: Int, learners: Int = 0, seed: UInt64 = 1,
-        configure: @escaping (inout RaftOptions) -> Void = { _ in }
+        configure: (inout RaftOptions) -> Void = { _ in }
     ) {
-        makeOptions = { replica, boot in
-            var options = RaftOptions(replica: replica, randomSeed: seed &+ UInt64(boot) &* 7919)
-            options.quietAfterTicks = 0
-            configure(&options)
-            return options
-        }
+        self.seed = seed
+        var options = RaftOptions()
+        options.quietAfterTicks = 0
+        configure(&options)
+        self.options = RaftOptions.Shared(options)
         let founding = Self.configuration(voters: count, learners: learners)
         let snapshot = SnapshotMetadata(index: LogIndex(1), term: Term(1), configuration: founding)
         machines[LogIndex(1)] = Machine(index: LogIndex(1), digest: 1, configuration: founding)
@@ -147,7 +147,8 @@ final class Cluster {
             hardState: disk.hardState, snapshot: disk.snapshot,
             outline: LogOutline(base: disk.base, entries: disk.entries), recoveringUntil: disk.recoveringUntil)
         if !restartsWithoutEntries { restored.entries = disk.entries }
-        let replica = Replica(Raft(makeOptions(id, boot), restored: restored), disk: disk, boot: boot)
+        let raft = Raft(id, randomSeed: seed &+ UInt64(boot) &* 7919, options, restored: restored)
+        let replica = Replica(raft, disk: disk, boot: boot)
         if let snapshot = disk.snapshot { replica.machine = machines[snapshot.index]! }
         replicas[id] = replica
     }

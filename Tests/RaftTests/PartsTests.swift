@@ -136,3 +136,22 @@ import Testing
         }
     }
 }
+
+@Suite struct MemoryTests {
+    @Test("a core takes few bytes besides its lists: a node may have thousands")
+    func size() {
+        #expect(MemoryLayout<Raft>.size <= 736)
+    }
+
+    @Test("a list of membership changes that are all in force takes no memory")
+    func changesInForce() {
+        var outline = LogOutline()
+        for number in 1...3 as ClosedRange<UInt64> {
+            outline.append(Entry(index: index(number), term: Term(1), kind: .configuration, payload: []))
+        }
+        outline.forgetConfigurations(through: index(2))
+        #expect(outline.configurations == [index(3)])
+        outline.forgetConfigurations(through: index(3))
+        #expect(outline.configurations.capacity == 0)
+    }
+}

@@ -32,13 +32,13 @@ import Testing
     @Test("events are recorded where they are asked for, in the order of the decisions, and taken once")
     func events() {
         for isOn in [false, true] {
-            var options = RaftOptions(replica: replica(1), randomSeed: 1)
+            var options = RaftOptions()
             options.recordsEvents = isOn
             options.usesPreVote = false
             let snapshot = SnapshotMetadata(
                 index: index(1), term: Term(1), configuration: Cluster.configuration(voters: 1))
             var raft = Raft(
-                options,
+                replica(1), randomSeed: 1, RaftOptions.Shared(options),
                 restored: RestoredReplica(hardState: .init(term: Term(1), commit: index(1)), snapshot: snapshot))
             raft.campaign()
             raft.persisted(raft.takeEffects().persist!.receipt)
@@ -67,7 +67,7 @@ import Testing
             hardState: .init(commit: index(5)), snapshot: snapshot,
             entries: [.init(index: index(6), term: Term(3), kind: .empty, payload: [])])
         let terms = [founding, lost, behind].map { restored in
-            let raft = Raft(.init(replica: replica(1), randomSeed: 1), restored: restored)
+            let raft = Raft(replica(1), randomSeed: 1, RaftOptions.Shared(RaftOptions()), restored: restored)
             return raft.status.term
         }
         #expect(terms == [.zero, Term(1), Term(3)])

@@ -11,13 +11,11 @@ import Testing
 
     /// The core of a replica that has seen a term, and committed entries of terms.
     private func core(_ number: UInt64, term: UInt64, entries: [UInt64] = [], commit: UInt64 = 0) -> Raft {
-        var options = RaftOptions(replica: ReplicaID(number), randomSeed: 1)
-        options.usesPreVote = true
         let log = entries.enumerated().map { place, term in
             Entry(index: LogIndex(UInt64(place) + 1), term: Term(term), kind: .empty, payload: [])
         }
         return Raft(
-            options,
+            ReplicaID(number), randomSeed: 1, RaftOptions.Shared(RaftOptions()),
             restored: RestoredReplica(
                 hardState: HardState(term: Term(term), commit: LogIndex(commit)), snapshot: nil, entries: log,
                 recoveringUntil: nil))

@@ -70,8 +70,17 @@ struct ClientSessions: Sendable {
     private mutating func insert(_ session: Session) -> Int {
         let position = sessions.firstIndex { $0.replica > session.replica } ?? sessions.endIndex
         // Without room for more: the members of a group are soon all there.
-        sessions = Array(sessions[..<position]) + [session] + sessions[position...]
+        sessions.reserveCapacity(sessions.count + 1)
+        sessions.insert(session, at: position)
         return position
+    }
+
+    /// For a group where nothing happens for now: equal answers share their bytes. Mostly all are, since what its members said
+    /// last is that they are there.
+    mutating func shrink() {
+        for position in sessions.indices {
+            for earlier in sessions[..<position] { sessions[position].answers.share(with: earlier.answers) }
+        }
     }
 
     // MARK: Snapshots
@@ -184,6 +193,13 @@ private struct KeptAnswers: Sendable {
                 storage = .one(last, answer)
             }
         }
+    }
+
+    /// Where both hold one answer, and the same, they hold it once.
+    mutating func share(with other: Self) {
+        guard case .one(let sequence, let answer) = storage, case .one(_, let known) = other.storage, answer == known
+        else { return }
+        storage = .one(sequence, known)
     }
 
     /// In the order of the requests.

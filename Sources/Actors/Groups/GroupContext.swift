@@ -9,6 +9,7 @@ final class GroupContext: Sendable {
     let loop: any Loop
     let executor: UnownedSerialExecutor
     let settings: GroupSettings
+    let raftOptions: RaftOptions.Shared
     let snapshotStore: SnapshotStore
     /// The level that the cluster agreed on; commands are proposed at it.
     let featureLevel: FeatureLevel
@@ -29,6 +30,7 @@ final class GroupContext: Sendable {
         self.loop = loop
         executor = loop.asUnownedSerialExecutor()
         self.settings = settings
+        raftOptions = RaftOptions.Shared(settings.raftOptions)
         self.snapshotStore = snapshotStore
         self.featureLevel = featureLevel
         self.seed = seed

@@ -50,8 +50,8 @@ public struct GroupSettings: Sendable {
         return settings
     }
 
-    func options(replica: ReplicaID, seed: UInt64) -> RaftOptions {
-        var options = RaftOptions(replica: replica, randomSeed: seed)
+    var raftOptions: RaftOptions {
+        var options = RaftOptions()
         options.electionTicks = electionTicks
         options.quietAfterTicks = quietAfterTicks
         options.windowBytes = logWindowBytes

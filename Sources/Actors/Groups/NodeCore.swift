@@ -153,6 +153,14 @@ public final class NodeCore: Sendable {
         hosted.add(group)
     }
 
+    /// Takes a message as one that was read from a peer's frame. Loop only, for measurements.
+    package func receive(
+        _ message: Message, of group: GroupID, incarnation: UInt64, kind: GroupKind, from node: NodeID
+    ) {
+        let routed = RoutedMessage(group: group, incarnation: incarnation, kind: kind, message: message)
+        scheduler.assumeIsolated { $0.receive(routed, from: node) }
+    }
+
     // MARK: Cluster
 
     /// Where other nodes may be found; the truth comes with their hello.

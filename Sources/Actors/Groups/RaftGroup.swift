@@ -61,7 +61,7 @@ public actor RaftGroup {
         snapshots = SnapshotState(newest: recovered?.snapshot)
         largeMessages = LargeMessages(limit: context.settings.consensusMessageLimit)
         core = Raft(
-            context.settings.options(replica: identity.replica, seed: seed),
+            identity.replica, randomSeed: seed, context.raftOptions,
             restored: RestoredReplica(
                 hardState: recovered?.hardState ?? HardState(), snapshot: recovered?.snapshot,
                 outline: recovered?.outline ?? LogOutline(), recoveringUntil: recovered?.recoveringUntil))
@@ -98,6 +98,7 @@ public actor RaftGroup {
     func shrink() {
         core.shrink()
         pending.shrink()
+        sessions.shrink()
         // Nobody is owed an answer any more; who writes again says where it lives.
         strangers = [:]
         if snapshots.transfers?.isEmpty == true { snapshots.transfers = nil }

@@ -83,7 +83,7 @@ extension DiskLog {
 
 extension LogTable {
     var recoveredGroups: [RecoveredLog.Group] {
-        sortedReplicas.map { replica in
+        replicas.sorted.map { replica in
             RecoveredLog.Group(
                 replica: replica.identity, hardState: replica.hardState, snapshot: replica.snapshot,
                 outline: replica.outline, recoveringUntil: replica.recoveringUntil)

@@ -5,7 +5,7 @@ import FlotillaRaft
 /// never held during a call on a file.
 final class DiskLogIndex: Sendable {
     struct Contents {
-        var table = LogTable(keepingEntries: false)
+        var table = LogTable()
         /// Ascending; the last one is written to. A segment's `end` moves when a batch is durable, while the table
         /// knows the batch before: what lies behind the end is not there yet.
         var segments: [LogSegment] = []

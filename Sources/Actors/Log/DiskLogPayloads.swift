@@ -48,7 +48,7 @@ extension DiskLog {
     }
 
     func unnamedPayloads() throws(FileError) -> [String] {
-        let named = Set(table.replicas.values.flatMap { $0.payloads.map(\.reference.fileName) })
+        let named = Set(table.replicas.sorted.flatMap { $0.payloads.map(\.reference.fileName) })
         return try payloads.unnamed { named.contains($0) }
     }
 }

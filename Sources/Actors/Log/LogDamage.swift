@@ -92,7 +92,7 @@ extension LogTable {
 
     /// What a snapshot covers was kept for members that lag, who get the snapshot instead.
     mutating func forgetLossesBehindSnapshots() {
-        for key in replicas.keys.sorted() {
+        for key in replicas.sortedKeys {
             guard var replica = replicas[key], let snapshot = replica.snapshot,
                 replica.runs.contains(where: { $0.segment == Run.lost && $0.first <= snapshot.index })
             else { continue }
@@ -104,7 +104,7 @@ extension LogTable {
 
     /// Cuts each log before its first lost entry, and leaves its replica recovering up to where it ended.
     mutating func cutLosses() {
-        for key in replicas.keys.sorted() {
+        for key in replicas.sortedKeys {
             guard var replica = replicas[key], let lost = replica.runs.first(where: { $0.segment == Run.lost })
             else { continue }
             // The commit index counts as well: the log may have been cut before.
@@ -118,7 +118,7 @@ extension LogTable {
 
     /// The replicas that recover and have nobody to recover from: no other voter, as far as their logs tell.
     var recoveringAlone: [LogKey] {
-        replicas.keys.sorted().filter { key in
+        replicas.sortedKeys.filter { key in
             guard let replica = replicas[key] else { return false }
             let isRecovering =
                 replica.recoveringUntil != nil || replica.runs.contains { $0.segment == Run.lost }
@@ -133,8 +133,10 @@ extension LogTable {
 
     private func isOnlyVoter(_ replica: Replica) -> Bool {
         var configuration = replica.snapshot?.configuration ?? Configuration()
-        for entry in replica.configurations where entry.index > replica.snapshotIndex {
-            guard let change = try? ConfigurationChange(decodingPayload: entry.payload) else { continue }
+        for index in replica.configurations where index > replica.snapshotIndex {
+            guard let payload = space.change(at: index, of: replica.identity.key),
+                let change = try? ConfigurationChange(decodingPayload: payload)
+            else { continue }
             configuration = configuration.applying(change) ?? configuration
         }
         let voters = configuration.voters + configuration.outgoingVoters

@@ -19,7 +19,7 @@ struct LogRecovery {
     private let marker: CleanMarker?
     private let acceptsLoss: Bool
 
-    private(set) var table = LogTable(keepingEntries: false)
+    private(set) var table = LogTable(keeping: .changes)
     private(set) var segments: [LogSegment] = []
     private(set) var nextSequence: UInt64 = 1
     /// What was given up at the end of the last segment, about.
@@ -269,7 +269,7 @@ struct LogRecovery {
 
     /// What is damaged besides entries may be a term or a vote of any group, which no peer can give back.
     private func damaged(_ reader: SegmentReader, _ what: String) -> LogError {
-        let named = table.replicas.keys.sorted().prefix(Self.namedGroups).map { "\($0.group)" }
+        let named = table.replicas.sortedKeys.prefix(Self.namedGroups).map { "\($0.group)" }
         let more = table.replicas.count - named.count
         let groups = named.joined(separator: ", ") + (more > 0 ? " and \(more) more" : "")
         let whose = groups.isEmpty ? "" : "; it may concern any of \(groups)"
@@ -304,7 +304,8 @@ struct LogRecovery {
 extension LogRecovery {
     /// Reads the payloads that are in files, one after the other; an entry without its payload is lost.
     mutating func checkPayloads(in directory: PayloadDirectory) throws(LogError) {
-        for (key, replica) in table.replicas.sorted(by: { $0.key < $1.key }) {
+        for replica in table.replicas.sorted {
+            let key = replica.identity.key
             for payload in replica.payloads {
                 do throws(LogError) {
                     _ = try directory.read(payload.reference, of: "entry \(payload.index) of \(key)")
@@ -330,6 +331,7 @@ extension LogRecovery {
         if let key = alone.first, !acceptsLoss { throw unrepairable(key) }
         table.cutLosses()
         table.acceptLosses(of: alone)
+        table.space.forgetChanges()
         accepted = alone
     }
 

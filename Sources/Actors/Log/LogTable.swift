@@ -22,10 +22,9 @@ struct LogTable {
         /// What they take on disk, about.
         var bytes: Int
         /// Where to begin to look for them: at or before the first entry. Means nothing where the segment does not.
-        var start = Mark(first: .zero, offset: 0)
+        var start: UInt64 = 0
         /// Where to begin to look for later ones, ascending; none in most runs.
-        var laterMarks: [Mark] = []
-        var marks: [Mark] { [start] + laterMarks }
+        var laterMarks: [LaterMark] = []
 
         static let nowhere: UInt64 = 0
         static let lost = UInt64.max
@@ -37,9 +36,15 @@ struct LogTable {
         var first: LogIndex
         var offset: UInt64
 
-        /// Bytes from one mark to the next at least: what is read in vain at most. A mark takes 16 bytes, so that an
-        /// entry costs no more than that in a log that many groups share, and next to nothing in one's own.
+        /// Bytes from one mark to the next at least: what is read in vain at most.
         static let spacing: UInt64 = 256 << 10
+    }
+
+    /// A mark behind the start of its run, so that an entry costs no more than 8 bytes in a log that many groups share, and
+    /// next to nothing in one's own.
+    struct LaterMark: Hashable {
+        var entries: UInt32
+        var bytes: UInt32
     }
 
     struct Replica {
@@ -52,7 +57,7 @@ struct LogTable {
         /// Contiguous from just behind the base on.
         var runs: [Run] = []
         /// The membership changes among them, ascending.
-        var configurations: [Entry] = []
+        var configurations: [LogIndex] = []
         /// The same entries, if the table keeps them.
         var entries: [Entry] = []
         /// Where the payloads are that the entries lack, ascending.
@@ -80,12 +85,12 @@ struct LogTable {
         var outline: LogOutline {
             var outline = LogOutline(base: base)
             for run in runs { outline.extend(through: run.last, term: run.term) }
-            for change in configurations { outline.noteConfiguration(at: change.index) }
+            for change in configurations { outline.noteConfiguration(at: change) }
             return outline
         }
     }
 
-    var replicas: [LogKey: Replica] = [:]
+    var replicas = LogReplicas()
     var removed: [ReplicaIdentity] = []
     /// Apart from the replicas, so that one of those is changed in its place while this is.
     var space: LogSpace
@@ -93,13 +98,11 @@ struct LogTable {
     /// What an entry takes on disk besides its payload, about.
     static let entryOverheadBytes = 16
 
-    init(keepingEntries: Bool) { space = LogSpace(keepsEntries: keepingEntries) }
+    init(keeping kept: LogSpace.Kept = .places) { space = LogSpace(kept) }
 
     /// What is live in each segment.
     var usage: [UInt64: LogSpace.Usage] { space.usage }
     var liveBytes: Int { usage.values.reduce(0) { $0 + $1.bytes } }
-    /// In ascending order, so that the same history gives the same bytes.
-    var sortedReplicas: [Replica] { replicas.sorted { $0.key < $1.key }.map(\.value) }
 }
 
 // MARK: Writes
@@ -204,28 +207,27 @@ extension LogTable {
         change(head) { replica, space in replica.lose(claim, &space) }
     }
 
-    /// Changes the write's replica in its place, which is looked up once: its snapshot and hard state, and what `body` does.
+    /// Changes the write's replica in its place: its snapshot and hard state, and what `body` does.
     private mutating func change(_ head: LogHeads.Write, _ body: (inout Replica, inout LogSpace) -> Void) {
         if head.write.created != nil { create(head) }
-        guard let position = replicas.index(forKey: head.key) else {
-            preconditionFailure("\(head.key) has no replica here")
+        let isHere = replicas.change(head.key, &space) { replica, space in
+            replica.begin(head, &space)
+            body(&replica, &space)
         }
-        replicas.values[position].begin(head, &space)
-        body(&replicas.values[position], &space)
-        guard head.write.isRemoved else { return }
-        let (_, replica) = replicas.remove(at: position)
+        precondition(isHere, "\(head.key) has no replica here")
+        guard head.write.isRemoved, let replica = replicas.remove(head.key) else { return }
         space.drop(replica)
         removed.append(replica.identity)
     }
 
     private mutating func create(_ head: LogHeads.Write) {
-        guard let created = head.write.created, replicas[head.key] == nil else { return }
+        guard let created = head.write.created, !replicas.contains(head.key) else { return }
         replicas[head.key] = Replica(identity: created)
     }
 
     /// Marks every replica: an unknown write was lost, of which no more is known than `claims`.
     mutating func markAllRecovering(claims: [LogKey: LogIndex]) {
-        for key in Array(replicas.keys) {
+        for key in replicas.sortedKeys {
             guard var replica = replicas[key] else { continue }
             let until = max(replica.last.next, claims[key] ?? .zero)
             replica.recoveringUntil = max(until, replica.recoveringUntil ?? .zero)

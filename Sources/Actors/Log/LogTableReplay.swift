@@ -10,12 +10,12 @@ extension LogTable {
     /// - Returns: what is wrong, or nil.
     mutating func apply(checkpoint heads: LogHeads) -> String? {
         let kept = Set(heads.replicas.map(\.identity.key))
-        for key in replicas.keys.filter({ !kept.contains($0) }) {
-            if let replica = replicas.removeValue(forKey: key) { space.drop(replica) }
+        for key in replicas.sortedKeys where !kept.contains(key) {
+            if let replica = replicas.remove(key) { space.drop(replica) }
         }
         for head in heads.replicas {
             let key = head.identity.key
-            var replica = replicas.removeValue(forKey: key) ?? Replica(identity: head.identity)
+            var replica = replicas.remove(key) ?? Replica(identity: head.identity)
             if replica.base.index < head.base.index {
                 if replica.last > head.base.index {
                     replica.compact(through: head.base.index, &space)
@@ -45,7 +45,7 @@ extension LogTable {
     mutating func apply(copy key: LogKey, _ logged: LoggedEntries, place: Place) -> String? {
         let entries = logged.entries
         guard let first = entries.first?.index, let last = entries.last?.index,
-            var replica = replicas.removeValue(forKey: key)
+            var replica = replicas.remove(key)
         else { return "a copy of entries of \(key), which has no replica here" }
         defer { replicas[key] = replica }
         guard replica.base.index < first, last <= replica.last else {
@@ -71,9 +71,10 @@ extension LogTable {
         replica.replacePayloads(in: first...last, by: logged.payloads, &space)
         // A reader may see the copy alone.
         let changes = entries.filter { $0.kind == .configuration }
+        for change in changes { space.note(change, of: key) }
         if !changes.isEmpty {
-            replica.configurations.removeAll { $0.index >= first && $0.index <= last }
-            replica.configurations = (replica.configurations + changes).sorted { $0.index < $1.index }
+            replica.configurations.removeAll { $0 >= first && $0 <= last }
+            replica.configurations = (replica.configurations + changes.map(\.index)).sorted()
         }
         return nil
     }
@@ -81,7 +82,7 @@ extension LogTable {
     /// The state of all replicas, for the start of a segment.
     var checkpoint: LogHeads {
         var heads = LogHeads()
-        heads.replicas = sortedReplicas.map { replica in
+        heads.replicas = replicas.sorted.map { replica in
             LogHeads.Replica(
                 identity: replica.identity, hardState: replica.hardState,
                 snapshot: replica.snapshot, base: replica.base,
@@ -102,7 +103,7 @@ extension LogTable {
 
     /// The first entries that a replica needs and no segment holds.
     var absent: (key: LogKey, first: LogIndex, last: LogIndex)? {
-        for replica in sortedReplicas {
+        for replica in replicas.sorted {
             if let run = replica.runs.first(where: { $0.segment == Run.nowhere }) {
                 return (replica.identity.key, run.first, run.last)
             }

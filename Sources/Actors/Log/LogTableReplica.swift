@@ -10,13 +10,38 @@ struct LogSpace {
 
     private(set) var usage: [UInt64: Usage] = [:]
     var payloadUses = PayloadUses()
-    /// Whether the table holds the entries themselves.
-    let keepsEntries: Bool
 
-    init(keepsEntries: Bool) { self.keepsEntries = keepsEntries }
+    /// What a table holds of the entries besides their places.
+    enum Kept {
+        case places
+        /// What membership changes say, for whoever reads a log.
+        case changes
+        case entries
+    }
+
+    private(set) var kept: Kept
+    /// The payloads of membership changes, also of some that were replaced since.
+    private var changes: [LogKey: [LogIndex: [UInt8]]] = [:]
+    var keepsEntries: Bool { kept == .entries }
+
+    init(_ kept: Kept) { self.kept = kept }
+
+    mutating func note(_ change: Entry, of key: LogKey) {
+        if kept == .changes { changes[key, default: [:]][change.index] = change.payload }
+    }
+
+    /// What a change says that stands in the log; nil unless it is kept.
+    func change(at index: LogIndex, of key: LogKey) -> [UInt8]? { changes[key]?[index] }
+
+    /// The log is read: from now on the places are enough.
+    mutating func forgetChanges() {
+        if kept == .changes { kept = .places }
+        changes = [:]
+    }
 
     /// Gives up all that a replica holds, which is no longer in the table.
     mutating func drop(_ replica: LogTable.Replica) {
+        changes[replica.identity.key] = nil
         for run in replica.runs { account(run, -1) }
         for payload in replica.payloads { payloadUses.remove(payload.reference) }
     }
@@ -60,7 +85,9 @@ extension LogTable.Replica {
         for entry in entries {
             runs.extend(with: entry, place: place)
             bytes += entry.payload.count + LogTable.entryOverheadBytes
-            if entry.kind == .configuration { configurations.append(entry) }
+            guard entry.kind == .configuration else { continue }
+            configurations.append(entry.index)
+            space.note(entry, of: identity.key)
         }
         if space.keepsEntries { self.entries.append(contentsOf: entries) }
         note(logged.payloads.drop { $0.index <= snapshotIndex }, &space)
@@ -85,7 +112,7 @@ extension LogTable.Replica {
             runs.append(kept)
             space.account(kept, 1)
         }
-        while let change = configurations.last, change.index >= index { configurations.removeLast() }
+        while let change = configurations.last, change >= index { configurations.removeLast() }
         dropPayloads(from: index, &space)
         if space.keepsEntries { entries.removeLast(entries.count - base.index.distance(to: last)) }
     }
@@ -93,7 +120,7 @@ extension LogTable.Replica {
     /// Drops the entries up to `index`, which the log holds.
     mutating func compact(through index: LogIndex, _ space: inout LogSpace) {
         if space.keepsEntries { entries.removeFirst(base.index.distance(to: index)) }
-        configurations.removeAll { $0.index <= index }
+        configurations.removeAll { $0 <= index }
         dropPayloads(through: index, &space)
         let passed = runs.prefix { $0.last <= index }
         for run in passed { space.account(run, -1) }
@@ -108,32 +135,52 @@ extension LogTable.Replica {
 extension [LogTable.Run] {
     mutating func extend(with entry: Entry, place: LogTable.Place) {
         let bytes = entry.payload.count + LogTable.entryOverheadBytes
-        let mark = LogTable.Mark(first: entry.index, offset: place.offset)
         let end = count - 1
         if end >= 0, self[end].term == entry.term, self[end].segment == place.segment,
             self[end].last.next == entry.index
         {
-            self[end].last = entry.index
-            self[end].bytes += bytes
-            let marked = (self[end].laterMarks.last ?? self[end].start).offset
-            if place.offset - marked >= LogTable.Mark.spacing { self[end].laterMarks.append(mark) }
+            self[end].extend(through: entry.index, bytes: bytes, at: place.offset)
         } else {
             append(
                 LogTable.Run(
                     first: entry.index, last: entry.index, term: entry.term, segment: place.segment, bytes: bytes,
-                    start: mark))
+                    start: place.offset))
         }
     }
 }
 
 extension LogTable.Run {
+    var marks: [LogTable.Mark] {
+        [LogTable.Mark(first: first, offset: start)]
+            + laterMarks.map {
+                LogTable.Mark(first: first + Int($0.entries), offset: start + UInt64($0.bytes))
+            }
+    }
+
+    @inline(__always)
+    fileprivate mutating func extend(through last: LogIndex, bytes: Int, at offset: UInt64) {
+        self.last = last
+        self.bytes += bytes
+        let marked = start + UInt64(laterMarks.last?.bytes ?? 0)
+        if offset - marked >= LogTable.Mark.spacing { mark(last, at: offset) }
+    }
+
+    /// Marks the batch of an entry. One that is too far behind the start for a mark is looked for from the last one on.
+    private mutating func mark(_ index: LogIndex, at offset: UInt64) {
+        guard let entries = UInt32(exactly: first.distance(to: index)), let bytes = UInt32(exactly: offset - start)
+        else { return }
+        laterMarks.append(LogTable.LaterMark(entries: entries, bytes: bytes))
+    }
+
     func part(first: LogIndex, last: LogIndex) -> Self {
         var part = self
         part.first = first
         part.last = last
         part.bytes = Int(Double(bytes) * Double(part.count) / Double(count))
-        part.start = laterMarks.last { $0.first <= first } ?? start
-        part.laterMarks = laterMarks.filter { $0.first > first && $0.first <= last }
+        let marks = marks
+        part.start = marks.last { $0.first <= first }?.offset ?? start
+        part.laterMarks = []
+        for mark in marks where mark.first > first && mark.first <= last { part.mark(mark.first, at: mark.offset) }
         return part
     }
 }

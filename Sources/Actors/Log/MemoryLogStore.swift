@@ -8,7 +8,7 @@ public final class MemoryLogStore: LogStore {
         var isOpen = false
         var isClosed = false
         var identity: NodeIdentity?
-        var table = LogTable(keepingEntries: true)
+        var table = LogTable(keeping: .entries)
     }
 
     private let state = Lock(State())

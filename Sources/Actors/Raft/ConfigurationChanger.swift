@@ -111,6 +111,8 @@ struct ConfigurationChanger: Sendable {
         }
         let replica = configuration.nextReplica
         configuration.nextReplica = ReplicaID(replica.rawValue + 1)
+        // Without room for more, here and below: very many groups have such lists, which hardly change.
+        configuration.members.reserveCapacity(configuration.members.count + 1)
         configuration.members.append(.init(replica: replica, node: node))
         return replica
     }
@@ -245,6 +247,7 @@ extension ConfigurationChange.Operation {
 extension [ReplicaID] {
     fileprivate mutating func insertSorted(_ replica: ReplicaID) {
         if contains(replica) { return }
+        reserveCapacity(count + 1)
         insert(replica, at: firstIndex { $0 > replica } ?? endIndex)
     }
 }

@@ -24,10 +24,10 @@ extension Raft {
         require(outbox.writtenTerm <= term, "the term fell")
         assertConfiguration()
         switch role {
-        case .follower: require(leader != options.replica, "follows itself")
+        case .follower: require(leader != id, "follows itself")
         case .preCandidate: require(leader == nil, "campaigns although it knows a leader")
         case .candidate:
-            require(leader == nil && vote == options.replica, "campaigns without its own vote")
+            require(leader == nil && vote == id, "campaigns without its own vote")
         case .leader: assertLeadership()
         }
         if role != .leader {
@@ -60,7 +60,7 @@ extension Raft {
     }
 
     private func assertLeadership() {
-        require(leader == options.replica, "leads without knowing")
+        require(leader == id, "leads without knowing")
         require(unappliedBytes == recomputedUnappliedBytes, "the count of unapplied bytes leaks")
         require(configuration.members.count == progress.count, "tracks others than the members")
         for (member, tracked) in zip(configuration.members, progress) {
@@ -80,7 +80,7 @@ extension Raft {
                 require(member.inflights.isEmpty, "in flight without replicating")
             case .replicate: break
             }
-            if member.replica == options.replica {
+            if member.replica == id {
                 require(member.match <= log.written, "counts what its disk was never given")
             }
         }
@@ -125,7 +125,7 @@ extension Raft {
 
     /// One line for messages.
     var summary: String {
-        "\(options.replica) \(role) term \(term) vote \(vote?.rawValue ?? 0) leader \(leader?.rawValue ?? 0) "
+        "\(id) \(role) term \(term) vote \(vote?.rawValue ?? 0) leader \(leader?.rawValue ?? 0) "
             + "log \(log.firstIndex)...\(log.lastIndex) (term \(log.lastTerm)) commit \(log.commit) "
             + "applied \(log.applied) durable \(log.durable) voters \(configuration.voters.map(\.rawValue)) "
             + "outgoing \(configuration.outgoingVoters.map(\.rawValue))"

@@ -123,6 +123,9 @@ public struct LogOutline: Hashable, Sendable {
 
     /// Their changes are in force, and nobody asks for them any more.
     mutating func forgetConfigurations(through index: LogIndex) {
-        if let first = configurations.first, first <= index { configurations.removeAll { $0 <= index } }
+        guard let first = configurations.first, first <= index else { return }
+        configurations.removeAll { $0 <= index }
+        // Mostly none is left, and an empty list that keeps its room would be one in each of very many groups.
+        if configurations.isEmpty { configurations = [] }
     }
 }

@@ -25,7 +25,10 @@ public struct Raft: ~Copyable, Sendable {
         var isGranted: Bool
     }
 
-    let options: RaftOptions
+    /// Who this replica is. It may not be in the configuration yet, or not any more.
+    let id: ReplicaID
+    private let sharedOptions: RaftOptions.Shared
+    var options: RaftOptions { sharedOptions.options }
 
     // MARK: Durable state
     var term: Term
@@ -82,12 +85,17 @@ public struct Raft: ~Copyable, Sendable {
 
     /// Starts a replica with what its disk holds. The configuration is the snapshot's, or empty; committed entries
     /// behind the snapshot are handed out again.
-    public init(_ options: RaftOptions, restored: RestoredReplica) {
+    /// - Parameter randomSeed: one seed, one history of election timeouts. The replica's id is mixed in.
+    public init(
+        _ id: ReplicaID, randomSeed: UInt64, _ sharedOptions: RaftOptions.Shared, restored: RestoredReplica
+    ) {
+        let options = sharedOptions.options
         precondition(
             options.electionTicks > options.heartbeatTicks && options.heartbeatTicks > 0,
             "electionTicks (\(options.electionTicks)) must exceed heartbeatTicks (\(options.heartbeatTicks))"
         )
-        self.options = options
+        self.id = id
+        self.sharedOptions = sharedOptions
         // A local: an optimised build crashed where `&&` deferred a look at a part of `self` that is not whole yet.
         let log = RaftLog(restoring: restored, windowBytes: options.windowBytes)
         self.log = log
@@ -102,7 +110,7 @@ public struct Raft: ~Copyable, Sendable {
         configuration = restored.snapshot?.configuration ?? Configuration()
         // Through the generator once: seeds that differ by a multiple of its increment give one sequence, shifted, and two
         // candidates that fall into step would then draw equal timeouts for ever.
-        var mixer = SplitMix64(seed: options.randomSeed ^ (options.replica.rawValue << 32))
+        var mixer = SplitMix64(seed: randomSeed ^ (id.rawValue << 32))
         random = SplitMix64(seed: mixer.next())
         randomizedElectionTicks = options.electionTicks
         outbox = Outbox(
@@ -141,7 +149,7 @@ public struct Raft: ~Copyable, Sendable {
         becameDurable(receipt)
         for position in 0..<answerCount { handle(outbox.ownAnswers[position]) }
         outbox.dropOwnAnswers(answerCount)
-        if role == .leader, let own = position(of: options.replica) {
+        if role == .leader, let own = position(of: id) {
             precondition(progress[own].match <= log.durable, "counts before its disk: \(summary)")
         }
         endRecoveryIfDone()
@@ -168,7 +176,7 @@ public struct Raft: ~Copyable, Sendable {
         if answer.term != term { return }
         switch (answer.promise, role) {
         case (.preVote, .preCandidate), (.vote, .candidate):
-            recordVote(of: options.replica, isGranted: true)
+            recordVote(of: id, isGranted: true)
         case (.entries(through: let index), .leader): acknowledgeOwnDisk(through: index)
         case (.preVote, _), (.vote, _), (.entries, _): break
         }
@@ -219,7 +227,7 @@ public struct Raft: ~Copyable, Sendable {
     public var status: Status {
         let publicRole: Status.Role =
             switch role {
-            case .follower: configuration.learners.contains(options.replica) ? .learner : .follower
+            case .follower: configuration.learners.contains(id) ? .learner : .follower
             case .preCandidate: .preCandidate
             case .candidate: .candidate
             case .leader: .leader

@@ -77,14 +77,14 @@ extension Raft {
     // MARK: Sending
 
     mutating func send(_ body: Message.Body, to replica: ReplicaID) {
-        outbox.messages.append(Message(from: options.replica, to: replica, term: term, body: body))
+        outbox.messages.append(Message(from: id, to: replica, term: term, body: body))
     }
 
     /// For whatever promises a term, a vote, or entries.
     mutating func sendWhenDurable(
         _ body: Message.Body, to replica: ReplicaID, term promised: Term? = nil
     ) {
-        let message = Message(from: options.replica, to: replica, term: promised ?? term, body: body)
+        let message = Message(from: id, to: replica, term: promised ?? term, body: body)
         if mutated(.asksBeforeVoteIsDurable), case .vote = body { return outbox.messages.append(message) }
         if mutated(.answersVotesAtOnce), case .voteResponse = body { return outbox.messages.append(message) }
         outbox.messagesWhenDurable.append(message)

@@ -70,7 +70,7 @@ extension Raft {
     private mutating func askForLeader() {
         guard options.quietAfterTicks > 0, electionElapsed >= randomizedElectionTicks else { return }
         electionElapsed = 0
-        for member in configuration.members where member.replica != options.replica && isVoter(member.replica) {
+        for member in configuration.members where member.replica != id && isVoter(member.replica) {
             sendWhenDurable(
                 .appendResponse(.init(index: .zero, isRecovering: isRecovering)), to: member.replica)
         }
@@ -87,7 +87,7 @@ extension Raft {
 
     /// Whether this replica may lead: a voter, as far as it knows, with a complete log.
     var isPromotable: Bool {
-        (isVoter(options.replica) || mutated(.campaignsWithoutVote))
+        (isVoter(id) || mutated(.campaignsWithoutVote))
             && (!log.hasPendingSnapshot || mutated(.campaignsWithPendingSnapshot))
             && (!isRecovering || mutated(.recoveringReplicaCampaigns)) && !isFenced
     }
@@ -128,10 +128,10 @@ extension Raft {
         let request = Message.VoteRequest(
             lastIndex: log.lastIndex, lastTerm: log.lastTerm, isTransfer: kind == .transfer)
         for member in configuration.members where isVoter(member.replica) {
-            if member.replica == options.replica {
+            if member.replica == id {
                 // The own vote counts when it is durable, together with the log that it speaks for.
                 outbox.answer(isPreVote ? .preVote : .vote, term: term)
-                if mutated(.countsOwnVoteAtOnce) { recordVote(of: options.replica, isGranted: true) }
+                if mutated(.countsOwnVoteAtOnce) { recordVote(of: id, isGranted: true) }
                 continue
             }
             note {
@@ -142,7 +142,7 @@ extension Raft {
             if isPreVote {
                 outbox.messages.append(
                     Message(
-                        from: options.replica, to: member.replica, term: term.next,
+                        from: id, to: member.replica, term: term.next,
                         body: .preVote(request)))
             } else {
                 // Not before the own vote and the whole log are durable. Otherwise: C asks for votes with an entry
@@ -197,7 +197,7 @@ extension Raft {
         let isGranted =
             mayVote && (!isRecovering || mutated(.recoveringReplicaVotes)) && isComplete(request)
             && (request.isTransfer || !keepsLeasePromise || mutated(.votesAgainstLeasePromise))
-            && (isVoter(options.replica) || !mutated(.learnerRefusesVote))
+            && (isVoter(id) || !mutated(.learnerRefusesVote))
         let promised = isGranted ? message.term : term
         note { isGranted ? .votedFor(message, $0.voterState) : .refusedVote(message, $0.voterState) }
         if isPreVote {
@@ -253,7 +253,7 @@ extension Raft {
     private mutating func becomeCandidate() {
         precondition(role != .leader, "a leader does not campaign: \(summary)")
         resetRole(term.next)
-        cast(voteFor: options.replica)
+        cast(voteFor: id)
         role = .candidate
         note { .becameCandidate($0.term) }
     }
@@ -270,10 +270,10 @@ extension Raft {
             "only a candidate of a term without leader may lead: \(summary)")
         resetRole(term)
         role = .leader
-        setLeader(options.replica)
+        setLeader(id)
         leaderTick = 1
         progress = freshProgress
-        if let own = position(of: options.replica) {
+        if let own = position(of: id) {
             progress[own].becomeReplicate()
             progress[own].isRecentlyActive = true
         }
@@ -327,7 +327,7 @@ extension Raft {
         var progress = ContiguousArray<Progress>()
         progress.reserveCapacity(configuration.members.count)
         for member in configuration.members {
-            let isSelf = member.replica == options.replica
+            let isSelf = member.replica == id
             progress.append(
                 Progress(
                     replica: member.replica, match: isSelf ? log.durable : .zero, next: log.lastIndex.next,

@@ -109,10 +109,10 @@ extension Raft {
     /// Every quorum of a joint configuration contains a majority of the incoming voters; and where one voter leaves an
     /// even number of them, every quorum contains a majority of the rest.
     private mutating func noteLostVote(from before: Configuration, to after: Configuration) {
-        let had = isVoter(options.replica)
+        let had = isVoter(id)
         let has =
-            after.voters.contains(options.replica)
-            || after.outgoingVoters.contains(options.replica)
+            after.voters.contains(id)
+            || after.outgoingVoters.contains(id)
         let needsIt = !before.isJoint && before.voters.count % 2 == 1
         isOutvoted = had && !has && (!needsIt || mutated(.outvotedIgnoresTail))
     }
@@ -122,15 +122,15 @@ extension Raft {
         where progress[member].isRecentlyActive && progress[member].heardAtTick == 0 {
             progress[member].heardAtTick = leaderTick
         }
-        let isLearner = configuration.learners.contains(options.replica)
+        let isLearner = configuration.learners.contains(id)
         switch role {
         case .follower: return
         case .preCandidate, .candidate:
-            if !isVoter(options.replica) { becomeFollower(term, leader: nil) }
+            if !isVoter(id) { becomeFollower(term, leader: nil) }
             return
         case .leader: break
         }
-        if position(of: options.replica) == nil || isLearner {
+        if position(of: id) == nil || isLearner {
             switch options.removedLeader {
             case .stays: return
             case .stepsDownAtOnce:
@@ -143,7 +143,7 @@ extension Raft {
             broadcastAppend()
         } else {
             // New members need not wait for a heartbeat.
-            for member in progress.indices where progress[member].replica != options.replica {
+            for member in progress.indices where progress[member].replica != id {
                 sendAppend(to: member, evenIfEmpty: false)
             }
         }
@@ -159,7 +159,7 @@ extension Raft {
     /// not campaign itself because it knows that it was removed.
     mutating func stepDownIfReplaced() {
         guard role == .leader, options.removedLeader == .stepsDownWhenReplaceable,
-            !isVoter(options.replica)
+            !isVoter(id)
         else { return }
         let hasSuccessor = progress.contains {
             configuration.voters.contains($0.replica) && $0.match == log.lastIndex

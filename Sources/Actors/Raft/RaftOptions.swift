@@ -1,7 +1,5 @@
-/// How a replica behaves. Every member of a group should use the same values, except for `replica` and `randomSeed`.
+/// How a replica behaves. Every member of a group should use the same values.
 public struct RaftOptions: Sendable {
-    /// Who this replica is. It may not be in the configuration yet, or not any more.
-    public var replica: ReplicaID
     /// A follower that hears nothing for a random number of ticks in `electionTicks ..< 2 * electionTicks` campaigns.
     public var electionTicks = 10
     /// Ticks between two heartbeats of a leader. Less than `electionTicks`.
@@ -29,8 +27,6 @@ public struct RaftOptions: Sendable {
     public var windowBytes = 1 << 20
     /// Ticks without anything to do after which a group goes quiet; 0 never.
     public var quietAfterTicks = 3
-    /// One seed, one history of election timeouts. The replica's id is mixed in.
-    public var randomSeed: UInt64
     /// What becomes of a leader that a change removed or demoted, once it applied the change.
     public var removedLeader = RemovedLeader.stepsDownWhenReplaceable
     /// A leader announces a pending snapshot again after this many ticks without an answer; 0 never. The
@@ -46,9 +42,12 @@ public struct RaftOptions: Sendable {
     /// unsuitable change is harmless without it as well: it does nothing when it is applied.
     public var validatesChanges = true
 
-    public init(replica: ReplicaID, randomSeed: UInt64) {
-        self.replica = replica
-        self.randomSeed = randomSeed
+    public init() {}
+
+    /// Options that many replicas have in common, once for all of them: a process may have thousands.
+    public final class Shared: Sendable {
+        public let options: RaftOptions
+        public init(_ options: RaftOptions) { self.options = options }
     }
 }
 

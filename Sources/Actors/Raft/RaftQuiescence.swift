@@ -28,7 +28,7 @@ extension Raft {
     /// ones from the disk keeps nothing.
     private var neededThrough: LogIndex {
         if role != .leader { return log.lastIndex }
-        return progress.filter { $0.replica != options.replica && log.isInWindow($0.match.next) }.map(\.match).min()
+        return progress.filter { $0.replica != id && log.isInWindow($0.match.next) }.map(\.match).min()
             ?? log.lastIndex
     }
 
@@ -50,7 +50,7 @@ extension Raft {
         isQuiet = true
         suspendLease()
         let quiesce = Message.Quiesce(commit: log.commit, livenessEpoch: livenessEpoch)
-        for member in progress where member.replica != options.replica {
+        for member in progress where member.replica != id {
             send(.quiesce(quiesce), to: member.replica)
         }
     }
@@ -63,9 +63,9 @@ extension Raft {
             outbox.outstanding.isEmpty,
             reads.isEmpty, transferee == nil,
             !(configuration.isJoint && configuration.leavesAutomatically),
-            position(of: options.replica) != nil
+            position(of: id) != nil
         else { return false }
-        for member in progress where member.replica != options.replica && wasHeardRecently(member) {
+        for member in progress where member.replica != id && wasHeardRecently(member) {
             if mutated(.leaderIgnoresLaggards) { continue }
             if member.match != last || member.state != .replicate || !member.inflights.isEmpty
                 || member.isRecovering

@@ -71,7 +71,7 @@ extension Raft {
         }
         wake()
         if role == .leader {
-            enqueueRead(ReadQueue.Request(from: options.replica, context: context))
+            enqueueRead(ReadQueue.Request(from: id, context: context))
         } else if let leader, reads.forwarded.count < ReadQueue.forwardedMax {
             reads.forwarded.append(.init(context: context, ticksLeft: options.electionTicks))
             send(.readIndex(Message.ReadRequest(context: context)), to: leader)
@@ -95,7 +95,7 @@ extension Raft {
             return
         }
         if reads.requestCount >= ReadQueue.requestsMax {
-            if request.from == options.replica { outbox.failedReads.append(request.context) }
+            if request.from == id { outbox.failedReads.append(request.context) }
             return
         }
         reads.requestCount += 1
@@ -122,7 +122,7 @@ extension Raft {
     mutating func confirmReads() {
         if reads.rounds.isEmpty && reads.beats.isEmpty { return }
         let confirmed = Quorum.reached(by: configuration.voters, and: configuration.outgoingVoters) { voter in
-            if voter == options.replica || mutated(.readsWithoutQuorum) { return reads.startedRound }
+            if voter == id || mutated(.readsWithoutQuorum) { return reads.startedRound }
             return progress.first { $0.replica == voter }?.confirmedReadRound
         }
         extendLease(throughRound: confirmed)
@@ -137,7 +137,7 @@ extension Raft {
 
     private mutating func answer(_ request: ReadQueue.Request, at index: LogIndex) {
         let state = ReadState(context: request.context, index: index)
-        if request.from == options.replica {
+        if request.from == id {
             outbox.readStates.append(state)
         } else {
             send(.readIndexResponse(state), to: request.from)
@@ -146,11 +146,11 @@ extension Raft {
 
     /// Leadership is gone, or new: whoever asked has to ask again.
     mutating func failOwnReads() {
-        for request in reads.waiting where request.from == options.replica {
+        for request in reads.waiting where request.from == id {
             outbox.failedReads.append(request.context)
         }
         for round in reads.rounds {
-            for request in round.requests where request.from == options.replica {
+            for request in round.requests where request.from == id {
                 outbox.failedReads.append(request.context)
             }
         }

@@ -61,8 +61,8 @@ extension Raft {
     }
 
     func refusal(ofBytes bytes: Int) -> ProposalRefusal? {
-        if position(of: options.replica) == nil { return .notMember }
-        if options.removedLeader != .stays && !isVoter(options.replica) { return .notMember }
+        if position(of: id) == nil { return .notMember }
+        if options.removedLeader != .stays && !isVoter(id) { return .notMember }
         if transferee != nil { return .transferring }
         // One proposal is taken however large it is, and one without payload always.
         if bytes > 0, unappliedBytes > 0, unappliedBytes + bytes > options.maxUncommittedBytes {
@@ -74,8 +74,8 @@ extension Raft {
     mutating func appendOwn(kind: Entry.Kind, payload: [UInt8]) {
         unappliedBytes += payload.count
         log.append(Entry(index: log.lastIndex.next, term: term, kind: kind, payload: payload))
-        let isAlone = mutated(.singleVoterCommitsAtOnce) && configuration.voters == [options.replica]
-        if isAlone || mutated(.leaderCountsItselfBeforeDisk), let own = position(of: options.replica) {
+        let isAlone = mutated(.singleVoterCommitsAtOnce) && configuration.voters == [id]
+        if isAlone || mutated(.leaderCountsItselfBeforeDisk), let own = position(of: id) {
             _ = progress[own].acknowledged(log.lastIndex)
         }
     }
@@ -95,7 +95,7 @@ extension Raft {
     // MARK: Sending
 
     mutating func broadcastAppend() {
-        for member in progress.indices where progress[member].replica != options.replica {
+        for member in progress.indices where progress[member].replica != id {
             sendAppend(to: member, evenIfEmpty: true)
         }
     }
@@ -115,8 +115,9 @@ extension Raft {
                 askForEntries(of: member)
                 return false
             }
-            entries = log.slice(
-                from: next, through: log.lastIndex, bytesMax: options.maxAppendBytes)
+            // First, or the optimiser takes a copy of the log while it looks at the options.
+            let bytesMax = options.maxAppendBytes
+            entries = log.slice(from: next, through: log.lastIndex, bytesMax: bytesMax)
         }
         if entries.isEmpty && !evenIfEmpty { return false }
         sendAppend(entries, to: member)
@@ -142,7 +143,7 @@ extension Raft {
     }
 
     mutating func broadcastHeartbeat() {
-        for member in progress.indices where progress[member].replica != options.replica {
+        for member in progress.indices where progress[member].replica != id {
             // Not the whole commit index: the member may hold something else at what it did not acknowledge.
             let commit = mutated(.heartbeatNamesWholeCommit) ? log.commit : min(progress[member].match, log.commit)
             let heartbeat = Message.Body.heartbeat(.init(commit: commit, readRound: reads.startedRound))
@@ -248,8 +249,8 @@ extension Raft {
     // MARK: Commit
 
     mutating func acknowledgeOwnDisk(through index: LogIndex) {
-        guard let own = position(of: options.replica) else {
-            note { .ignoredStranger($0.options.replica) }
+        guard let own = position(of: id) else {
+            note { .ignoredStranger($0.id) }
             return
         }
         if progress[own].acknowledged(index), advanceCommit() { broadcastAppend() }
@@ -268,8 +269,8 @@ extension Raft {
 
     private var countedVoters: [ReplicaID] {
         if mutated(.countsLearners) { return configuration.members.map(\.replica) }
-        if mutated(.removedLeaderCountsItself), !isVoter(options.replica) {
-            return configuration.voters + [options.replica]
+        if mutated(.removedLeaderCountsItself), !isVoter(id) {
+            return configuration.voters + [id]
         }
         return configuration.voters
     }
@@ -314,7 +315,7 @@ extension Raft {
     private mutating func stepDownUnlessQuorumIsActive() {
         let verdict = Quorum.verdict(of: configuration.voters, and: configuration.outgoingVoters) {
             voter in
-            voter == options.replica
+            voter == id
                 || progress.contains { $0.replica == voter && $0.isRecentlyActive }
         }
         if verdict != .won {
@@ -322,7 +323,7 @@ extension Raft {
             if !mutated(.leadsWithoutQuorum) { becomeFollower(term, leader: nil) }
             return
         }
-        for member in progress.indices where progress[member].replica != options.replica {
+        for member in progress.indices where progress[member].replica != id {
             progress[member].isRecentlyActive = false
         }
     }
@@ -352,7 +353,7 @@ extension Raft {
     }
 
     func wasHeardRecently(_ member: Progress) -> Bool {
-        member.replica == options.replica
+        member.replica == id
             || (member.heardAtTick > 0
                 && leaderTick - member.heardAtTick < UInt64(options.electionTicks))
     }

@@ -2,7 +2,7 @@ extension Raft {
     /// Takes a message from a peer. Messages may be lost, late, repeated and out of order; those that make no
     /// sense here (for another replica, malformed, of an earlier term) change nothing.
     public mutating func step(_ message: Message) {
-        if isFenced || message.to != options.replica || message.from == options.replica { return }
+        if isFenced || message.to != id || message.from == id { return }
         if case .append(let append) = message.body, !isWellFormed(append, term: message.term),
             !mutated(.trustsMalformedAppends)
         {
@@ -136,7 +136,7 @@ extension Raft {
         precondition(
             role != .leader && (leaderOfTerm == nil || leaderOfTerm == sender)
                 || mutated(.toleratesSecondLeader),
-            "\(sender) leads in term \(term), but so does \(leaderOfTerm ?? options.replica): \(summary)"
+            "\(sender) leads in term \(term), but so does \(leaderOfTerm ?? id): \(summary)"
         )
         if role != .follower { becomeFollower(term, leader: sender) }
         setLeader(sender)

@@ -29,7 +29,7 @@ extension Raft {
             return
         }
         if let transferee { note { .transferReplaced(transferee, $0.term) } }
-        if target == options.replica {
+        if target == id {
             abortTransfer()
             note { .transferIgnored(to: target, $0.term, .isLeader) }
             return

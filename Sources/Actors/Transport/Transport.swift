@@ -27,6 +27,8 @@ public actor Transport {
     /// When our neighbours last heard that we live, and the longest time that they did not since `lastBeat`.
     private var lastSign: MonotonicTime
     private var longestSilence = Duration.zero
+    /// When they were told last in the middle of a turn, whether or not it reached them.
+    private var lastShown: MonotonicTime
     var random: SeededGenerator
     /// Members by what the management group says: a node under a known id with another instance is an impostor.
     private var registeredInstances: [NodeID: UInt64] = [:]
@@ -81,6 +83,7 @@ public actor Transport {
         me.lastWrite = lastWrite()
         lastBeat = loop.now
         lastSign = lastBeat
+        lastShown = lastBeat
     }
 
     // MARK: Life
@@ -277,12 +280,18 @@ public actor Transport {
     func showLife() {
         let now = loop.now
         // A heartbeat that is merely due is on its way.
-        guard lastSign.advanced(by: heartbeatInterval * 3 / 2) < now else { return }
-        noteSign(now)
+        guard max(lastSign, lastShown).advanced(by: heartbeatInterval * 3 / 2) < now else { return }
+        lastShown = now
+        var hasReachedAll = true
         for node in peers.keys.sorted() where !isDistant(node) {
-            guard let link = peers[node]?.link, transmit(heartbeat(to: node), over: link) else { continue }
-            links[link]?.connection.flush()
+            if let link = peers[node]?.link, transmit(heartbeat(to: node), over: link) {
+                links[link]?.connection.flush()
+            } else if peers[node]!.isAlive {
+                hasReachedAll = false
+            }
         }
+        // Who has heard nothing may give us up. A node that is dead for us has nothing to give up.
+        if hasReachedAll { noteSign(now) }
     }
 
     /// What this node says of itself at this moment.

@@ -21,76 +21,106 @@ struct PeerFrameWriter {
         switch item {
         case .hello(let hello): add(hello)
         case .refusal(let refusal): writer.message(2) { $0.encode(refusal) }
-        case .heartbeat(let heartbeat):
-            writer.message(3) { writer in
-                writer.varint(1, heartbeat.boot)
-                writer.varint(2, heartbeat.livenessEpoch)
-                writer.varint(3, heartbeat.lastWrite)
-                writer.bool(4, heartbeat.isDistant)
-            }
+        case .heartbeat(let heartbeat): add(heartbeat)
         case .message(let message): add(message)
-        case .unknownGroup(let unknown):
-            writer.message(5) { writer in
-                writer.varint(1, unknown.group.rawValue)
-                writer.varint(2, unknown.incarnation)
-                writer.varint(3, unknown.replica.rawValue)
-            }
-        case .joinRequest(let request):
-            writer.message(6) { writer in
-                writer.varint(1, request.node.rawValue)
-                writer.fixed64(2, request.instance)
-                writer.string(3, request.address)
-                writer.string(4, request.httpAddress)
-                writer.varint(5, UInt64(request.featureLevel))
-            }
-        case .joinResponse(let response):
-            writer.message(7) { writer in
-                writer.fixed64(1, response.cluster)
-                if let refusal = response.refusal { writer.message(2) { $0.encode(refusal) } }
-            }
-        case .snapshotRequest(let request):
-            writer.message(8) { writer in
-                writer.varint(1, request.id.group.rawValue)
-                writer.varint(2, request.id.incarnation)
-                writer.varint(3, request.id.index.rawValue)
-                writer.varint(4, request.id.term.rawValue)
-                writer.varint(5, request.offset)
-                writer.varint(6, UInt64(request.checksum))
-                writer.varint(7, UInt64(request.pieceBytes))
-            }
-        case .snapshotChunk(let chunk):
-            writer.message(9) { writer in
-                writer.bytes(1, chunk.piece.bytes)
-                writer.varint(2, chunk.piece.offset)
-                writer.bool(3, chunk.piece.isFinal)
-                writer.varint(4, chunk.id.group.rawValue)
-                writer.varint(5, chunk.id.index.rawValue)
-                writer.varint(6, chunk.id.term.rawValue)
-                writer.bool(7, chunk.isGone)
-                writer.varint(8, chunk.id.incarnation)
-                writer.varint(9, UInt64(chunk.piece.checksum))
-            }
-        case .companionRequest(let request):
-            writer.message(10) { writer in
-                writer.encode(request.id, number: request.number)
-                writer.bytes(6, request.question)
-            }
-        case .companionAnswer(let answer):
-            writer.message(11) { writer in
-                writer.encode(answer.id, number: answer.number)
-                writer.bytes(6, answer.body)
-                writer.bool(7, answer.isGone)
-            }
-        case .request(let request):
-            writer.message(12) { writer in
-                writer.varint(1, request.number)
-                writer.bytes(2, request.body)
-            }
-        case .answer(let answer):
-            writer.message(13) { writer in
-                writer.varint(1, answer.number)
-                if let body = answer.body { writer.bytes(2, body) } else { writer.bool(3, true) }
-            }
+        case .unknownGroup(let unknown): add(unknown)
+        case .joinRequest(let request): add(request)
+        case .joinResponse(let response): add(response)
+        case .snapshotRequest(let request): add(request)
+        case .snapshotChunk(let chunk): add(chunk)
+        case .companionRequest(let request): add(request)
+        case .companionAnswer(let answer): add(answer)
+        case .request(let request): add(request)
+        case .answer(let answer): add(answer)
+        }
+    }
+
+    private mutating func add(_ heartbeat: NodeHeartbeat) {
+        writer.message(3) { writer in
+            writer.varint(1, heartbeat.boot)
+            writer.varint(2, heartbeat.livenessEpoch)
+            writer.varint(3, heartbeat.lastWrite)
+            writer.bool(4, heartbeat.isDistant)
+        }
+    }
+
+    private mutating func add(_ unknown: UnknownGroup) {
+        writer.message(5) { writer in
+            writer.varint(1, unknown.group.rawValue)
+            writer.varint(2, unknown.incarnation)
+            writer.varint(3, unknown.replica.rawValue)
+        }
+    }
+
+    private mutating func add(_ request: JoinRequest) {
+        writer.message(6) { writer in
+            writer.varint(1, request.node.rawValue)
+            writer.fixed64(2, request.instance)
+            writer.string(3, request.address)
+            writer.string(4, request.httpAddress)
+            writer.varint(5, UInt64(request.featureLevel))
+        }
+    }
+
+    private mutating func add(_ response: JoinResponse) {
+        writer.message(7) { writer in
+            writer.fixed64(1, response.cluster)
+            if let refusal = response.refusal { writer.message(2) { $0.encode(refusal) } }
+        }
+    }
+
+    private mutating func add(_ request: SnapshotRequest) {
+        writer.message(8) { writer in
+            writer.varint(1, request.id.group.rawValue)
+            writer.varint(2, request.id.incarnation)
+            writer.varint(3, request.id.index.rawValue)
+            writer.varint(4, request.id.term.rawValue)
+            writer.varint(5, request.offset)
+            writer.varint(6, UInt64(request.checksum))
+            writer.varint(7, UInt64(request.pieceBytes))
+        }
+    }
+
+    private mutating func add(_ chunk: SnapshotChunk) {
+        writer.message(9) { writer in
+            writer.bytes(1, chunk.piece.bytes)
+            writer.varint(2, chunk.piece.offset)
+            writer.bool(3, chunk.piece.isFinal)
+            writer.varint(4, chunk.id.group.rawValue)
+            writer.varint(5, chunk.id.index.rawValue)
+            writer.varint(6, chunk.id.term.rawValue)
+            writer.bool(7, chunk.isGone)
+            writer.varint(8, chunk.id.incarnation)
+            writer.varint(9, UInt64(chunk.piece.checksum))
+        }
+    }
+
+    private mutating func add(_ request: CompanionRequest) {
+        writer.message(10) { writer in
+            writer.encode(request.id, number: request.number)
+            writer.bytes(6, request.question)
+        }
+    }
+
+    private mutating func add(_ answer: CompanionAnswer) {
+        writer.message(11) { writer in
+            writer.encode(answer.id, number: answer.number)
+            writer.bytes(6, answer.body)
+            writer.bool(7, answer.isGone)
+        }
+    }
+
+    private mutating func add(_ request: NodeRequest) {
+        writer.message(12) { writer in
+            writer.varint(1, request.number)
+            writer.bytes(2, request.body)
+        }
+    }
+
+    private mutating func add(_ answer: NodeAnswer) {
+        writer.message(13) { writer in
+            writer.varint(1, answer.number)
+            if let body = answer.body { writer.bytes(2, body) } else { writer.bool(3, true) }
         }
     }
 

@@ -12,7 +12,7 @@ import Testing
         #expect(settings.snapshotThreshold == 10_000 && settings.entriesKeptBehindSnapshot == 1_000)
         #expect(settings.snapshotEmbedLimit == 1 << 20 && settings.snapshotFiles.chunkBytes == 1 << 20)
         #expect(settings.snapshotFiles.pieceBytes == 64 << 10 && settings.snapshotBytesPerSecond == 8 << 20)
-        let options = settings.options(replica: ReplicaID(1), seed: 1)
+        let options = settings.raftOptions
         #expect(options.electionTicks == 10 && options.heartbeatTicks == 1)
     }
 
@@ -38,7 +38,7 @@ import Testing
             members: members, voters: members.map(\.replica), outgoingVoters: [], learners: [], nextLearners: [],
             leavesAutomatically: false, nextReplica: ReplicaID(4))
         var raft = Raft(
-            settings.options(replica: ReplicaID(1), seed: seed),
+            ReplicaID(1), randomSeed: seed, RaftOptions.Shared(settings.raftOptions),
             restored: RestoredReplica(
                 hardState: HardState(term: Term(1), vote: nil, commit: LogIndex(1)),
                 snapshot: SnapshotMetadata(index: LogIndex(1), term: Term(1), configuration: configuration)))

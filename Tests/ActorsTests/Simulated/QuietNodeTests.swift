@@ -170,6 +170,62 @@ import Testing
         }
     }
 
+    /// What keeps a sign of life from a neighbour.
+    enum Obstacle: CaseIterable {
+        case none, fullQueue, noConnection, death
+    }
+
+    /// Takes nothing, as one whose queue is full.
+    private final class FullConnection: FrameConnection {
+        private let other: any FrameConnection
+        init(_ other: any FrameConnection) { self.other = other }
+        var delegate: (any FrameConnectionDelegate)? {
+            get { other.delegate }
+            set { other.delegate = newValue }
+        }
+        var remoteAddress: String { other.remoteAddress }
+        func send(_ payload: [UInt8]) -> Bool { false }
+        func close() { other.close() }
+    }
+
+    @Test(
+        "a sign of life in a long turn counts where every neighbour that lives could take it, or the liveness epoch rises",
+        arguments: Obstacle.allCases)
+    func unheardSigns(_ obstacle: Obstacle) async throws {
+        try await withQuietFleet { fleet, leader, follower in
+            let core = fleet.cores[follower]!
+            let process = fleet.world.process(of: follower)!
+            let epoch = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+            // Either half alone is no silence that anybody would notice.
+            let half = Duration.milliseconds(250)
+            process.pause()
+            core.loop.execute {
+                core.transport.assumeIsolated { transport in
+                    let peer = transport.peers[leader]!
+                    let link = transport.links[peer.link!]!
+                    switch obstacle {
+                    case .none: break
+                    case .fullQueue: transport.links[peer.link!]!.connection = FullConnection(link.connection)
+                    case .noConnection: transport.peers[leader]!.link = nil
+                    case .death: (transport.peers[leader]!.link, transport.peers[leader]!.isAlive) = (nil, false)
+                    }
+                    transport.showLife()
+                    transport.peers[leader] = peer
+                    transport.links[peer.link!] = link
+                }
+                process.pause()
+            }
+            try await fleet.world.sleep(for: half)
+            process.resume()
+            try await fleet.world.sleep(for: half)
+            process.resume()
+            try await fleet.world.sleep(for: .milliseconds(20))
+            let risen = await core.onLoop { core.transport.assumeIsolated { $0.livenessEpoch } }
+            let counts = obstacle == .none || obstacle == .death
+            #expect(risen == (counts ? epoch : epoch + 1), "seed \(fleet.world.seed)")
+        }
+    }
+
     @Test("the death of a node that is no member does not wake a group")
     func strangerDies() async throws {
         try await withQuietFleet { fleet, leader, _ in

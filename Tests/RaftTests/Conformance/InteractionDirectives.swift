@@ -20,7 +20,7 @@ extension InteractionScenario {
             var options = try self.options(directive)
             options.appliesOnlyDurable = isAsync
             let node = InteractionNode(
-                options, isAsync: isAsync,
+                ReplicaID(UInt64(nodes.count + 1)), options, isAsync: isAsync,
                 snapshot: isFounding ? .init(index: index, term: Term(1), configuration: founding) : nil,
                 content: content)
             nodes.append(node)
@@ -38,8 +38,7 @@ extension InteractionScenario {
         for argument in directive.arguments.dropFirst() where !known.contains(argument.key) {
             throw directive.error("unknown option '\(argument.key)'")
         }
-        let id = UInt64(nodes.count + 1)
-        var options = RaftOptions(replica: ReplicaID(id), randomSeed: id)
+        var options = RaftOptions()
         func limit(_ key: String) throws(ScenarioError) -> Int {
             guard let number = try directive.number(of: key), number > 0 else { return Int(Int32.max) * 1024 }
             return Int(clamping: number)
@@ -83,7 +82,7 @@ extension InteractionScenario {
     }
 
     private mutating func printStart(_ raft: borrowing Raft) {
-        let me = raft.options.replica.hex
+        let me = raft.id.hex
         let peers = raft.configuration.voters.map { $0.hex }.joined(separator: ",")
         output.log(.init(.info, "\(me) switched to configuration \(raft.configuration.scenarioText)"))
         output.log(.init(.info, "\(me) became follower at term \(raft.term)"))

@@ -32,9 +32,11 @@ final class InteractionNode {
         var silentReceipt: Persist.Receipt?
     }
 
-    init(_ options: RaftOptions, isAsync: Bool, snapshot: SnapshotMetadata?, content: [UInt8]) {
+    init(_ id: ReplicaID, _ options: RaftOptions, isAsync: Bool, snapshot: SnapshotMetadata?, content: [UInt8]) {
         let hardState = HardState(commit: snapshot?.index ?? .zero)
-        raft = Raft(options, restored: RestoredReplica(hardState: hardState, snapshot: snapshot))
+        raft = Raft(
+            id, randomSeed: id.rawValue, RaftOptions.Shared(options),
+            restored: RestoredReplica(hardState: hardState, snapshot: snapshot))
         self.isAsync = isAsync
         self.snapshot = snapshot
         self.content = content
@@ -43,7 +45,7 @@ final class InteractionNode {
         toldHardState = hardState
     }
 
-    var id: ReplicaID { raft.options.replica }
+    var id: ReplicaID { raft.id }
     private var state: SoftState { SoftState(leader: raft.leader, role: raft.role) }
 
     /// Entries that the disk was not known to hold.

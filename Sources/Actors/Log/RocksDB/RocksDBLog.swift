@@ -11,7 +11,7 @@ final class RocksDBLog {
     private let database: RocksDatabase
     private let lock: any FileLock
     private var identity: NodeIdentity?
-    private var table = LogTable(keepingEntries: false)
+    private var table = LogTable()
     /// Reads beside a write.
     var reader: RocksDBLogReader { RocksDBLogReader(database: database, path: path) }
     /// After a write failed nobody knows what is on the disk.

@@ -8,7 +8,7 @@ struct RocksDBLogContents {
 
     private(set) var identity: NodeIdentity?
     private(set) var boot: UInt64 = 0
-    private(set) var table = LogTable(keepingEntries: false)
+    private(set) var table = LogTable()
     /// Nothing was ever written here.
     private(set) var isNew = true
 
