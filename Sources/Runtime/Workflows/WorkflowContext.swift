@@ -5,7 +5,9 @@ public import FlotillaIO
 /// All of it is counted by name: the second use of a name is its second occurrence, whatever ran in between. Where
 /// branches run in parallel, give each branch names of its own; then the order in which they run does not matter.
 ///
-/// When the run is taken from this node its task is cancelled, and the calls throw `CancellationError`.
+/// When the run is taken from this node its task is cancelled, and the calls throw `CancellationError`. The same happens when
+/// the body only waits for a while (`WorkflowLimits.restsAfter`): it is run again, against what is recorded, when there is
+/// something to go on with. So whatever takes long belongs into a step.
 public struct WorkflowContext: Sendable {
     let execution: RunExecution
     /// Comes between the steps and their bodies, where a simulation lets steps fail.

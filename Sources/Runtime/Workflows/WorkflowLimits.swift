@@ -10,6 +10,13 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// A step that has not ended this long after its run was stopped here is named in the log.
     public var stepGracePeriod: Duration = .seconds(10)
 
+    /// A run whose body has only waited for so long, and will for so long, leaves memory: its body is stopped as by a
+    /// takeover, and replayed when there is something to go on with. A millisecond longer for each thing that it has
+    /// recorded. Nil keeps all runs in memory.
+    ///
+    /// What a branch of the body does outside of steps, while another one waits, is begun anew then.
+    public var restsAfter: Duration? = .seconds(10)
+
     /// How often a step's progress is recorded at most; see `StepContext.heartbeat(_:)`.
     public var progressInterval: Duration = .seconds(1)
 

@@ -59,10 +59,10 @@ private struct World {
             sent[Int.random(in: 0..<400, using: &random)] = (group, operation)
         }
         groups[group].bench.time = max(groups[group].bench.time, time)
-        let before = Set(groups[group].state.runs.members.map(\.value.runID))
+        let before = Set(groups[group].state.runs.inStartOrder().map(\.run.runID))
         let answer = try groups[group].bench.apply([operation], epoch: epoch)
         if case .startRun = operation {
-            for (_, run) in groups[group].state.runs.members where !before.contains(run.runID) {
+            for (_, run) in groups[group].state.runs.inStartOrder() where !before.contains(run.runID) {
                 begun.insert(run.runID)
             }
         }
@@ -148,7 +148,7 @@ private struct World {
             try apply(here, .transfer(.confirmRelease(workflowID: key.workflowID.text, run)))
         case 3:
             guard draining.contains(here) || isDisturbed && chance(6),
-                let (key, run) = state.runs.sorted().randomElement(using: &random),
+                let (key, run) = state.runs.inStartOrder().randomElement(using: &random),
                 let there = groups.indices.filter({ $0 != here && !draining.contains($0) }).randomElement(
                     using: &random)
             else { return }
@@ -227,7 +227,7 @@ private struct World {
         case 0...3: try stepCaller()
         case 4...13: try drive(here)
         case 14, 15:
-            guard let (key, run) = groups[here].state.runs.sorted().randomElement(using: &random) else { return }
+            guard let (key, run) = groups[here].state.runs.inStartOrder().randomElement(using: &random) else { return }
             let address = RunAddress(workflowID: key.workflowID.text, runID: run.runID)
             if run.status.isFinished {
                 try apply(here, .pruneRun(workflowID: key.workflowID.text))
@@ -266,7 +266,7 @@ private struct World {
     /// Whoever asks the home of an id finds its run.
     func checkAddresses(_ place: String) throws {
         for group in groups {
-            for (key, run) in group.state.runs.sorted() {
+            for (key, run) in group.state.runs.inStartOrder() {
                 let home = groups[index(map[SlotMap.slot(of: key)].home)]
                 if home.group == group.group { continue }
                 let address = home.state.transfers.addresses[key]

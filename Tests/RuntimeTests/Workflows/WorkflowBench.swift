@@ -65,7 +65,7 @@ extension WorkflowState {
             [:], [], [:]
         )
         var finished: Set<FinishPosition> = []
-        for (key, run) in runs.sorted() {
+        for (key, run) in runs.inStartOrder() {
             if let position = FinishPosition(run) { finished.insert(position) }
             if startOrder[run.sequence] != key {
                 return "\(key) is not at its place in the order"
@@ -97,7 +97,7 @@ extension WorkflowState {
         if owned != self.owned.filter({ !$0.value.isEmpty }) { return "the owned runs differ" }
         if parked != self.parked { return "the parked runs differ" }
         var unfinished: [WorkflowType: [WorkflowStatus: Int]] = [:]
-        for (_, run) in runs.members where !run.status.isFinished {
+        for (_, run) in runs.inStartOrder() where !run.status.isFinished {
             unfinished[run.type, default: [:]][run.status, default: 0] += 1
         }
         let known = unfinishedCounts.mapValues { $0.filter { $0.value != 0 } }.filter { !$0.value.isEmpty }

@@ -64,6 +64,7 @@ private final class CompositionPlay: @unchecked Sendable {
             configuration.groups.logWindowBytes = window
             configuration.groups.snapshotThreshold = threshold
             configuration.groups.entriesKeptBehindSnapshot = threshold / 4
+            configuration.limits.restsAfter = .milliseconds(500)
         }
         for _ in 0..<run.nodeCount { cluster.addNode(workflows: families.all) }
         try await untilReady()

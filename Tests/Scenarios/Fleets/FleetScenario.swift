@@ -96,6 +96,7 @@ final class FleetPlay: @unchecked Sendable {
     private func checkedPlay(_ change: @escaping @Sendable (FleetPlay) async throws -> Void) async throws {
         cluster.observer = oracle
         cluster.configure = { configuration in
+            configuration.limits.restsAfter = .seconds(2)
             guard configuration.founds else { return }
             var policy = ExecutionClusterPolicy()
             policy.memberFailureTimeout = .seconds(8)

@@ -28,6 +28,8 @@ final class EngineContext: Sendable {
     /// The groups whose engines have something to do and no task; see `WorkflowEngine.work()`.
     let calls = GroupAttention()
     let registrations = RegistrationPace()
+    /// What the tasks of runs that rest have left: some 20 KiB each.
+    let freed = FreedMemory(few: 100, many: 4_096)
 
     init(
         boot: UInt64, definitions: [WorkflowType: WorkflowDefinition], checkpoints: CheckpointJournal, loop: any Loop,

@@ -17,20 +17,28 @@ extension WorkflowEngine: WorkflowObserver {
         let hasWork = state.withLock { state in
             let keys =
                 changes.everything ? (Array(state.running.keys) + state.awaitedKeys).sorted() : changes.runs
-            if changes.everything { state.mustReadAll = true }
+            if changes.everything {
+                state.mustReadAll = true
+                state.resting.removeAll()
+            }
             for key in keys {
                 let run = group.runs[key]
                 if let run, isRegistered, run.status == .running, run.owner == node {
                     state.receive(Assignment(key: key, epoch: run.epoch))
+                    state.running[key]?.execution?.touch()
                     if run.cancellation != nil, let here = state.running[key] { cancels.append(here.cancel) }
                 } else if let here = state.running[key] {
                     let wasEnded = run.map { $0.status == .terminated } ?? !moved.contains(key)
                     stops.append((here.stop, wasEnded ? .terminated : .lost))
+                    state.forget(key)
+                } else {
+                    state.forget(key)
                 }
                 let absence: Ending = moved.contains(key) ? .moved : .removed
                 guard let ending = run.map({ WorkflowOutcome($0).map(Ending.outcome) }) ?? absence else { continue }
                 for waiter in state.takeWaiters(for: key) { endings.append((waiter, ending)) }
             }
+            for key in changes.told { state.touch(key, epoch: group.runs[key]?.epoch) }
             return state.mustReadAll || !state.inbox.isEmpty
         }
         for (stop, reason) in stops { stop.fulfill(reason) }
@@ -70,14 +78,25 @@ extension WorkflowEngine: WorkflowObserver {
     }
 
     func launch(_ assignment: Assignment, in group: inout DiscardingTaskGroup) {
-        guard let (stop, cancel, previous) = state.withLock({ $0.begin(assignment) }) else { return }
+        let (begun, isFirst) = state.withLock { state in
+            let begun = state.begin(assignment)
+            return (begun, begun != nil && noteRun(in: &state))
+        }
+        guard let (stop, cancel, previous) = begun else { return }
         previous?.fulfill(.lost)
+        if isFirst { watchRests() }
         let isAdded = group.addTaskUnlessCancelled {
             await self.execute(assignment, stop: stop, cancel: cancel)
-            self.state.withLock { $0.end(assignment) }
-            self.ringIfIdle()
+            let (rests, isLast, wakes) = self.state.withLock { state in
+                (state.end(assignment), state.running.isEmpty, !state.inbox.isEmpty)
+            }
+            if rests {
+                self.watchRests()
+                self.environment.context.freed.note(isLast: isLast)
+            }
+            if wakes { self.ring() } else { self.ringIfIdle() }
         }
-        if !isAdded { state.withLock { $0.end(assignment) } }
+        if !isAdded { _ = state.withLock { $0.end(assignment) } }
     }
 
     /// One run on this node, from its record to its end or its loss.
@@ -106,14 +125,15 @@ extension WorkflowEngine: WorkflowObserver {
             let reason = (try? await stop.wait()) ?? .shutdown
             switch reason {
             case .ended: return
-            case .lost, .terminated: break
+            case .lost, .terminated, .rests: break
             case .shutdown where !Task.isCancelled:
                 stopRunning(because: "the group has stopped on this node")
             case .shutdown: break
             }
             execution.end(isTerminated: reason == .terminated)
             group.cancelAll()
-            watchGracePeriod(of: execution)
+            // One that is put to rest is looked after by who put it there.
+            if reason != .rests { watchGracePeriod(of: execution) }
         }
     }
 
@@ -175,22 +195,27 @@ extension WorkflowEngine: WorkflowObserver {
     private func watchGracePeriod(of execution: RunExecution) {
         let loop = environment.loop
         let deadline = loop.now.advanced(by: environment.limits.stepGracePeriod)
-        loop.execute { [self] in
-            guard !execution.bodyHasEnded else { return }
-            _ = loop.schedule(at: deadline) { [self] in
-                // Under the lock that the body's end takes after it has set its mark: none is left behind.
-                let isUnresponsive = state.withLock { state in
-                    if !execution.bodyHasEnded { state.markUnresponsive(execution) }
-                    return !execution.bodyHasEnded
-                }
-                guard isUnresponsive else { return }
-                let names = execution.runningNames.joined(separator: ", ")
-                environment.logger.log(
-                    .warning,
-                    "run \(execution.key) was stopped and goes on: \(names.isEmpty ? "its body" : names) ignores "
-                        + "cancellation; it records nothing, and the node's run() waits for it",
-                    execution.metadata)
+        loop.execute { [self, weak execution] in
+            guard let execution, !execution.bodyHasEnded else { return }
+            _ = loop.schedule(at: deadline) { [self, weak execution] in
+                if let execution { nameUnresponsive(execution) }
             }
         }
+    }
+
+    /// Any thread.
+    func nameUnresponsive(_ execution: RunExecution) {
+        // Under the lock that the body's end takes after it has set its mark: none is left behind.
+        let isUnresponsive = state.withLock { state in
+            if !execution.bodyHasEnded { state.markUnresponsive(execution) }
+            return !execution.bodyHasEnded
+        }
+        guard isUnresponsive else { return }
+        let names = execution.runningNames.joined(separator: ", ")
+        environment.logger.log(
+            .warning,
+            "run \(execution.key) was stopped and goes on: \(names.isEmpty ? "its body" : names) ignores "
+                + "cancellation; it records nothing, and the node's run() waits for it",
+            execution.metadata)
     }
 }

@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 
 /// A run that the group has given to this node.
@@ -14,32 +15,59 @@ struct EngineState {
         var cancel: CancelRequest
         /// Nil until the record is read.
         var execution: RunExecution?
+        /// How often the body was put to rest although a branch of it went on.
+        var restlessness = 0
+        /// The body is stopped, because it only waits.
+        var rest: Rest?
+    }
+
+    struct Rest {
+        /// When it goes on by itself; nil where only others wake it.
+        var until: Int64?
+        var beganAt: MonotonicTime
+        /// It has been told that the body goes on all the same.
+        var isNamed = false
+        /// Something has happened meanwhile, so that it goes on at once.
+        var isOver = false
     }
 
     /// The group's changes come here.
     var isAttached = false
     var hasStopped = false
+    /// The inbox overflowed, or there was none yet: read all of this node's runs from the state.
+    var mustReadAll = false
     var registration = EngineRegistration()
     var bell = EngineBell()
 
     /// What the supervisor has not seen yet; at most `WorkflowLimits.assignmentInboxMax`.
     private(set) var inbox: [RunKey: UInt64] = [:]
-    /// The inbox overflowed, or there was none yet: read all of this node's runs from the state.
-    var mustReadAll = false
     /// The latest assignment of each run that has a task here.
     private(set) var running: [RunKey: Running] = [:]
     /// Stopped, past their grace period, and not ended. By an id that `markUnresponsive` gives.
     private(set) var unresponsive: [ObjectIdentifier: RunExecution] = [:]
+    var resting = RestingRuns()
+    /// Of runs that were put to rest in vain; few.
+    private var restlessness: [RunKey: Int] = [:]
+    /// When runs that only wait are looked for next; nil where nothing runs.
+    var nextRestLook: MonotonicTime?
+    var restTimer: (token: TimerToken, time: MonotonicTime)?
+    /// See `RunBells`.
+    var bells: [RunKey: Registrations<Promise<Void>>] = [:]
     private var waiters: [RunKey: Registrations<Promise<Ending>>] = [:]
 
     /// Whether nothing runs and nothing is to begin.
+    /// What rests needs no task.
     var isIdle: Bool { running.isEmpty && inbox.isEmpty && !mustReadAll && !registration.isUnderWay }
 
     // MARK: Assignments
 
-    /// Keeps an assignment for the supervisor.
+    /// Keeps an assignment for the supervisor, and wakes its run if it rests.
     mutating func receive(_ assignment: Assignment) {
-        if let here = running[assignment.key], here.epoch >= assignment.epoch { return }
+        if let here = running[assignment.key], here.epoch >= assignment.epoch {
+            running[assignment.key]?.rest?.isOver = true
+            return
+        }
+        resting.remove(assignment.key)
         guard inbox.count < WorkflowLimits.assignmentInboxMax else {
             inbox = [:]
             mustReadAll = true
@@ -56,6 +84,22 @@ struct EngineState {
         )
     }
 
+    /// Something has happened to a run; where it rests it goes on.
+    mutating func touch(_ key: RunKey, epoch: UInt64?) {
+        running[key]?.execution?.touch()
+        guard let epoch, resting.contains(Assignment(key: key, epoch: epoch)) || running[key]?.rest != nil else {
+            return
+        }
+        receive(Assignment(key: key, epoch: epoch))
+    }
+
+    /// A run is not this node's any more.
+    mutating func forget(_ key: RunKey) {
+        running[key]?.rest = nil
+        resting.remove(key)
+        restlessness[key] = nil
+    }
+
     /// Enters an assignment that gets a task now.
     /// - Returns: what stops it, what asks it to end, and what stops the one before; nil if there is nothing to begin.
     mutating func begin(
@@ -63,7 +107,11 @@ struct EngineState {
     ) -> (stop: Promise<RunExecution.Stop>, cancel: CancelRequest, previous: Promise<RunExecution.Stop>?)? {
         let previous = running[assignment.key]
         if let previous, previous.epoch >= assignment.epoch { return nil }
-        let here = Running(epoch: assignment.epoch, stop: Promise(), cancel: CancelRequest())
+        // It came up among all of the node's runs.
+        guard !resting.contains(assignment) else { return nil }
+        let here = Running(
+            epoch: assignment.epoch, stop: Promise(), cancel: CancelRequest(),
+            restlessness: restlessness[assignment.key] ?? 0)
         running[assignment.key] = here
         return (here.stop, here.cancel, previous?.stop)
     }
@@ -74,8 +122,27 @@ struct EngineState {
         running[execution.key]?.execution = execution
     }
 
-    mutating func end(_ assignment: Assignment) {
-        if running[assignment.key]?.epoch == assignment.epoch { running[assignment.key] = nil }
+    /// - Returns: what stops it; nil where it is not there any more.
+    mutating func setRest(_ rest: Rest, of key: RunKey) -> Promise<RunExecution.Stop>? {
+        running[key]?.rest = rest
+        return running[key]?.stop
+    }
+
+    /// The task of an assignment has ended.
+    /// - Returns: whether its run rests from now on.
+    @discardableResult
+    mutating func end(_ assignment: Assignment) -> Bool {
+        guard let here = running[assignment.key], here.epoch == assignment.epoch else { return false }
+        running[assignment.key] = nil
+        guard let rest = here.rest else { return false }
+        let isDisturbed = here.execution?.isDisturbed ?? false
+        if isDisturbed { restlessness[assignment.key, default: 0] += 1 }
+        guard !isDisturbed, !rest.isOver || mutated(.missesWakes) else {
+            receive(assignment)
+            return false
+        }
+        resting.insert(assignment, until: rest.until)
+        return true
     }
 
     mutating func markUnresponsive(_ execution: RunExecution) {

@@ -42,7 +42,8 @@ package struct HistoryReplay {
         let environment = EngineEnvironment(
             client: ReplayClient(), group: Self.group,
             context: EngineContext(
-                boot: 0, definitions: [:], checkpoints: journal, loop: ReplayLoop(), random: { 0 }))
+                boot: 0, definitions: [:], checkpoints: journal, loop: ReplayLoop(), random: { 0 }),
+            bells: RunBells(of: Lock(EngineState())))
         let execution = RunExecution(
             key: key, recorded: run, environment: environment, stop: Promise(), cancel: CancelRequest(),
             replay: notes)

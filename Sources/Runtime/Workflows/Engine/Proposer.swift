@@ -8,7 +8,7 @@ struct EngineEnvironment: Sendable {
     let group: GroupID
     let context: EngineContext
     /// Ring where runs of the group change.
-    let bells = RunBells()
+    let bells: RunBells
 }
 
 extension EngineEnvironment {

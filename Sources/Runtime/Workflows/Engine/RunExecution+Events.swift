@@ -18,6 +18,8 @@ extension RunExecution {
             return try decode(known.value, "\(step)")
         }
         let place = "\(step)"
+        enterCall()
+        defer { leaveCall() }
         if try await meetsCancellation(at: place) { throw Self.cancelled }
         try await replay?.end(.step, step)
         while true {
@@ -40,6 +42,8 @@ extension RunExecution {
     func closeChild(_ id: String) async throws {
         let step = try count("$close/\(id)", counter: \.steps)
         let post = RunTies.Post(workflowID: id, content: .closeChild(.cancel), step: step, createdAt: 0)
+        enterCall()
+        defer { leaveCall() }
         _ = try await outcome(of: post, step)
     }
 }

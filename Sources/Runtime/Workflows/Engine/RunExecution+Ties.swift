@@ -13,6 +13,8 @@ extension RunExecution {
             workflowID: id,
             content: .signal(name: name, value: try environment.codec.encode(JSONCoding.canonical(value))),
             step: step, createdAt: 0)
+        enterCall()
+        defer { leaveCall() }
         _ = try await outcome(of: post, step)
     }
 
@@ -48,6 +50,8 @@ extension RunExecution {
     func end(of child: StepKey, id: String) async throws -> WorkflowOutcome {
         let step = ChildKey.end(of: child)
         let place = "\(step)"
+        enterCall()
+        defer { leaveCall() }
         if try await hearsAgain(at: place) { throw Self.cancelled }
         if let known = recorded.steps[step] {
             // Asked for again it is the same.

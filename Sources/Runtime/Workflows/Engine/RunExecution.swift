@@ -11,6 +11,8 @@ final class RunExecution: Sendable {
         case lost
         /// The run was ended from outside.
         case terminated
+        /// It only waits.
+        case rests
         /// The node or the group stops.
         case shutdown
     }
@@ -40,6 +42,7 @@ final class RunExecution: Sendable {
         var cancellationPlace: String?
         /// It has been there.
         var isCancelled = false
+        var activity: Activity
         /// Nothing may be recorded any more.
         var isOver = false
         var isTerminated = false
@@ -58,7 +61,7 @@ final class RunExecution: Sendable {
     let replay: ReplayNotes?
     /// How many steps, sleeps and checkpoints are recorded.
     let recordedCount: UInt64
-    let progress = Lock(Progress())
+    let progress: Lock<Progress>
     let watchers = VariableWatchers()
     let order: MessageOrder
 
@@ -72,6 +75,7 @@ final class RunExecution: Sendable {
         self.stop = stop
         self.cancel = cancel
         self.replay = replay
+        progress = Lock(Progress(activity: Activity(last: environment.loop.now)))
         order = MessageOrder(recorded.messages)
         recordedCount =
             UInt64(recorded.steps.count + recorded.timers.count)
@@ -228,12 +232,14 @@ final class RunExecution: Sendable {
                 loop.wallNow.nanoseconds)
             let interval = environment.limits.wallClockCheckInterval
             try await sleepUnlessCancelled(
-                for: overflow ? interval : min(interval, .nanoseconds(max(1, remaining))))
+                for: overflow ? interval : min(interval, .nanoseconds(max(1, remaining))), until: deadline)
         }
     }
 
-    private func sleepUnlessCancelled(for duration: Duration) async throws {
+    private func sleepUnlessCancelled(for duration: Duration, until deadline: Int64) async throws {
         let loop = environment.loop
+        let wait = beginWait(until: deadline)
+        defer { endWait(wait) }
         // Who has heard of it sleeps as everybody does.
         guard !progress.withLock({ $0.cancellationPlace != nil }) else { return try await loop.sleep(for: duration) }
         let (sleeper, cancelTimer) = loop.promise(fulfilledAt: loop.now.advanced(by: duration), with: ())
@@ -257,7 +263,14 @@ final class RunExecution: Sendable {
     /// Proposes as this run's owner. What says that it is not the owner any more stops the run here, and looks to the
     /// body like the cancellation that follows.
     func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
-        guard !isOver else { throw overError() }
+        let isAllowed = progress.withLock { progress in
+            if progress.isOver { return false }
+            progress.activity.callCount += 1
+            progress.activity.recordCount += 1
+            return true
+        }
+        guard isAllowed else { throw overError() }
+        defer { leaveCall() }
         do {
             return try await environment.proposeUntilAnswered(operation, ownerEpoch: epoch)
         } catch let refused as Refused {
@@ -280,7 +293,11 @@ final class RunExecution: Sendable {
     }
 
     private func overError() -> any Error {
-        guard !Task.isCancelled else { return CancellationError() }
+        let rests = progress.withLock { progress in
+            progress.activity.isDisturbed = progress.activity.rests
+            return progress.activity.rests
+        }
+        guard !rests, !Task.isCancelled else { return CancellationError() }
         return WorkflowError(
             .contextEnded,
             "the context of run \(runID) was used after the run had ended on this node")
@@ -300,12 +317,14 @@ final class RunExecution: Sendable {
     func count(_ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>)
         throws -> StepKey
     {
-        try progress.withLock { progress in
-            guard !progress.isOver else { throw overError() }
+        let occurrence = progress.withLock { progress -> UInt64? in
+            guard !progress.isOver else { return nil }
             let occurrence = progress[keyPath: counter][ByteText(name)] ?? 0
             progress[keyPath: counter][ByteText(name)] = occurrence + 1
-            return StepKey(name, occurrence)
+            return occurrence
         }
+        guard let occurrence else { throw overError() }
+        return StepKey(name, occurrence)
     }
 
     /// - Parameter key: nil where occurrences are counted by the name itself.
@@ -320,6 +339,7 @@ final class RunExecution: Sendable {
                 "two of \(kind) '\(name)' run at the same time; give each of them a name of its own"
             )
         }
+        enterCall()
         do {
             return try count(key?.text ?? name, counter: counter)
         } catch {
@@ -330,6 +350,7 @@ final class RunExecution: Sendable {
 
     func finish(_ kind: String, _ name: String) {
         progress.withLock { _ = $0.running.remove("\(kind) '\(name)'") }
+        leaveCall()
     }
 
     func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws

@@ -11,7 +11,7 @@ public final class WorkflowEngine: Sendable {
     let state = Lock(EngineState())
 
     init(client: any GroupClient, group: GroupID, context: EngineContext) {
-        environment = EngineEnvironment(client: client, group: group, context: context)
+        environment = EngineEnvironment(client: client, group: group, context: context, bells: RunBells(of: state))
     }
 
     var node: NodeID { environment.client.node }
@@ -71,7 +71,8 @@ public final class WorkflowEngine: Sendable {
             return state.takeAllWaiters()
         }
         for waiter in waiters { waiter.fulfill(.stopped) }
-        environment.bells.close()
+        stopWatchingRests()
+        environment.bells.ring(nil)
     }
 
     /// Gives this node's runs to others and takes no new ones: before a planned stop, which then interrupts nobody.

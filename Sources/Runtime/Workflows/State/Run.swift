@@ -131,29 +131,35 @@ struct Run: Sendable {
     var timers = BucketedMap<StepKey, Timer>()
     var checkpoints = BucketedMap<ByteText, Checkpoint>()
     /// Nil while it was told nothing, and waits for nothing from outside.
-    var messages: RunMessages?
+    @Sparse var messages: RunMessages?
     var attributes = RunAttributes()
     /// What it was asked for in.
-    var trace: TraceContext?
+    @Sparse var trace: TraceContext?
     /// Of a fork.
-    var fork: ForkRun.Origin?
+    @Sparse var fork: ForkRun.Origin?
     /// Nil while it has nothing to do with others.
-    var ties: RunTies?
+    @Sparse var ties: RunTies?
     /// Counts the executions of the run, from 1; see `WorkflowState.continueRun`.
     var execution: UInt64 = 1
     /// Of a run that was continued: what its first execution was started with.
-    var origin: SHA256Digest?
+    @Sparse var origin: SHA256Digest?
     /// Under which id the history of its checkpoints is kept; nil for `runID`.
     var checkpointID: RunID?
     var finishedAt: Int64?
     var output: [UInt8]?
-    var failure: WorkflowFailure?
+    @Sparse var failure: WorkflowFailure?
     /// The body is to end; it hears of it at the next step or sleep.
-    var cancellation: Request?
+    @Sparse var cancellation: Request?
     /// What terminated a terminated run, or paused a paused one.
-    var intervention: Request?
+    @Sparse var intervention: Request?
     /// The home of the workflow id, if it is another group, may know where the run is: it hears of the run's removal.
     var isListed = false
+
+    /// The same text; the usual one takes no memory.
+    static func shared(contentType: String) -> String {
+        let usual = "application/json"
+        return contentType == usual ? usual : contentType
+    }
 
     /// What an operator is told of a run that nobody can run.
     var parkedReason: String? {

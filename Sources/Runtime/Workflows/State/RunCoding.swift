@@ -176,7 +176,7 @@ private struct RunHeader {
         case 4:
             var inner = try reader.message()
             type = try WorkflowType(from: &inner)
-        case 5: contentType = try reader.string()
+        case 5: contentType = Run.shared(contentType: try reader.string())
         case 6: input = try reader.bytes()
         case 7: startedAt = try reader.signed()
         case 8: status = UInt8(exactly: try reader.varint()).flatMap(WorkflowStatus.init(rawValue:))

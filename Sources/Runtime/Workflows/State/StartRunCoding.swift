@@ -58,7 +58,7 @@ extension WorkflowOperation.StartRun {
                 var inner = try reader.message()
                 type = try WorkflowType(from: &inner)
             case 4: input = try reader.bytes()
-            case 5: contentType = try reader.string()
+            case 5: contentType = Run.shared(contentType: try reader.string())
             default: throw reader.unknownField(in: "startRun")
             }
         }

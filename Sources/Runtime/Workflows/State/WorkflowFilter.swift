@@ -19,7 +19,7 @@ public struct WorkflowFilter: Hashable, Codable, Sendable {
     func includes(_ run: Run) -> Bool {
         (status.map { $0 == run.status } ?? true) && (type.map { $0 == run.type.name } ?? true)
             && (startedFrom.map { $0 <= run.startedAt } ?? true) && (startedBefore.map { $0 > run.startedAt } ?? true)
-            && attributes.allSatisfy { run.attributes.values[ByteText($0.key)] == ByteText($0.value) }
+            && attributes.allSatisfy { run.attributes[ByteText($0.key)] == ByteText($0.value) }
     }
 }
 
@@ -51,7 +51,7 @@ public struct WorkflowCount: Hashable, Sendable {
 
 /// A group's runs as they were at one moment, to be looked through away from the loop.
 struct RunCensus: Sendable {
-    private let runs: BucketedMap<RunKey, Run>
+    private let runs: RunMap
 
     init(_ state: WorkflowState) { runs = state.runs }
 

@@ -8,7 +8,7 @@ struct WorkflowSnapshot: SnapshotView {
     /// 3: runs carry their sequence numbers, steps who recorded them, timers their times.
     static let formatVersion: UInt32 = 3
 
-    private let runs: BucketedMap<RunKey, Run>
+    private let runs: RunMap
     private let executors: ExecutorTable
     private let knownTypes: Set<WorkflowType>
     private let startCount: UInt64
@@ -41,7 +41,7 @@ struct WorkflowSnapshot: SnapshotView {
             }
         }
         for type in knownTypes.sorted() { writer.message(2) { type.write(to: &$0) } }
-        for (key, run) in runs.members.sorted(by: { $0.value.sequence < $1.value.sequence }) {
+        for (key, run) in runs.inStartOrder() {
             writer.message(3) { run.write(key, to: &$0) }
         }
         writer.varint(4, startCount)

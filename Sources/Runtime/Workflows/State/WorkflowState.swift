@@ -4,7 +4,7 @@ import FlotillaRaft
 ///
 /// Every member below "Computed" follows from the others and is rebuilt on restore.
 struct WorkflowState: Sendable {
-    private(set) var runs: BucketedMap<RunKey, Run>
+    private(set) var runs: RunMap
     var executors = ExecutorTable()
     /// Every type that was ever registered: a start of another one is a mistake, not a run to park.
     var knownTypes: Set<WorkflowType> = []
@@ -37,7 +37,7 @@ struct WorkflowState: Sendable {
 
     /// - Parameter runBuckets: by default enough that the first write after a snapshot copies a thousandth of the
     ///   runs.
-    init(runBuckets: Int = 1024) { runs = BucketedMap(minimumBuckets: runBuckets) }
+    init(runBuckets: Int = 1024) { runs = RunMap(minimumBuckets: runBuckets) }
 
     /// A node that runs workflows, alive or lost.
     struct Executor: Hashable, Sendable {
@@ -108,8 +108,10 @@ extension WorkflowState {
     /// Adds a new run, parked; `assign` finds its owner.
     mutating func addRun(_ start: WorkflowOperation.StartRun, key: RunKey, time: Int64) {
         startCount += 1
+        // All runs of a type share its name.
+        let type = knownTypes.firstIndex(of: start.type).map { knownTypes[$0] } ?? start.type
         var run = Run(
-            sequence: startCount, runID: start.runID, type: start.type,
+            sequence: startCount, runID: start.runID, type: type,
             contentType: start.contentType, input: start.input, startedAt: time, status: .parked)
         if case .reserved = start.placement { run.isListed = true }
         run.attributes = start.attributes

@@ -2,23 +2,22 @@ import FlotillaIO
 
 /// Tells those who wait for something in a run's state that it has changed.
 ///
-/// Whoever waits takes a bell first and looks at the state then: what comes in between rings.
+/// Whoever waits takes a bell first and looks at the state then: what comes in between rings. The bells are a part of the
+/// engine's state, under its lock.
 struct RunBells: Sendable {
-    private struct State {
-        var bells: [RunKey: Registrations<Promise<Void>>] = [:]
-        var isClosed = false
-    }
-    private let state = Lock(State())
+    private let state: Lock<EngineState>
 
-    /// Nothing rings any more.
-    var isClosed: Bool { state.withLock { $0.isClosed } }
+    init(of state: Lock<EngineState>) { self.state = state }
+
+    /// Nothing rings any more, once the engine has stopped.
+    var isClosed: Bool { state.withLock { $0.hasStopped } }
 
     /// A bell that rings once, at the next change of the run. At once if nothing will ring any more.
     func bell(for key: RunKey) -> Promise<Void> {
         let bell = Promise<Void>()
         let isClosed = state.withLock { state in
-            if !state.isClosed { state.bells[key, default: Registrations()].add(bell, of: bell) }
-            return state.isClosed
+            if !state.hasStopped { state.bells[key, default: Registrations()].add(bell, of: bell) }
+            return state.hasStopped
         }
         if isClosed { bell.fulfill(()) }
         return bell
@@ -42,10 +41,5 @@ struct RunBells: Sendable {
             return keys.flatMap { state.bells.removeValue(forKey: $0)?.values ?? [] }
         }
         for bell in bells { bell.fulfill(()) }
-    }
-
-    func close() {
-        state.withLock { $0.isClosed = true }
-        ring(nil)
     }
 }

@@ -62,6 +62,9 @@ extension RunExecution {
             lookAgainAt = lookAgainAt.map { min($0, time) } ?? time
         }
         let cancelTimer = lookAgainAt.map { loop.promise(bell, fulfilledAt: $0, with: ()).cancel }
+        // A wait that is to be announced goes on soon.
+        let wait = beginWait(until: notice.dueAt == nil ? deadline : .min)
+        defer { endWait(wait) }
         // Who has heard of it waits on.
         if progress.withLock({ $0.cancellationPlace == nil }) { cancel.wake(bell) }
         defer {

@@ -2,26 +2,52 @@ import FlotillaIO
 
 /// What a run is found by in lists: small texts by name, set at its start and by its body.
 struct RunAttributes: Hashable, Sendable {
-    private(set) var values: [ByteText: ByteText] = [:]
+    private struct Attribute: Hashable {
+        var name: ByteText
+        var value: ByteText
+    }
+
+    /// By name. Few, and most runs have none or one, so that a dictionary would take twice as much.
+    private var attributes: [Attribute] = []
 
     init() {}
+
+    var count: Int { attributes.count }
+
+    private(set) subscript(name: ByteText) -> ByteText? {
+        get { attributes.first { $0.name == name }?.value }
+        set {
+            let place = attributes.firstIndex { $0.name >= name } ?? attributes.count
+            let isThere = place < attributes.count && attributes[place].name == name
+            guard let newValue else {
+                if isThere { attributes.remove(at: place) }
+                return
+            }
+            if isThere {
+                attributes[place].value = newValue
+            } else {
+                attributes.insert(Attribute(name: name, value: newValue), at: place)
+            }
+        }
+    }
 
     /// - Throws: `WorkflowError` with `invalidAttribute`.
     init(checking values: [String: String]) throws {
         try Self.check(values.mapValues(Optional.some))
-        for (name, value) in values { self.values[ByteText(name)] = ByteText(value) }
+        attributes = values.map { Attribute(name: ByteText($0.key), value: ByteText($0.value)) }
+            .sorted { $0.name < $1.name }
     }
 
-    var isEmpty: Bool { values.isEmpty }
+    var isEmpty: Bool { attributes.isEmpty }
 
     var texts: [String: String] {
-        Dictionary(values.map { ($0.key.text, $0.value.text) }, uniquingKeysWith: { first, _ in first })
+        Dictionary(attributes.map { ($0.name.text, $0.value.text) }, uniquingKeysWith: { first, _ in first })
     }
 
     /// With some of them set, or, where there is nil, taken away.
     func merging(_ changes: [ByteText: ByteText?]) -> RunAttributes {
         var merged = self
-        for (name, value) in changes { merged.values[name] = value }
+        for (name, value) in changes { merged[name] = value }
         return merged
     }
 
@@ -56,10 +82,10 @@ struct RunAttributes: Hashable, Sendable {
 
     /// By name, each as a message of the field.
     func write(to writer: inout ProtobufWriter, _ field: Int) {
-        for (name, value) in values.sorted(by: { $0.key < $1.key }) {
+        for attribute in attributes {
             writer.message(field) { writer in
-                writer.string(1, name.text)
-                writer.string(2, value.text)
+                writer.string(1, attribute.name.text)
+                writer.string(2, attribute.value.text)
             }
         }
     }
@@ -74,6 +100,6 @@ struct RunAttributes: Hashable, Sendable {
             default: throw reader.unknownField(in: "an attribute")
             }
         }
-        values[ByteText(name)] = ByteText(value)
+        self[ByteText(name)] = ByteText(value)
     }
 }

@@ -19,10 +19,10 @@ extension WorkflowState {
         try withOwnedRun(address, context) { run throws(Refused) in
             if run.steps[step] != nil { return OperationResult(wasDone: true) }
             let merged = run.attributes.merging(changes)
-            guard merged.values.count <= WorkflowLimits.attributesMax else {
+            guard merged.count <= WorkflowLimits.attributesMax else {
                 throw Refused(
                     .invalidAttribute,
-                    "'\(address.workflowID)' would have \(merged.values.count) attributes, and may have "
+                    "'\(address.workflowID)' would have \(merged.count) attributes, and may have "
                         + "\(WorkflowLimits.attributesMax)")
             }
             let members = changes.map { ($0.key.text, $0.value.map { JSONValue.string($0.text) } ?? .null) }

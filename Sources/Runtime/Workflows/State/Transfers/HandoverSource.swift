@@ -4,7 +4,7 @@ import FlotillaRaft
 /// looked through away from the loop.
 struct HandoverSource: Sendable {
     private let group: GroupID
-    private let runs: BucketedMap<RunKey, Run>
+    private let runs: RunMap
     private let transfers: Transfers
 
     init(_ state: WorkflowState, of group: GroupID) {
