@@ -71,7 +71,7 @@ private final class DemoRun: Sendable {
     /// faster.
     private static let orderInterval: Duration = .milliseconds(8)
     private static let waveTimeMax: Duration = .seconds(5)
-    private static let resultTimeLimit: Duration = .seconds(60)
+    private static let resultTimeLimit: Duration = .seconds(120)
 
     private let cluster: Cluster
     private let orders: [Order]

@@ -28,7 +28,8 @@ actor Cluster {
 
     /// How often other ports are tried when someone took one between the choice and the start.
     private static let portAttempts = 5
-    static let readyTimeLimit: Duration = .seconds(30)
+    /// Whoever takes longer is stuck, also on a busy machine.
+    static let readyTimeLimit: Duration = .seconds(120)
 
     private let settings: Settings
     private var members: [Member] = []

@@ -61,9 +61,9 @@ private final class SoakRun: Sendable {
         var isOver = false
     }
 
-    private static let startTimeLimit: Duration = .seconds(30)
-    private static let completionTimeLimit: Duration = .seconds(90)
-    private static let agreementTimeLimit: Duration = .seconds(30)
+    private static let startTimeLimit: Duration = .seconds(120)
+    private static let completionTimeLimit: Duration = .seconds(180)
+    private static let agreementTimeLimit: Duration = .seconds(120)
 
     private let cluster: Cluster
     private let seed: UInt64

@@ -6,7 +6,7 @@ import Testing
 /// What the README promises, of three processes of which the one that matters is killed.
 @Suite("Promises, held by processes", .timeLimit(.minutes(4)))
 struct PromisesTests {
-    private static let patience: Duration = .seconds(60)
+    private static let patience: Duration = .seconds(120)
 
     private struct Waits: Decodable, Sendable {
         var naps: [Int64]

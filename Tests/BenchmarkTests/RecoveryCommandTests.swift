@@ -8,7 +8,7 @@ import Testing
 @Suite("flotilla cluster recover", .timeLimit(.minutes(4)))
 struct RecoveryCommandTests {
     private static let work = ChainWork(id: "interrupted", seed: 5, steps: 300)
-    private static let patience: Duration = .seconds(60)
+    private static let patience: Duration = .seconds(120)
 
     /// What a command said, and how it ended.
     private struct Outcome {

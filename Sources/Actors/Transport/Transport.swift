@@ -286,7 +286,7 @@ public actor Transport {
         for node in peers.keys.sorted() where !isDistant(node) {
             if let link = peers[node]?.link, transmit(heartbeat(to: node), over: link) {
                 links[link]?.connection.flush()
-            } else if peers[node]!.isAlive {
+            } else if peers[node]?.isAlive == true {
                 hasReachedAll = false
             }
         }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Gives memory that was freed back to the system; the C library keeps it otherwise, in pieces between what is in use.
-/// It holds up who allocates meanwhile, for some milliseconds per 100 MiB. Does nothing where the C library is not glibc.
+/// Whoever allocates meanwhile may have to wait for it. Does nothing where the C library is not glibc.
 private func returnFreedMemory() {
     typealias Trim = @convention(c) (_ keptBytes: Int) -> CInt
     // Its header is not among those that Swift imports.

@@ -1,10 +1,10 @@
-import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
 import Testing
 
 @testable import Flotilla
+@testable import FlotillaActors
 
 @Suite("Execution clusters keep to themselves", .timeLimit(.minutes(5)))
 struct ClusterIsolationTests {
@@ -81,6 +81,22 @@ struct ClusterIsolationTests {
             let after = try await simulation.node(asked).checkpoints("progress", of: id, limit: 1_000).checkpoints
             #expect(after.count >= values && after.map(\.number) == Array(0..<UInt64(after.count)))
             simulation.restart(owner)
+        }
+    }
+
+    @Test("TT-31: three nodes bring messages of the management group and of a cluster over one connection each")
+    func bothKinds() async throws {
+        try await withTiers([[1, 2, 3]], nodes: 3) { simulation, clusters in
+            let id = try await start("recording", 3, on: 1, simulation)
+            #expect(try await simulation.node(2).result(of: id, as: Int.self, timeout: .seconds(5)) == 3)
+            var policy = try await simulation.node(3).policy()
+            policy.loadLimit = 0.7
+            try await simulation.node(3).setPolicy(policy)
+            for number in 1...3 {
+                let core = try await simulation.node(number).running().core
+                let links = await core.onLoop { core.transport.assumeIsolated { $0.links.count } }
+                #expect(links == 2, "node \(number) has \(links) connections")
+            }
         }
     }
 

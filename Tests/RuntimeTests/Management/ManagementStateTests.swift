@@ -9,7 +9,7 @@ import Testing
 struct ManagementStateTests {
     private typealias Bench = ManagementBench
 
-    @Test("TT-04: a cluster is created with 3 to 5 known nodes, which all begin with one configuration")
+    @Test("TT-04, TT-30: a cluster is created with 3 to 5 known nodes, which all begin with one configuration")
     func creation() throws {
         var bench = try Bench(nodes: 10)
         #expect(try bench.apply(Bench.create(1, [1, 2])) == .invalidSize)
@@ -83,7 +83,7 @@ struct ManagementStateTests {
         #expect(try bench.apply(destroy) == nil)
     }
 
-    @Test("TT-06, TT-07: nodes come and go, and a founder that left does not found its cluster again")
+    @Test("TT-06, TT-07, TT-30: nodes come and go, and a founder that left does not found its cluster again")
     func membership() throws {
         var bench = try Bench(nodes: 5)
         let id = Bench.cluster(1)

@@ -45,7 +45,7 @@ struct FleetVotersTests {
         }
     }
 
-    @Test("TT-02: of ten nodes three vote; without the seven learners it commits, and they have the log as well")
+    @Test("TT-02, TT-30: of ten nodes three vote; without the seven learners it commits, and they have the log as well")
     func learners() async throws {
         try await withSimulations(seeds: 2, nodes: 10, workflows: []) { simulation in
             let voters = try await simulation.voters(1)

@@ -1,3 +1,4 @@
+import FlotillaActors
 import FlotillaIO
 import FlotillaSimulation
 import Testing

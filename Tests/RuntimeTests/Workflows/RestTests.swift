@@ -35,9 +35,7 @@ struct RestTests {
         try await withCluster { cluster in
             let diary = Diary()
             let workflow = Self.nap(diary)
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 5)
+            let node = try await cluster.begin(workflow, input: 5)
             try await node.untilResting(1, cluster.clock)
             #expect(!node.engine.state.withLock { $0.bell.hasTask })
             #expect(diary.count(of: "body") == 1)
@@ -66,6 +64,23 @@ struct RestTests {
         }
     }
 
+    @Test("thousands of runs that only wait are put to rest, and wake, some at a time")
+    func thousands() async throws {
+        try await withCluster { cluster in
+            let diary = Diary()
+            let workflow = Self.nap(diary)
+            let node = try await cluster.begin(workflow, input: 1)
+            let count = 1_200
+            for number in 1..<count { _ = try await node.engine.start(workflow, id: "\(number)", input: 1) }
+            try await node.untilResting(count, cluster.clock)
+            #expect(diary.count(of: "body") == count)
+            cluster.clock.advance(by: .seconds(3_600))
+            try await node.until { $0.executors.allSatisfy { $0.ownedRuns == 0 } }
+            #expect(diary.count(of: "body") == 2 * count)
+            #expect(diary.count(of: "after") == count)
+        }
+    }
+
     static let inbox = Workflow("inbox", version: 1) { (_: Int, context: WorkflowContext) async throws -> [Int] in
         let sum = context.variable(0)
         context.answer(WorkflowQuery<Int, Int>("sum")) { sum.value + $0 }
@@ -81,9 +96,7 @@ struct RestTests {
     @Test("a signal wakes a run that rests, and it has what it received before")
     func signals() async throws {
         try await withCluster { cluster in
-            let node = try cluster.start(1, [Self.inbox], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(Self.inbox, id: "a", input: 0)
+            let node = try await cluster.begin(Self.inbox, input: 0)
             for (number, order) in [(7, 1), (5, 2), (0, 3)] as [(Int, UInt64)] {
                 try await node.untilResting(1, cluster.clock)
                 let sum = try await node.engine.query("a", name: "sum", input: Array("0".utf8))
@@ -101,9 +114,7 @@ struct RestTests {
         try await withCluster { cluster in
             var limits = Self.limits
             limits.restsAfter = .zero
-            let node = try cluster.start(1, [Self.inbox], limits: limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(Self.inbox, id: "a", input: 0)
+            let node = try await cluster.begin(Self.inbox, input: 0, limits: limits)
             try await node.untilResting(1, cluster.clock)
             #expect(try await node.withMachine { $0.run("a")?.messages?.asks.count } == 1)
         }
@@ -123,16 +134,10 @@ struct RestTests {
                 }
                 return 1
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             try await node.untilResting(1, cluster.clock)
             try await node.engine.control("a", .cancel)
-            let outcome = try await node.engine.outcome(of: "a", timeout: nil)
-            guard case .cancelled? = outcome else {
-                Issue.record("the outcome is \(String(describing: outcome))")
-                return
-            }
+            #expect(try await node.engine.outcome(of: "a", timeout: nil) == .cancelled(reason: ""))
             #expect(diary.count(of: "tidy") == 1)
             #expect(node.restingCount == 0)
         }
@@ -141,10 +146,7 @@ struct RestTests {
     @Test("a run that rests and is terminated is forgotten")
     func terminate() async throws {
         try await withCluster { cluster in
-            let workflow = Self.nap(Diary())
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 9)
+            let node = try await cluster.begin(Self.nap(Diary()), input: 9)
             try await node.untilResting(1, cluster.clock)
             try await node.engine.control("a", .terminate)
             _ = try await node.engine.outcome(of: "a", timeout: nil)
@@ -166,9 +168,7 @@ struct RestTests {
                     return step.attempt
                 }
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             try await node.untilResting(1, cluster.clock)
             cluster.clock.advance(by: .seconds(3_600))
             #expect(try await node.engine.result(of: "a", as: Int.self) == 2)
@@ -192,9 +192,7 @@ struct RestTests {
                 try await slept
                 return 1
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             try await node.until { $0.run("a")?.timers.count == 1 }
             for _ in 0..<20 {
                 cluster.clock.advance(by: .seconds(10))
@@ -227,9 +225,7 @@ struct RestTests {
                     throw error
                 }
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             while diary.count(of: "stopped") == 0 {
                 cluster.clock.advance(by: .seconds(5))
                 try await node.turns()
@@ -255,9 +251,7 @@ struct RestTests {
                 try await slept
                 return 1
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             let key = RunKey("default", "a")
             while node.engine.state.withLock({ $0.running[key]?.rest }) == nil {
                 cluster.clock.advance(by: .seconds(5))
@@ -285,9 +279,7 @@ struct RestTests {
                 try await slept
                 return 1
             }
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 0)
+            let node = try await cluster.begin(workflow, input: 0)
             while node.engine.state.withLock({ $0.unresponsive.isEmpty }) {
                 cluster.clock.advance(by: .seconds(5))
                 try await node.turns()
@@ -338,10 +330,7 @@ struct RestTests {
     @Test("an engine that ends leaves no timer of runs that rest")
     func ends() async throws {
         try await withCluster { cluster in
-            let workflow = Self.nap(Diary())
-            let node = try cluster.start(1, [workflow], limits: Self.limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 5)
+            let node = try await cluster.begin(Self.nap(Diary()), input: 5)
             try await node.untilResting(1, cluster.clock)
             let before = try await node.withMachine { [loop = node.loop] _ in loop.timerCount }
             node.engine.end()
@@ -359,9 +348,7 @@ struct RestTests {
             let workflow = Self.nap(diary)
             var limits = Self.limits
             limits.restsAfter = nil
-            let node = try cluster.start(1, [workflow], limits: limits)
-            try await node.until { !$0.executors.isEmpty }
-            _ = try await node.engine.start(workflow, id: "a", input: 5)
+            let node = try await cluster.begin(workflow, input: 5, limits: limits)
             try await node.until { $0.run("a")?.timers.count == 1 }
             for _ in 0..<20 {
                 cluster.clock.advance(by: .seconds(100))
@@ -373,25 +360,17 @@ struct RestTests {
             #expect(diary.count(of: "body") == 1)
         }
     }
+}
 
-    @Test("runs that rest are found by the time at which they wake, some at a time")
-    func order() {
-        var runs = RestingRuns()
-        func assignment(_ id: String) -> Assignment { Assignment(key: RunKey("default", id), epoch: 3) }
-        for (id, until) in [("late", 30), ("early", 10), ("twin", 10), ("never", nil)] as [(String, Int64?)] {
-            runs.insert(assignment(id), until: until)
-        }
-        #expect(runs.firstWake == 10)
-        #expect(runs.takeDue(at: 9, limit: 5).isEmpty)
-        #expect(runs.takeDue(at: 30, limit: 1) == [assignment("early")])
-        // To rest again is to rest once.
-        runs.insert(assignment("late"), until: 40)
-        #expect(runs.takeDue(at: 30, limit: 5) == [assignment("twin")])
-        #expect(runs.contains(assignment("late")))
-        #expect(!runs.contains(Assignment(key: RunKey("default", "late"), epoch: 4)))
-        runs.remove(RunKey("default", "late"))
-        #expect(runs.firstWake == nil)
-        #expect(runs.count == 1)
+extension TestCluster {
+    /// A node whose run "a" has begun.
+    fileprivate func begin<Output>(
+        _ workflow: Workflow<Int, Output>, input: Int, limits: WorkflowLimits = RestTests.limits
+    ) async throws -> TestNode {
+        let node = try start(1, [workflow], limits: limits)
+        try await node.until { !$0.executors.isEmpty }
+        _ = try await node.engine.start(workflow, id: "a", input: input)
+        return node
     }
 }
 

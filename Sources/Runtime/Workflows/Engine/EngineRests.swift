@@ -4,8 +4,10 @@ import FlotillaIO
 // them.
 
 extension WorkflowEngine {
-    /// Runs that wake in one turn of the loop.
-    private static let wakesPerTurn = 500
+    /// Runs that wake, or are put to rest, in one turn of the loop.
+    private static let runsPerTurn = 500
+    /// Between turns that put to rest.
+    private static let turnPause: Duration = .milliseconds(10)
 
     private var restPause: Duration? {
         let range = RunExecution.restPauses
@@ -61,10 +63,11 @@ extension WorkflowEngine {
             var late: [RunExecution] = []
             if let pause, let time = state.nextRestLook, time <= now {
                 late = state.bodiesThatGoOn(since: lateBefore)
-                stops = state.putToRest(after: pause, now)
-                state.nextRestLook = state.running.isEmpty ? nil : now.advanced(by: pause / 2)
+                stops = state.putToRest(after: pause, now, limit: Self.runsPerTurn)
+                let untilNext = stops.count < Self.runsPerTurn ? pause / 2 : Self.turnPause
+                state.nextRestLook = state.running.isEmpty ? nil : now.advanced(by: untilNext)
             }
-            let due = state.resting.takeDue(at: wallNow, limit: Self.wakesPerTurn)
+            let due = state.resting.takeDue(at: wallNow, limit: Self.runsPerTurn)
             for assignment in due { state.receive(assignment) }
             return (stops, late, !due.isEmpty)
         }
@@ -87,15 +90,17 @@ extension EngineState {
         return restTimer?.token
     }
 
-    /// Ends the bodies that only wait.
-    /// - Returns: what stops them, in the order of their keys, so that a simulated history can be repeated.
-    mutating func putToRest(after pause: Duration, _ now: MonotonicTime) -> [Promise<RunExecution.Stop>] {
+    /// Ends the bodies that only wait, `limit` of them at most.
+    /// - Returns: what stops them, in the order of their keys, so that a simulated history can be repeated where there are
+    ///   no more than `limit`.
+    mutating func putToRest(
+        after pause: Duration, _ now: MonotonicTime, limit: Int
+    ) -> [Promise<RunExecution.Stop>] {
         var found: [(key: RunKey, until: Int64?)] = []
-        for (key, here) in running {
-            guard let execution = here.execution, here.rest == nil,
-                let until = execution.rest(after: pause * (1 << min(here.restlessness, 10)))
-            else { continue }
+        for (key, here) in running where here.rest == nil {
+            guard let until = here.execution?.rest(after: pause * (1 << min(here.restlessness, 10))) else { continue }
             found.append((key, until))
+            if found.count == limit { break }
         }
         return found.sorted { $0.key < $1.key }.compactMap { key, until in
             setRest(Rest(until: until, beganAt: now), of: key)

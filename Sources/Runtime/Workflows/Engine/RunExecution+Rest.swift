@@ -23,33 +23,55 @@ extension RunExecution {
 
         /// When the first wait is over by itself.
         var nextEnd: Int64? { waits.values.compactMap(\.self).min() }
+
+        /// The body wants something.
+        mutating func enter(_ now: MonotonicTime) {
+            callCount += 1
+            last = now
+            if rests { isDisturbed = true }
+        }
+
+        mutating func leave(_ now: MonotonicTime) {
+            callCount -= 1
+            last = now
+        }
     }
 
-    /// A replay of a thousand steps takes some milliseconds: no more than a hundredth of the time that it rested.
+    /// What is replayed grows with the record, so a run with a long one has to have waited for longer.
     private static let restPerRecord: Duration = .milliseconds(1)
 
     /// So short that nothing is gained, and so long that it is for ever, without an overflow of a sum.
     static let restPauses: ClosedRange<Duration> = .milliseconds(10) ... .seconds(365 * 86_400)
 
     /// A call that may wait begins.
-    func enterCall() { enter { $0.callCount += 1 } }
-    func leaveCall() { leave { $0.callCount -= 1 } }
+    func enterCall() {
+        let now = environment.loop.now
+        progress.withLock { $0.activity.enter(now) }
+    }
+
+    func leaveCall() {
+        let now = environment.loop.now
+        progress.withLock { $0.activity.leave(now) }
+    }
 
     /// A call has nothing to do until something happens.
     /// - Parameter until: the wall clock, in nanoseconds since 1970; nil where only others end the wait.
     func beginWait(until: Int64?) -> UInt64 {
-        enter { activity in
-            activity.callCount -= 1
-            activity.waitCount += 1
-            activity.waits[activity.waitCount] = .some(until)
-            return activity.waitCount
+        let now = environment.loop.now
+        return progress.withLock { progress in
+            progress.activity.leave(now)
+            progress.activity.waitCount += 1
+            progress.activity.waits[progress.activity.waitCount] = .some(until)
+            return progress.activity.waitCount
         }
     }
 
     func endWait(_ wait: UInt64) {
-        leave { activity in
-            activity.waits[wait] = nil
-            activity.callCount += 1
+        let now = environment.loop.now
+        progress.withLock { progress in
+            progress.activity.waits[wait] = nil
+            progress.activity.callCount += 1
+            progress.activity.last = now
         }
     }
 
@@ -81,21 +103,4 @@ extension RunExecution {
     }
 
     var isDisturbed: Bool { progress.withLock { $0.activity.isDisturbed } }
-
-    private func enter<Result>(_ change: (inout Activity) -> Result) -> Result {
-        let now = environment.loop.now
-        return progress.withLock { progress in
-            progress.activity.last = now
-            if progress.activity.rests { progress.activity.isDisturbed = true }
-            return change(&progress.activity)
-        }
-    }
-
-    private func leave(_ change: (inout Activity) -> Void) {
-        let now = environment.loop.now
-        progress.withLock { progress in
-            progress.activity.last = now
-            change(&progress.activity)
-        }
-    }
 }

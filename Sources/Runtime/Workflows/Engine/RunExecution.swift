@@ -263,9 +263,10 @@ final class RunExecution: Sendable {
     /// Proposes as this run's owner. What says that it is not the owner any more stops the run here, and looks to the
     /// body like the cancellation that follows.
     func propose(_ operation: WorkflowOperation) async throws -> OperationResult {
+        let now = environment.loop.now
         let isAllowed = progress.withLock { progress in
             if progress.isOver { return false }
-            progress.activity.callCount += 1
+            progress.activity.enter(now)
             progress.activity.recordCount += 1
             return true
         }
@@ -332,14 +333,18 @@ final class RunExecution: Sendable {
         _ kind: String, _ name: String, counter: WritableKeyPath<Progress, [ByteText: UInt64]>,
         countedAs key: ByteText? = nil
     ) throws -> StepKey {
-        let isFirst = progress.withLock { $0.running.insert("\(kind) '\(name)'").inserted }
+        let now = environment.loop.now
+        let isFirst = progress.withLock { progress in
+            guard progress.running.insert("\(kind) '\(name)'").inserted else { return false }
+            progress.activity.enter(now)
+            return true
+        }
         guard isFirst else {
             throw WorkflowError(
                 .duplicateStep,
                 "two of \(kind) '\(name)' run at the same time; give each of them a name of its own"
             )
         }
-        enterCall()
         do {
             return try count(key?.text ?? name, counter: counter)
         } catch {
@@ -349,8 +354,11 @@ final class RunExecution: Sendable {
     }
 
     func finish(_ kind: String, _ name: String) {
-        progress.withLock { _ = $0.running.remove("\(kind) '\(name)'") }
-        leaveCall()
+        let now = environment.loop.now
+        progress.withLock { progress in
+            progress.running.remove("\(kind) '\(name)'")
+            progress.activity.leave(now)
+        }
     }
 
     func encode<Value: Encodable>(_ value: Value, _ what: @autoclosure () -> String) throws

@@ -1,3 +1,5 @@
+import FlotillaActors
+
 /// A group's runs. Each has storage of its own: a table has more places than members, and a run takes some hundred bytes.
 struct RunMap: Sendable {
     private var runs: BucketedMap<RunKey, Boxed<Run>>

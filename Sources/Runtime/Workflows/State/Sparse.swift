@@ -1,23 +1,4 @@
-/// A value in storage of its own, which copies share until one of them is changed.
-struct Boxed<Value: Sendable>: @unchecked Sendable {
-    // @unchecked Sendable: only who is the storage's one owner changes it.
-    private final class Storage {
-        var value: Value
-        init(_ value: Value) { self.value = value }
-    }
-
-    private var storage: Storage
-
-    init(_ value: Value) { storage = Storage(value) }
-
-    var value: Value {
-        get { storage.value }
-        _modify {
-            if !isKnownUniquelyReferenced(&storage) { storage = Storage(storage.value) }
-            yield &storage.value
-        }
-    }
-}
+import FlotillaActors
 
 /// A property that is nil for nearly all values of its type: nil takes one word, and what there is has storage of its own.
 @propertyWrapper
