@@ -15,6 +15,9 @@ struct FleetFigures: Codable, Sendable {
     var heartbeatsPerNode = 0.0
     var framesPerWorkflow = 0.0
     var checkpointsPerSecond = 0.0
+    var sustainedPerSecond = 0.0
+    var sustainedP50 = 0.0
+    var sustainedP99 = 0.0
     var checkpointP50 = 0.0
     var checkpointP99 = 0.0
     var managementP50 = 0.0
@@ -29,6 +32,8 @@ struct FleetFigures: Codable, Sendable {
     /// Checkpoints that are recorded one after the other, with nothing else going on.
     private static let aloneCount = 200
     private static let managementCount = 100
+    /// Until what a load left in memory has gone, and new groups are quiet.
+    private static let quietTime: Duration = .seconds(10)
     /// For how long a fleet may take to be what it should be.
     private static let formingLimit: Duration = .seconds(180)
 
@@ -47,8 +52,10 @@ struct FleetFigures: Codable, Sendable {
             }
             return count
         }
+        let sustained = SustainedLoad()
         let before = ProcessUsage.current()
-        let fleet = try InProcessFleet(directory: scratch.path, workflows: [recording]) { configuration in
+        let fleet = try InProcessFleet(directory: scratch.path, workflows: [recording, sustained.workflow]) {
+            configuration in
             configuration.handoverTimeLimit = .milliseconds(100)
             guard configuration.founds else { return }
             var policy = ExecutionClusterPolicy()
@@ -68,6 +75,11 @@ struct FleetFigures: Codable, Sendable {
                 try await figures.measureAlone(fleet, recording, latencies)
                 progress.update("\(count) nodes: under load")
                 try await figures.measureLoad(fleet, recording, load, latencies)
+                progress.update("\(count) nodes: under load for \(SustainedLoad.duration)")
+                let steady = try await sustained.measure(fleet, workflows: load.sustainedWorkflows)
+                figures.sustainedPerSecond = Double(steady.count) / (SustainedLoad.duration / .seconds(1))
+                figures.sustainedP50 = Statistics.percentile(50, of: steady) ?? 0
+                figures.sustainedP99 = Statistics.percentile(99, of: steady) ?? 0
                 progress.update("\(count) nodes: commits of the management group")
                 try await figures.measureManagement(fleet)
                 if mode == .twoTier {
@@ -173,14 +185,15 @@ struct FleetFigures: Codable, Sendable {
 
     /// What idle clusters take of the heap.
     private mutating func measureClusters(_ fleet: InProcessFleet) async throws {
+        try await Task.sleep(for: Self.quietTime)
         let before = try await fleet.nodes[0].clusters(withLeaders: true).count
         let heap = ProcessUsage.current().heapBytes
         var policy = try await fleet.nodes[0].policy()
-        policy.readyClusters += Self.addedClusters
+        // Those that are there are ready, since nothing runs.
+        policy.readyClusters = before + Self.addedClusters
         try await fleet.nodes[0].setPolicy(policy)
         try await Self.settle(fleet, .twoTier)
-        // Until they are quiet.
-        try await Task.sleep(for: .seconds(2))
+        try await Task.sleep(for: Self.quietTime)
         let added = try await fleet.nodes[0].clusters(withLeaders: true).count - before
         guard added > 0 else { throw BenchError("no clusters were added to \(before)") }
         kibibytesPerCluster = Double(ProcessUsage.current().heapBytes - heap) / 1_024 / Double(added)

@@ -12,6 +12,7 @@ enum FleetProcess {
             .value("mode", "MODE", "'one cluster' or 'two tiers'"),
             .value("workflows", "N", "how many workflows at a time under load"),
             .value("checkpoints", "N", "how many each of them records"),
+            .value("sustained", "N", "how many workflows record all the time"),
             .value("figures", "FILE", "where the figures are written to"),
         ])
 
@@ -23,9 +24,11 @@ enum FleetProcess {
             let mode = options.string("mode").flatMap(FleetFigures.Mode.init(rawValue:)),
             let workflows = try options.number("workflows", in: 1...10_000),
             let checkpoints = try options.number("checkpoints", in: 1...10_000),
+            let sustained = try options.number("sustained", in: 1...10_000),
             let path = options.string("figures")
         else { throw options.fail("all options have to be given") }
-        let load = FleetLoadPlan(workflows: workflows, checkpoints: checkpoints)
+        let load = FleetLoadPlan(
+            workflows: workflows, checkpoints: checkpoints, sustainedWorkflows: sustained)
         let figures = try await FleetFigures.take(nodes, mode, load, progress: Progress())
         try JSONEncoder().encode(figures).write(to: URL(filePath: path))
     }
@@ -39,7 +42,8 @@ enum FleetProcess {
                 arguments: [
                     "two-tier-fleet", "--nodes", "\(nodes)", "--mode", mode.rawValue, "--workflows",
                     "\(load.workflows)",
-                    "--checkpoints", "\(load.checkpoints)", "--figures", figures,
+                    "--checkpoints", "\(load.checkpoints)", "--sustained", "\(load.sustainedWorkflows)", "--figures",
+                    figures,
                 ], environment: ["TMPDIR": directory], log: "\(directory)/log")
             let end = await child.wait(limit: timeLimit)
             try Task.checkCancellation()

@@ -43,6 +43,8 @@ public actor RaftGroup {
     var isRecorded: Bool
     /// Kept by the scheduler: whether the group stands in its dirty list.
     var isDirty = false
+    /// How often the first member of a new group has asked the others again.
+    var repeatedCampaigns: UInt8 = 0
     /// The configuration in force has other members than the scheduler knows.
     var hasNewMembers = false
     var metrics = GroupMetrics()
@@ -107,6 +109,7 @@ public actor RaftGroup {
     func tick() {
         guard stopReason == nil, withdrawal == nil else { return }
         core.tick(1)
+        campaignAgain()
         reconcileMembership()
         let now = loop.now
         retryProposals(now: now)

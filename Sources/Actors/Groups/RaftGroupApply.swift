@@ -39,8 +39,21 @@ extension RaftGroup {
         guard core.status.role == .follower, core.status.leader == nil, withdrawal == nil else { return }
         let configuration = core.configuration
         let isAlone = configuration.voters == [identity.replica] && !configuration.isJoint
-        let isFirst = identity.replica == ReplicaID(1) && core.appliedIndex == LogIndex(1)
-        if isAlone || isFirst { core.campaign() }
+        if isAlone || isFirstOfNewGroup { core.campaign() }
+    }
+
+    /// With every tick, for as long as an election timeout: the others may begin a little later than the first member of a
+    /// new group, which would have to wait for that timeout.
+    func campaignAgain() {
+        guard isFirstOfNewGroup, repeatedCampaigns < settings.electionTicks, core.status.leader == nil,
+            core.status.role == .follower || core.status.role == .preCandidate
+        else { return }
+        repeatedCampaigns += 1
+        core.campaign()
+    }
+
+    private var isFirstOfNewGroup: Bool {
+        identity.replica == ReplicaID(1) && core.appliedIndex == LogIndex(1)
     }
 
     private func applyCommand(

@@ -32,15 +32,17 @@ struct ClusterReconciler: Sendable {
 
     /// Until the task is cancelled or the node ends.
     func run() async {
-        for await _ in attention.bell.rings {
-            let left = await reconcile(attention.take())
-            guard !left.isEmpty else { continue }
-            do {
-                try await core.loop.sleep(for: Self.retryInterval)
-            } catch {
-                return
+        await withDiscardingTaskGroup { tasks in
+            for await _ in attention.bell.rings {
+                let left = await reconcile(attention.take())
+                guard !left.isEmpty else { continue }
+                // Beside what comes up meanwhile: a new cluster does not wait for what is in an old one's way.
+                tasks.addTask {
+                    do { try await core.loop.sleep(for: Self.retryInterval) } catch { return }
+                    for group in left { attention.mark(group) }
+                }
             }
-            for group in left { attention.mark(group) }
+            tasks.cancelAll()
         }
     }
 

@@ -46,6 +46,21 @@ import Testing
         }
     }
 
+    @Test("the first member of a new group asks those that begin later, and waits for no election timeout")
+    func foundingOneByOne() async throws {
+        try await withEmptyFleets(nodes: 3, seeds: 10) { fleet in
+            let foundation = Self.foundation(on: [1, 2, 3])
+            let begun = fleet.world.now
+            for node in foundation.voters {
+                try await fleet.cores[node]!.found(foundation)
+                try await fleet.world.sleep(for: fleet.world.random(in: .milliseconds(20) ... .milliseconds(70)))
+            }
+            try await fleet.wait("leader", limit: .seconds(2)) { $0.values.contains { $0.leader != nil } }
+            let taken = begun.duration(to: fleet.world.now)
+            #expect(taken < .milliseconds(500), "after \(taken)")
+        }
+    }
+
     @Test("a member that was away at the founding takes its place when it comes")
     func late() async throws {
         try await withEmptyFleets(nodes: 3, seeds: 5) { fleet in

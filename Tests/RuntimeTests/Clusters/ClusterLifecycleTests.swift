@@ -69,6 +69,33 @@ struct ClusterLifecycleTests {
         }
     }
 
+    @Test("a cluster is founded at once where another replica cannot leave yet")
+    func foundingBesideLeaving() async throws {
+        try await withSimulation(seed: 1, nodes: 9, workflows: [Self.quick]) { simulation in
+            let node = try simulation.node(1)
+            let stuck = try await node.createCluster(on: (4...8).map { NodeID($0) })
+            try await simulation.wait(until: "a leader") { try await node.cluster(stuck).leader != nil }
+            for number in [4, 5, 7] { simulation.crash(number) }
+            // Its group cannot say that it is gone.
+            try await node.removeMember(NodeID(6), fromCluster: stuck)
+            for round in 0..<5 {
+                await simulation.advance(by: .milliseconds(300))
+                let id = try await node.createCluster(on: [NodeID(6), NodeID(7), NodeID(8)])
+                let services = try await simulation.node(6).running()
+                try await simulation.wait(until: "the replica of round \(round)", within: .milliseconds(100)) {
+                    guard let group = try? services.cluster(named: id).group else { return false }
+                    return services.core.hosted[group] != nil
+                }
+            }
+            let group = try await simulation.node(6).running().cluster(named: stuck).group
+            #expect(try await simulation.node(6).running().core.hosted[group] != nil)
+            for number in [4, 5, 7] { simulation.restart(number) }
+            try await simulation.wait(until: "it has left") {
+                try await simulation.node(6).running().core.hosted[group] == nil
+            }
+        }
+    }
+
     @Test("a node that was away when its cluster was destroyed gives its replica up when it returns")
     func absence() async throws {
         try await withSimulation(seed: 1, nodes: 5, workflows: [Self.quick]) { simulation in
