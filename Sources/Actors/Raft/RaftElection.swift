@@ -176,9 +176,21 @@ extension Raft {
         case (.won, .candidate):
             becomeLeader()
             broadcastAppend()
-        case (.lost, .preCandidate), (.lost, .candidate): becomeFollower(term, leader: nil)
+        case (.lost, .preCandidate): becomeFollower(term, leader: nil)
+        case (.lost, .candidate):
+            becomeFollower(term, leader: nil)
+            campaignSoon()
+        case (.pending, .candidate): if !isGranted { campaignSoon() }
         case (.pending, _), (.won, _), (.lost, _): break
         }
+    }
+
+    /// Whoever was refused after a majority had agreed in the pre-vote that nobody leads was beaten by another candidate of
+    /// the same moment, and perhaps neither wins: one of the two asks again before an election timeout, unless a leader
+    /// writes first.
+    private mutating func campaignSoon() {
+        guard options.usesPreVote else { return }
+        ticksUntilCampaign = 1 + random.below(max(1, options.electionTicks / 2))
     }
 
     mutating func handlePreVoteResponse(_ message: Message, isGranted: Bool) {

@@ -77,6 +77,28 @@ struct FleetRecoveryTests {
         }
     }
 
+    @Test("TT-38c: what a cluster without its majority had recorded goes to another cluster, where its runs go on")
+    func migrated() async throws {
+        try await withLostMajority(seeds: 2) { simulation, _, run in
+            let node = try simulation.node(9)
+            let other = try await node.createCluster(on: [6, 7, 8].map { NodeID($0) })
+            _ = try await node.recoverCluster(Self.id.text, isForced: true)
+            try await node.drainCluster(Self.id.text, into: other)
+            let target = try await node.running().cluster(named: other).group
+            try await simulation.wait(until: "the run is in the other cluster", within: .seconds(30)) {
+                let machine = try await simulation.node(7).running().core.hosted[target]
+                let steps = try await machine?.withState { machine in
+                    (machine as? WorkflowStateMachine)?.state.runs[RunKey("default", "a")]?.steps.count
+                }
+                return (steps ?? 0) > 0
+            }
+            #expect(try await run.result() == 55)
+            try await simulation.wait(until: "the lost cluster is gone", within: .seconds(120)) {
+                try await simulation.fleet(9).clusters[Self.id] == nil
+            }
+        }
+    }
+
     @Test("TT-38b: a majority that went on unheard is fenced when it returns: nothing of what it did is mixed in")
     func hiddenMajority() async throws {
         let lose: @Sendable (SimulatedCluster) -> Void = { $0.partition([1, 2, 3], from: Array(4...9)) }
