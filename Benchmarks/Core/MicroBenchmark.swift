@@ -50,7 +50,8 @@ enum MicroBenchmark {
                 }
                 if let alone = found[.routing], let among = found[.routingAmongMany], let commit = found[.proposal] {
                     recorder.add(
-                        100 * (among - alone) / commit, "% of a commit", "TT-31: what 1,000 groups add to a message's way")
+                        100 * (among - alone) / commit, "% of a commit",
+                        "TT-31: what 1,000 groups add to a message's way")
                 }
             }
         }
