@@ -21,7 +21,8 @@ enum AllocationBenchmark {
         _ = try measure()
         let counts = try measure()
         let again = try measure()
-        for (name, count) in counts where abs(again[name]! - count) > count / 200 {
+        // By as much as a rise may be: how far an array's room reaches depends on the block that the C library had for it.
+        for (name, count) in counts where abs(again[name]! - count) > count / 20 {
             throw BenchError(
                 "\(name) allocates \(count) times, or \(again[name]!): something in it depends on chance")
         }
