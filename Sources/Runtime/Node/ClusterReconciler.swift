@@ -32,14 +32,24 @@ struct ClusterReconciler: Sendable {
 
     /// Until the task is cancelled or the node ends.
     func run() async {
+        let waiting = Lock<Set<GroupID>>([])
         await withDiscardingTaskGroup { tasks in
             for await _ in attention.bell.rings {
                 let left = await reconcile(attention.take())
                 guard !left.isEmpty else { continue }
+                let isFirst = waiting.withLock { waiting in
+                    defer { waiting.formUnion(left) }
+                    return waiting.isEmpty
+                }
                 // Beside what comes up meanwhile: a new cluster does not wait for what is in an old one's way.
+                guard isFirst else { continue }
                 tasks.addTask {
                     do { try await core.loop.sleep(for: Self.retryInterval) } catch { return }
-                    for group in left { attention.mark(group) }
+                    let due = waiting.withLock { waiting in
+                        defer { waiting = [] }
+                        return waiting
+                    }
+                    for group in due.sorted() { attention.mark(group) }
                 }
             }
             tasks.cancelAll()
