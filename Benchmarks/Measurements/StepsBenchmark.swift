@@ -6,12 +6,12 @@ enum StepsBenchmark {
     static let command = CommandDescription(
         "flotilla-bench steps",
         summary: "Measures durable steps per second on three node processes, beside DBOS and PostgreSQL.",
-        options: options("workflows at a time (default: 1,16,256)", Peer.steps))
+        options: options("workflows at a time (default: 1,4,16,64)", Peer.steps))
 
     static func run(_ options: ParsedOptions) async throws {
         try await run(
             "steps", options, StepsContestant(counted: .steps, executable: try HarnessOptions.executable(options)),
-            levels: [1, 16, 256], Peer.steps)
+            levels: [1, 4, 16, 64], Peer.steps)
     }
 
     fileprivate static func options(_ callers: String, _ peers: [Peer]) -> [CommandDescription.Option] {
@@ -48,12 +48,12 @@ enum WorkflowsBenchmark {
     static let command = CommandDescription(
         "flotilla-bench workflows",
         summary: "Measures workflows of one step, from start to result, beside DBOS.",
-        options: StepsBenchmark.options("workflows at a time (default: 1,16,64)", Peer.workflows))
+        options: StepsBenchmark.options("workflows at a time (default: 1,4,16,64)", Peer.workflows))
 
     static func run(_ options: ParsedOptions) async throws {
         try await StepsBenchmark.run(
             "workflows", options,
             StepsContestant(counted: .workflows, executable: try HarnessOptions.executable(options)),
-            levels: [1, 16, 64], Peer.workflows)
+            levels: [1, 4, 16, 64], Peer.workflows)
     }
 }
