@@ -89,9 +89,9 @@ enum ClientTables {
             ("forked from", "forkedFrom"), ("input", "input"),
             ("output", "output"),
         ] where workflow[name] != nil {
-            facts.add([label, cell(workflow, name)])
+            add(label, cell(workflow, name), to: &facts)
         }
-        for wait in workflow["waits"]?.elements ?? [] { facts.add(["waits", wait["description"]?.cell ?? ""]) }
+        for wait in workflow["waits"]?.elements ?? [] { add("waits", wait["description"]?.cell ?? "", to: &facts) }
         if let failure = workflow["failure"] {
             facts.add(["failure", "\(cell(failure, "type")): \(cell(failure, "message"))"])
         }
@@ -116,6 +116,12 @@ enum ClientTables {
         }
         return facts.text + "\n" + steps.text + (hasFailed ? "\n" + failed.text : "")
             + (progress.isEmpty ? "" : "\n" + running.text)
+    }
+
+    /// A fact of several lines has its name beside the first.
+    private static func add(_ label: String, _ text: String, to facts: inout TextTable) {
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        for (number, line) in lines.enumerated() { facts.add([number == 0 ? label : "", line]) }
     }
 
     static func history(_ history: JSONValue) -> String {

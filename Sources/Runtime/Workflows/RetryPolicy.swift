@@ -16,8 +16,12 @@ public struct RetryPolicy: Sendable {
     /// An attempt that says for so long nothing by `StepContext.heartbeat` is cancelled, and has failed as one that takes
     /// too long. Nil for no limit.
     public var heartbeatTimeout: Duration?
-    /// From the beginning of the first attempt on: no attempt begins later, and each is cancelled then.
+    /// From the beginning of the first attempt on, whoever made it: no attempt begins later, and each is cancelled then. That
+    /// beginning is recorded, one commit more before the first attempt. Nil for no limit.
     public var timeLimit: Duration?
+    /// Whether an attempt is cancelled when the run is to end, as its task would be. Else the body hears of it behind the
+    /// step, unless it asks (`StepContext.isCancelled`).
+    public var isCancelledWithRun = false
     /// Whether another attempt can help. An error for which this is false fails the step at once.
     public var isRetryable: @Sendable (_ error: any Error) -> Bool
 

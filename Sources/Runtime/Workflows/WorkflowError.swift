@@ -9,7 +9,8 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case invalidName
         case unencodable
         case undecodableInput
-        /// What was recorded is not of the type that is asked for.
+        /// What was recorded is not of the type that is asked for. A run whose steps are recorded as something else than its
+        /// code asks for does not fail: it is paused, with the difference as the reason.
         case undecodableResult
         /// A payload was written by a codec, or encrypted with a key, that this node does not have. A run that meets one
         /// does not fail: it stops on this node, until the node is started again with the key.
@@ -110,16 +111,19 @@ extension WorkflowFailure {
     /// `WorkflowLimits.failureMessageBytesMax`.
     init(_ error: any Error) {
         if let error = error as? WorkflowError {
-            self.init(type: "WorkflowError.\(error.code.rawValue)", message: cut(error.message))
+            self.init(
+                type: "WorkflowError.\(error.code.rawValue)",
+                message: error.message.cut(WorkflowLimits.failureMessageBytesMax))
         } else {
-            self.init(type: "\(Swift.type(of: error))", message: cut("\(error)"))
+            self.init(type: "\(Swift.type(of: error))", message: "\(error)".cut(WorkflowLimits.failureMessageBytesMax))
         }
     }
 }
 
-/// The text, or its beginning if it is longer than a failure's message may be.
-private func cut(_ text: String) -> String {
-    let limit = WorkflowLimits.failureMessageBytesMax
-    guard text.utf8.count > limit else { return text }
-    return String(decoding: Array(text.utf8.prefix(limit)), as: UTF8.self) + " [cut]"
+extension String {
+    /// The text, or its beginning if it has more bytes.
+    func cut(_ limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        return String(decoding: Array(utf8.prefix(limit)), as: UTF8.self) + " [cut]"
+    }
 }

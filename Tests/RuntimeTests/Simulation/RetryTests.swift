@@ -225,4 +225,74 @@ import Testing
             #expect(log.attempts == [1])
         }
     }
+
+    @Test(
+        "the time in all counts on over owners that crash in the middle of a first attempt, and starts over with a retry"
+    )
+    func timeLimitOverOwners() async throws {
+        for seed in Simulation.seeds(4) {
+            let log = Log()
+            var policy = Self.policy(nil)
+            policy.timeLimit = .seconds(60)
+            let workflow = Self.flaky(log, policy, successAt: 1, takes: .seconds(40))
+            try await withSimulation(seed: seed, nodes: 3, workflows: [workflow]) { simulation in
+                let run = try await simulation.submit(workflow, id: "a", input: 0)
+                await simulation.advance(by: simulation.world.random(in: .seconds(25) ... .seconds(35)))
+                let first = try #require(try await simulation.owner(of: "a"))
+                simulation.crash(first, dropUnsynced: true)
+                await simulation.advance(by: .seconds(1))
+                simulation.restart(first)
+                // The second attempt has less time than it takes.
+                let failure = try await failure { try await run.result() }
+                #expect(failure?.message.contains("stepTimedOut") == true, "seed \(seed): \(failure as Any)")
+                let since = try #require(try await simulation.node(1).describe("a").info.startedAt as Int64?)
+                let end = try #require(try await simulation.node(1).describe("a").info.finishedAt)
+                #expect((60...62).contains((end - since) / 1_000_000_000), "seed \(seed)")
+                #expect(log.attempts == [1, 1])
+                try await simulation.control("a", .retry)
+                #expect(try await run.result() == 1, "seed \(seed)")
+                try await simulation.untilConverged()
+            }
+        }
+    }
+
+    @Test(
+        "a step whose policy says so is cancelled when its run is to end, also under its next owner",
+        arguments: [false, true])
+    func cancelledWithRun(isCrashed: Bool) async throws {
+        for seed in Simulation.seeds(3) {
+            let log = Log()
+            var policy = Self.policy(3)
+            policy.isCancelledWithRun = true
+            let given = policy
+            let workflow = Workflow("long", version: 1) { (_: Int, context: WorkflowContext) async throws -> Int in
+                do {
+                    try await context.step("copy", retry: given) { step in
+                        log.add(step)
+                        try await step.clock.sleep(for: .seconds(3_600))
+                    }
+                } catch let error as WorkflowError where error.code == .cancelled {
+                    // Who has heard of it is left in peace.
+                    try await context.step("tidy", retry: given) { try await $0.clock.sleep(for: .seconds(5)) }
+                    throw error
+                }
+                return 1
+            }
+            try await withSimulation(seed: seed, nodes: 3, workflows: [workflow]) { simulation in
+                let run = try await simulation.submit(workflow, id: "a", input: 0)
+                await simulation.advance(by: .seconds(2))
+                let owner = try #require(try await simulation.owner(of: "a"))
+                try await simulation.control("a", .cancel, reason: "enough")
+                if isCrashed {
+                    await simulation.advance(by: simulation.world.random(in: .zero ... .milliseconds(20)))
+                    simulation.crash(owner, dropUnsynced: true)
+                }
+                let error = await #expect(throws: WorkflowError.self) { try await run.result() }
+                #expect(error?.code == .cancelled, "seed \(seed)")
+                let events = try await simulation.ask { try await $0.history(of: "a").events.map(\.name) }
+                #expect(events == ["$cancelled", "tidy"], "seed \(seed)")
+                #expect(log.attempts.count <= (isCrashed ? 2 : 1))
+            }
+        }
+    }
 }

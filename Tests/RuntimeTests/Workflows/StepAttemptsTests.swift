@@ -57,7 +57,7 @@ struct StepAttemptsTests {
         let (run, step) = (Bench.address("a"), Self.step)
         func told() -> StepProgress? { bench.machine.run("a")?.progress[step] }
         try bench.apply([.recordProgress(run, step, attempt: 1, value: [1])], epoch: 1)
-        #expect(told() == StepProgress(value: [1], attempt: 1, recordedAt: 1000, owner: NodeID(1)))
+        #expect(told() == StepProgress(value: [1], attempt: 1, recordedAt: 1000, owner: NodeID(1), begunAt: 1000))
         var failed = StepFailure(failure: Self.failure, effort: StepEffort(attempt: 1, duration: 0), delay: 0)
         failed.progress = [2]
         try bench.apply([.recordFailure(run, step, failed)], epoch: 1)

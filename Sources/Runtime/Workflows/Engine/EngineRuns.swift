@@ -125,7 +125,7 @@ extension WorkflowEngine: WorkflowObserver {
             let reason = (try? await stop.wait()) ?? .shutdown
             switch reason {
             case .ended: return
-            case .lost, .terminated, .rests: break
+            case .lost, .terminated, .rests, .mismatch: break
             case .shutdown where !Task.isCancelled:
                 stopRunning(because: "the group has stopped on this node")
             case .shutdown: break
@@ -135,6 +135,7 @@ extension WorkflowEngine: WorkflowObserver {
             // One that is put to rest is looked after by who put it there.
             if reason != .rests { watchGracePeriod(of: execution) }
         }
+        await execution.pauseForMismatch()
     }
 
     /// The run's record, if it is still this node's in this epoch.
@@ -172,6 +173,9 @@ extension WorkflowEngine: WorkflowObserver {
             result = .success(try environment.codec.encode(output))
         } catch let error as WorkflowError where error.code == .cancelled && execution.isCancelled {
             result = .cancelled
+        } catch let error as WorkflowError where error.code == .undecodableInput && execution.hasMetNothing {
+            _ = execution.stopForMismatch(error, at: nil)
+            return
         } catch {
             result = .failure(WorkflowFailure(error))
         }

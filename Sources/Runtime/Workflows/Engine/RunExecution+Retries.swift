@@ -12,7 +12,7 @@ extension RunExecution {
         defer { finish("step", name) }
         if let known = recorded.steps[step] {
             meet(.step, step)
-            return try decode(known.value, "step \(step)")
+            return try recordedValue(known.value, of: .init(kind: .step, key: step), "step \(step)")
         }
         let tried = recorded.attempts[step]
         if let tried, tried.nextAt == nil {
@@ -22,11 +22,7 @@ extension RunExecution {
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
         try await replay?.end(.step, step)
         var attempt = Int(tried?.effort.attempt ?? 0)
-        let deadline = policy.timeLimit.map { limit in
-            let (sum, isTooLarge) = (tried?.startedAt ?? environment.loop.wallNow.nanoseconds)
-                .addingReportingOverflow(limit.clampedNanoseconds)
-            return isTooLarge ? Int64.max : sum
-        }
+        let deadline = try await deadline(of: step, policy)
         if let nextAt = tried?.nextAt { try await wait(until: nextAt, for: step) }
         var heart: StepHeart?
         while true {
@@ -48,11 +44,25 @@ extension RunExecution {
             case .failure(let error):
                 // The run is being stopped here: that is no failure of the step.
                 guard !Task.isCancelled, !isOver else { throw error }
+                if policy.isCancelledWithRun, try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
                 let nextAt = try await recordFailure(
                     error, of: step, effort, here.unrecordedProgress, policy, until: deadline)
                 try await wait(until: nextAt, for: step)
             }
         }
+    }
+
+    /// When no attempt may go on; nil for never. A limit counts from the first attempt of the first owner, so its beginning
+    /// is recorded, unless a later one is.
+    private func deadline(of step: StepKey, _ policy: RetryPolicy) async throws -> Int64? {
+        guard let limit = policy.timeLimit else { return nil }
+        var begunAt = recorded.begunAt(of: step)
+        if begunAt == nil {
+            _ = try await propose(.recordProgress(address, step, attempt: 1, value: []))
+            begunAt = environment.loop.wallNow.nanoseconds
+        }
+        let (sum, isTooLarge) = (begunAt ?? 0).addingReportingOverflow(limit.clampedNanoseconds)
+        return isTooLarge ? Int64.max : sum
     }
 
     /// - Returns: when the next attempt may begin.
@@ -93,7 +103,10 @@ extension RunExecution {
         let loop = environment.loop
         let left = deadline.map { Duration.nanoseconds(max(0, $0 - loop.wallNow.nanoseconds)) }
         let limit = [policy.attemptTimeout, left].compactMap(\.self).min()
-        guard limit != nil || policy.heartbeatTimeout != nil else {
+        // Who has heard that the run is to end cleans up.
+        let hearsOfEnd = policy.isCancelledWithRun && progress.withLock { $0.cancellationPlace == nil }
+        let hasLimit = limit != nil || policy.heartbeatTimeout != nil
+        guard hasLimit || hearsOfEnd else {
             do { return .success(try await body(context)) } catch { return .failure(error) }
         }
         guard limit.map({ $0 > .zero }) ?? true else {
@@ -103,30 +116,39 @@ extension RunExecution {
             group.addTask {
                 do { return .body(.success(try await body(context))) } catch { return .body(.failure(error)) }
             }
-            group.addTask {
-                do {
-                    return .timedOut(try await self.timeout(of: context, limit, policy.heartbeatTimeout))
-                } catch {
-                    return .body(.failure(error))
+            func watch(_ end: @escaping @Sendable () async throws -> WorkflowError) {
+                group.addTask {
+                    do { return .stopped(try await end()) } catch { return .body(.failure(error)) }
                 }
             }
+            if hasLimit { watch { try await self.timeout(of: context, limit, policy.heartbeatTimeout) } }
+            if hearsOfEnd { watch { try await self.cancellation() } }
             let first = await group.next()
             group.cancelAll()
             switch first {
-            case .timedOut(let error)?:
-                if case .body(.success(let value))? = await group.next() { return .success(value) }
+            case .stopped(let error)?:
+                for await case .body(.success(let value)) in group { return .success(value) }
                 return .failure(error)
             case .body(let outcome)?:
                 await group.waitForAll()
                 return outcome
-            case nil: preconditionFailure("a group of two tasks is empty")
+            case nil: preconditionFailure("the body is a task of the group")
             }
         }
     }
 
     private enum AttemptEnd<Result: Sendable>: Sendable {
         case body(Swift.Result<Result, any Error>)
-        case timedOut(WorkflowError)
+        case stopped(WorkflowError)
+    }
+
+    /// Waits until the run is to end.
+    private func cancellation() async throws -> WorkflowError {
+        let request = Promise<Void>()
+        cancel.wake(request)
+        defer { cancel.forget(request) }
+        try await request.wait()
+        return Self.cancelled
     }
 
     /// Waits until the attempt has taken too long, or has told nothing for too long.

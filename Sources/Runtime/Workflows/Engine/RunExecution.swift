@@ -13,6 +13,8 @@ final class RunExecution: Sendable {
         case terminated
         /// It only waits.
         case rests
+        /// What is recorded is not what the code asks for.
+        case mismatch
         /// The node or the group stops.
         case shutdown
     }
@@ -49,6 +51,8 @@ final class RunExecution: Sendable {
         var bodyHasEnded = false
         /// What of the record cannot be read on this node; the run has stopped here.
         var unreadable: WorkflowError?
+        /// What the code asks for, and the record has as something else; the run has stopped here.
+        var mismatch: String?
     }
 
     let key: RunKey
@@ -129,7 +133,7 @@ final class RunExecution: Sendable {
         defer { finish("step", name) }
         if let known = recorded.steps[step] {
             meet(.step, step)
-            return try decode(known.value, "step \(step)")
+            return try recordedValue(known.value, of: .init(kind: .step, key: step), "step \(step)")
         }
         if try await meetsCancellation(at: "step \(step)") { throw Self.cancelled }
         try await replay?.end(.step, step)
@@ -166,7 +170,8 @@ final class RunExecution: Sendable {
 
     /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.
     func heart(of step: StepKey, attempt: Int, after last: StepHeart? = nil) throws -> StepHeart {
-        let before = try last?.progress ?? recorded.progress[step].map { try readable($0.value) }
+        let before =
+            try last?.progress ?? recorded.progress[step].flatMap { $0.value.isEmpty ? nil : try readable($0.value) }
         return StepHeart(self, step, attempt: attempt, progressBefore: before)
     }
 
@@ -178,7 +183,7 @@ final class RunExecution: Sendable {
         let step = try count(name.isEmpty ? kind : "\(kind)/\(name)", counter: \.steps)
         if let known = recorded.steps[step] {
             meet(.step, step)
-            return try decode(known.value, "\(step)")
+            return try recordedValue(known.value, of: .init(kind: .step, key: step), "\(step)")
         }
         try await replay?.end(.step, step)
         return try await record(compute(environment), as: step)

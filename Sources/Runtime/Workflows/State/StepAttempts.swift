@@ -85,6 +85,8 @@ extension Run {
             guard attempts.nextAt == nil, let failure else { return }
             if WorkflowFailure(WorkflowError(.stepFailed, attempts.message(for: key))) == failure { cause = key }
         }
-        if let key = cause ?? last?.key { attempts.remove(key) }
+        guard let key = cause ?? last?.key else { return }
+        attempts.remove(key)
+        progress[key]?.begunAt = 0
     }
 }

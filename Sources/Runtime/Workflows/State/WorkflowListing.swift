@@ -155,7 +155,7 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
                 name: key.name.text, occurrence: key.occurrence, attempts: Int(attempts.effort.attempt),
                 failedAt: attempts.failedAt, nextAt: attempts.nextAt, failure: attempts.failure)
         }
-        progress = run.progress.sorted { $0.key < $1.key }.map { key, progress in
+        progress = run.progress.filter { !$0.value.value.isEmpty }.sorted { $0.key < $1.key }.map { key, progress in
             Progress(
                 name: key.name.text, occurrence: key.occurrence, value: progress.value,
                 attempt: Int(progress.attempt), owner: progress.owner, recordedAt: progress.recordedAt)

@@ -41,6 +41,7 @@ extension WorkflowState {
         case .pruneFinished(let retention, let limit):
             return pruneFinished(keeping: retention, limit: Int(limit), context)
         case .controlRun(let workflowID, let action, let reason):
+            try checkOwner(of: workflowID, context)
             return try control(workflowID, action, reason: reason, context)
         case .transfer(let operation): return try apply(operation, context, arrived: arrived)
         case .message(let operation): return try apply(operation, context)
@@ -108,10 +109,10 @@ extension WorkflowState {
                 return isTooLarge ? Int64.max : sum
             }
             let began = context.time.subtractingReportingOverflow(max(0, failed.effort.duration))
+            let begunAt = run.begunAt(of: step) ?? (began.overflow ? context.time : began.partialValue)
             run.attempts.insert(
                 StepAttempts(
-                    startedAt: known?.startedAt ?? (began.overflow ? context.time : began.partialValue),
-                    failedAt: context.time, nextAt: nextAt, failure: failed.failure, owner: owner,
+                    startedAt: begunAt, failedAt: context.time, nextAt: nextAt, failure: failed.failure, owner: owner,
                     epoch: context.ownerEpoch, effort: failed.effort), for: step)
             if let progress = failed.progress {
                 run.note(progress, of: step, attempt: failed.effort.attempt, context)

@@ -49,4 +49,13 @@ extension WorkflowState {
         }
         return OperationResult()
     }
+
+    /// What an owner does to its own run it does in its epoch; others have none.
+    func checkOwner(of workflowID: String, _ context: ApplyContext) throws(Refused) {
+        guard context.ownerEpoch > 0, let run = runs[RunKey(context.namespace, workflowID)],
+            run.epoch != context.ownerEpoch
+        else { return }
+        throw Refused(
+            .staleOwner, "run \(run.runID) is in epoch \(run.epoch), the command came from \(context.ownerEpoch)")
+    }
 }

@@ -13,7 +13,8 @@ extension RunExecution {
         let step = key.step
         if let known = recorded.steps[step] {
             meet(.step, step)
-            let values: [Value] = try decode(known.value, "condition \(condition)")
+            let values: [Value] = try recordedValue(
+                known.value, of: .init(kind: .step, key: step), "condition \(condition)")
             if values.first != nil, keepsOrder { try await waitBriefly(until: { predicate() != nil }) }
             return values.first
         }
