@@ -30,7 +30,7 @@ final class HTTPConnection: TCPStreamDelegate, @unchecked Sendable {
         self.stream = stream
         self.limits = limits
         self.server = server
-        parser = HTTPRequestParser(bodyBytesMax: limits.bodyBytesMax)
+        parser = HTTPRequestParser(bodyBytesMax: limits.bodyBytesMax, bodies: server.bodies)
         timer = DeadlineTimer(loop: stream.loop) { [weak self] in self?.didTimeOut() }
         stream.delegate = self
         // A client that connects and says nothing holds its place no longer than one that begins
@@ -43,6 +43,8 @@ final class HTTPConnection: TCPStreamDelegate, @unchecked Sendable {
 
     /// Answers the request that is being handled. On the loop.
     func respond(_ response: HTTPResponse) {
+        // Also where the client has left: whoever handled it had the body until now.
+        parser.releaseBody()
         guard case .handling(let keepAlive, let isHead) = state else { return }
         write(HTTPResponseWriter.checked(response), keepAlive: keepAlive, isHead: isHead)
         guard keepAlive else { return finish() }
@@ -152,6 +154,7 @@ final class HTTPConnection: TCPStreamDelegate, @unchecked Sendable {
     }
 
     func streamDidClose(_ error: NetworkError?) {
+        if case .handling = state {} else { parser.releaseBody() }
         state = .closed
         timer?.clear()
         server.didClose(self)

@@ -1,5 +1,21 @@
 import CHTTPParser
 
+/// The bytes that the bodies of all requests of a server may take. On its loop.
+final class HTTPBodyBudget {
+    private(set) var used = 0
+    private let most: Int
+
+    init(_ most: Int) { self.most = most }
+
+    func take(_ count: Int) -> Bool {
+        guard used + count <= most else { return false }
+        used += count
+        return true
+    }
+
+    func give(_ count: Int) { used -= count }
+}
+
 /// Finds the requests in a connection's bytes, one at a time, by Debian's http-parser. Nothing else
 /// knows which parser it is.
 final class HTTPRequestParser {
@@ -27,6 +43,9 @@ final class HTTPRequestParser {
 
     private(set) var phase = Phase.betweenRequests
     private let bodyBytesMax: Int
+    private let bodies: HTTPBodyBudget
+    /// What the body of this request takes of the budget.
+    private var bodyBytes = 0
     private let parser = UnsafeMutablePointer<http_parser>.allocate(capacity: 1)
     private var failure: HTTPProblem?
     private var isComplete = false
@@ -39,8 +58,10 @@ final class HTTPRequestParser {
     private var isInValue = false
     private var body: [UInt8] = []
 
-    init(bodyBytesMax: Int) {
+    /// - Parameter bodies: those of all connections.
+    init(bodyBytesMax: Int, bodies: HTTPBodyBudget) {
         self.bodyBytesMax = bodyBytesMax
+        self.bodies = bodies
         parser.initialize(to: http_parser())
         http_parser_init(parser, HTTP_REQUEST)
         // The parser is only run by this object's methods.
@@ -48,6 +69,12 @@ final class HTTPRequestParser {
     }
 
     deinit { parser.deallocate() }
+
+    /// The last request's body is needed no more.
+    func releaseBody() {
+        bodies.give(bodyBytes)
+        bodyBytes = 0
+    }
 
     /// Reads from `position` on, up to the end of a request or of `bytes`; moves `position`.
     func feed(_ bytes: RawSpan, at position: inout Int) -> Outcome {
@@ -181,6 +208,11 @@ extension HTTPRequestParser {
             failure = bodyTooLong
             return false
         }
+        guard bodies.take(bytes.count) else {
+            failure = HTTPProblem(503, "requests with \(bodies.used) bytes are being handled; try again later")
+            return false
+        }
+        bodyBytes += bytes.count
         body.append(contentsOf: bytes)
         return true
     }

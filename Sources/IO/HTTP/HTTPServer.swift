@@ -2,6 +2,8 @@
 public struct HTTPServerLimits: Sendable {
     /// Longer bodies are answered with 413.
     public var bodyBytesMax = 8 * 1024 * 1024
+    /// Of the bodies of all requests that are being read or handled; more are answered with 503.
+    public var allBodiesBytesMax = 256 * 1024 * 1024
     /// Further clients are answered with 503.
     public var connectionsMax = 1024
     /// For a request's head, from its first byte (or, for the first, from the connection); then

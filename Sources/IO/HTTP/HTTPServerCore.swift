@@ -12,6 +12,7 @@ final class HTTPServerCore: LoopResource, @unchecked Sendable {
 
     let loop: EventLoop
     let limits: HTTPServerLimits
+    let bodies: HTTPBodyBudget
     /// Parsed requests on their way to `HTTPServer.run()`. A connection has at most one, so the
     /// bound is reached only by clients that left; then 503.
     let work: AsyncStream<Work>
@@ -25,6 +26,7 @@ final class HTTPServerCore: LoopResource, @unchecked Sendable {
     init(loop: EventLoop, limits: HTTPServerLimits) {
         self.loop = loop
         self.limits = limits
+        bodies = HTTPBodyBudget(limits.allBodiesBytesMax)
         (work, inbox) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingOldest(limits.connectionsMax))
     }

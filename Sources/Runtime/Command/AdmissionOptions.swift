@@ -7,6 +7,9 @@ enum AdmissionOptions {
         .value("max-running-of", "TYPE=N,...", "the same by type"),
         .value("max-requests", "N", "starts and messages that may wait in this node (default: 10000)"),
         .value("max-request-bytes", "BYTES", "their bytes (default: 268435456)"),
+        .value(
+            "max-memory", "BYTES",
+            "refuse the same above so much memory of this process (default: four fifths of what there is)"),
     ]
 
     static func limits(_ options: ParsedOptions) throws(UsageError) -> AdmissionLimits {
@@ -27,6 +30,7 @@ enum AdmissionOptions {
         if let bytes = try options.number("max-request-bytes", in: 1...UInt64(Int.max)) {
             limits.requestBytes = Int(bytes)
         }
+        if let bytes = try options.number("max-memory", in: 1...UInt64(Int.max)) { limits.memoryBytes = Int(bytes) }
         return limits
     }
 }

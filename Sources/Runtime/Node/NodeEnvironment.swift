@@ -19,6 +19,8 @@ public struct NodeEnvironment: Sendable {
     public var random: @Sendable () -> UInt64
     /// The share of the machine's capacity that is in use, from 0 to 1; asked for once in a while, from any thread.
     public var load: @Sendable () -> Double = { 0 }
+    /// The memory that this process takes, in bytes; asked for often, from any thread.
+    public var memory: @Sendable () -> Int = { 0 }
     /// Ends loop and workers, as the last thing.
     public var shutdown: @Sendable () async -> Void
     /// Set by simulations, to compare replicas.
@@ -56,6 +58,7 @@ public struct NodeEnvironment: Sendable {
                 await loop.shutdown()
             })
         environment.load = { MachineLoad.share() }
+        environment.memory = { MachineMemory.used() }
         return environment
     }
 }

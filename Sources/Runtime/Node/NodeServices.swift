@@ -54,7 +54,8 @@ final class NodeServices: Sendable {
         self.machines = machines
         self.workflows = workflows
         logger = configuration.logger
-        gate = AdmissionGate(configuration.admission)
+        gate = AdmissionGate(
+            configuration.admission, now: { [loop = environment.loop] in loop.now }, memory: environment.memory)
         clusters = try ExecutionClusters(
             core, workflows: workflows, checkpoints: machines.checkpoints, boot: store.boot,
             limits: configuration.limits, codec: configuration.payloads, gate: gate, spans: configuration.spans,

@@ -73,10 +73,33 @@ import Testing
         #expect(gate.load == .init(requests: 0, bytes: 0, refused: 3))
     }
 
+    @Test("the gate refuses what is new while the process takes more memory than it may, and looks again soon")
+    func memory() async throws {
+        var limits = AdmissionLimits()
+        limits.memoryBytes = 512 << 20
+        let used = Lock(0)
+        let now = Lock(MonotonicTime(nanoseconds: 0))
+        func pass() { now.withLock { $0 = $0.advanced(by: .milliseconds(20)) } }
+        let gate = AdmissionGate(limits, now: { now.withLock { $0 } }, memory: { used.withLock { $0 } })
+        try await gate.admit(1) {}
+        used.withLock { $0 = 600 << 20 }
+        // As of the last look it may.
+        try await gate.admit(1) {}
+        pass()
+        let error = await #expect(throws: WorkflowError.self) { try await gate.admit(1) {} }
+        #expect(error?.code == .overloaded && error?.retryAfter == .seconds(1))
+        #expect(error?.message.contains("takes 600 MiB of memory, and takes on nothing more above 512 MiB") == true)
+        used.withLock { $0 = 500 << 20 }
+        pass()
+        try await gate.admit(1) {}
+        #expect(gate.load.requests == 0 && gate.load.refused == 1)
+    }
+
     @Test("limits below 1 are refused by name when the node starts")
     func configuration() {
         for change: (inout AdmissionLimits) -> Void in [
-            { $0.workflows = 0 }, { $0.requests = 0 }, { $0.requestBytes = -1 }, { $0.workflowsByType["a"] = 0 },
+            { $0.workflows = 0 }, { $0.requests = 0 }, { $0.requestBytes = -1 }, { $0.memoryBytes = 0 },
+            { $0.workflowsByType["a"] = 0 },
         ] {
             var configuration = NodeConfiguration(listen: "127.0.0.1:0", data: .memory)
             change(&configuration.admission)
