@@ -100,6 +100,9 @@ enum NodeRunCommand {
         configuration.storage = format
         configuration.codec = try PayloadOptions.coding(options)
         if let path = options.string("payload-store") { configuration.payloadStore = DirectoryPayloadStore(path) }
+        if let most = try options.number("max-payload", in: 1...UInt64(WorkflowLimits.payloadBytesMax)) {
+            (configuration.limits.inputBytesMax, configuration.limits.resultBytesMax) = (Int(most), Int(most))
+        }
         configuration.admission = try AdmissionOptions.limits(options)
         if let text = options.string("keep-finished") { configuration.retention = try retention(text, options) }
         if let payloadFileLimit { configuration.payloadFileLimit = Int(payloadFileLimit) }

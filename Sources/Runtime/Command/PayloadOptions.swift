@@ -9,6 +9,9 @@ enum PayloadOptions {
             "record inputs and results encrypted: a line \"ID KEY\" for each key, of 64 hexadecimal digits; the first encrypts"
         ),
         .value("payload-store", "DIRECTORY", "keep what steps store there; all nodes share it"),
+        .value(
+            "max-payload", "BYTES",
+            "refuse inputs and results above this (default: 4194304, up to \(WorkflowLimits.payloadBytesMax))"),
     ]
 
     static func coding(_ options: ParsedOptions) throws(UsageError) -> PayloadCoding {

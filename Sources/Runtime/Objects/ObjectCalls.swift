@@ -54,8 +54,8 @@ extension ObjectCall.Answer {
 extension Node {
     /// Calls a method of a durable object, by whichever node has it, and returns once what it changed is durable.
     /// - Parameters:
-    ///   - callID: the call is carried out once, however often it is sent within a day; nil makes one, and then a call
-    ///     whose outcome is unknown cannot be repeated safely.
+    ///   - callID: the call is carried out once, however often it is sent within a day, and while fewer than 20,000 others
+    ///     come; nil makes one, and then a call whose outcome is unknown cannot be repeated safely.
     ///   - timeout: nil waits as long as it takes.
     /// - Throws: `WorkflowError` with `rejected` and what the method threw; `timedOut` where the answer did not come in
     ///   time, while the call stays with the object; `unknownWorkflow` where no node has the object; `wrongState` where
@@ -122,8 +122,9 @@ final class ObjectCaller: Sendable {
 }
 
 extension WorkflowContext {
-    /// Calls a method of a durable object. It is carried out once, however often this run changes its owner; the answer is
-    /// recorded as a step's result is.
+    /// Calls a method of a durable object. It is carried out once, however often this run changes its owner, as long as the
+    /// object remembers the call: for a day, and while fewer than 20,000 others come. The answer is recorded as a step's
+    /// result is.
     /// - Parameter name: calls that are made at the same time need different ones; nil takes the object's and the method's.
     /// - Throws: as `step(_:_:)`, and `WorkflowError` with `rejected` and what the method threw, or with why it cannot be
     ///   called.

@@ -49,12 +49,17 @@ struct NodeRunCommandTests {
     func admission() throws {
         let words = "--id 1 --listen a:1 --memory"
         #expect(try configuration(words).admission == AdmissionLimits())
-        let limits = try configuration(
-            words + " --max-running 7 --max-running-of a=1,b=2 --max-requests 3 --max-request-bytes 4"
-        ).admission
+        let given = try configuration(
+            words + " --max-running 7 --max-running-of a=1,b=2 --max-requests 3 --max-request-bytes 4 --max-memory 5"
+                + " --max-payload 6")
+        let limits = given.admission
         #expect(limits.workflows == 7 && limits.workflowsByType == ["a": 1, "b": 2])
-        #expect(limits.requests == 3 && limits.requestBytes == 4)
-        for wrong in ["--max-running 0", "--max-running-of a", "--max-running-of a=0", "--max-running-of a=1,a=2"] {
+        #expect(limits.requests == 3 && limits.requestBytes == 4 && limits.memoryBytes == 5)
+        #expect(given.limits.inputBytesMax == 6 && given.limits.resultBytesMax == 6)
+        for wrong in [
+            "--max-payload 9000000", "--max-memory 0", "--max-running 0", "--max-running-of a", "--max-running-of a=0",
+            "--max-running-of a=1,a=2",
+        ] {
             #expect(throws: UsageError.self) { try configuration(words + " " + wrong) }
         }
     }

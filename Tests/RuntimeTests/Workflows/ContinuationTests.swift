@@ -35,6 +35,31 @@ struct ContinuationTests {
                     formerID: RunID(high: 7, low: former))))
     }
 
+    @Test(
+        "those who send once are remembered for a day, and the latest 20,000 of them; who numbers its messages always is"
+    )
+    func senders() throws {
+        let time: Int64 = 2 * RunMessages.memory
+        var messages = RunMessages()
+        func add(_ name: String, _ box: Mailbox, sentAt: Int64) {
+            messages.senders.insert(
+                RunMessages.Sender(number: 1, message: nil, sentAt: sentAt), for: box.sender(name))
+        }
+        add("desk", Self.box, sentAt: 1)
+        add("old", Self.updates, sentAt: time - RunMessages.memory)
+        for number in 0..<RunMessages.singleSendersMax {
+            add("u-\(number)", Self.updates, sentAt: time - 50_000 + Int64(number))
+        }
+        let few = try #require(messages.continued(at: time))
+        #expect(few.senders.count == RunMessages.singleSendersMax + 1)
+        #expect(few.senders[Self.updates.sender("old")] == nil)
+        add("~once", Self.box, sentAt: time)
+        let many = try #require(messages.continued(at: time))
+        #expect(many.senders.count == RunMessages.singleSendersMax + 1)
+        #expect(many.senders[Self.updates.sender("u-0")] == nil && many.senders[Self.updates.sender("u-1")] != nil)
+        #expect(many.senders[Self.box.sender("~once")] != nil && many.senders[Self.box.sender("desk")] != nil)
+    }
+
     private func bench() throws -> Bench {
         var bench = Bench()
         try bench.apply([Bench.register(1)])

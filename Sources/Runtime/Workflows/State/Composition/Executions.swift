@@ -137,6 +137,9 @@ extension RunMessages {
     static let memory: Int64 = 86_400 * 1_000_000_000
     /// Answers of former executions that are kept, the latest.
     static let answersMax = 1_000
+    /// Those who send once only and are remembered, the latest: an object that is called all the time has as many a day as
+    /// calls.
+    static let singleSendersMax = 20_000
 
     /// What the next execution is told of what this one was: messages that the body has not received, updates that it
     /// has not answered, and who has sent what.
@@ -156,13 +159,21 @@ extension RunMessages {
             }
         }
         var answered = answers.members.filter { time - $0.value.recordedAt < Self.memory }
+        var singles: [(name: ByteText, sender: Sender)] = []
         for (name, sender) in senders.members {
             var sender = sender
             if let reply = sender.message.flatMap({ messages[$0]?.reply }) { answered.append((name, reply)) }
             sender.message = sender.message.flatMap { places[$0] }
-            let isOld = sender.isSingle(name) && time - sender.sentAt >= Self.memory
-            if sender.message != nil || !isOld { next.senders.insert(sender, for: name) }
+            if sender.message != nil || !sender.isSingle(name) {
+                next.senders.insert(sender, for: name)
+            } else if time - sender.sentAt < Self.memory {
+                singles.append((name, sender))
+            }
         }
+        if singles.count > Self.singleSendersMax {
+            singles.sort { ($1.sender.sentAt, $1.name) < ($0.sender.sentAt, $0.name) }
+        }
+        for (name, sender) in singles.prefix(Self.singleSendersMax) { next.senders.insert(sender, for: name) }
         answered.sort { ($1.value.recordedAt, $1.key) < ($0.value.recordedAt, $0.key) }
         for (name, reply) in answered.prefix(Self.answersMax) { next.answers.insert(reply, for: name) }
         return next.senders.count == 0 && next.messages.count == 0 && next.answers.count == 0 ? nil : next
