@@ -133,6 +133,11 @@ public struct NodeConfiguration: Sendable {
                     "limits.\(name) is \(bytes); choose a number from 1 to \(WorkflowLimits.payloadBytesMax)")
             }
         }
+        guard limits.replayedBodiesMax > 0 else {
+            throw NodeError(
+                .invalidConfiguration,
+                "limits.replayedBodiesMax is \(limits.replayedBodiesMax); choose a number from 1 on")
+        }
         for address in [listen, http, clients].compactMap({ $0 }) where !allowsInsecureListening {
             guard Self.isLoopback(address) else {
                 throw NodeError(

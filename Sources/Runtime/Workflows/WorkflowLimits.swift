@@ -17,6 +17,11 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// What a branch of the body does outside of steps, while another one waits, is begun anew then.
     public var restsAfter: Duration? = .seconds(10)
 
+    /// So many bodies may be in memory on this node, of one cluster, while more are replayed that came from another node: the
+    /// rest of those follow as others end, or only wait, which they do for a moment then and not for `restsAfter`. Where none
+    /// of them does, a hundred follow each second. A body takes some 20 KiB.
+    public var replayedBodiesMax = 10_000
+
     /// How often a step's progress is recorded at most; see `StepContext.heartbeat(_:)`.
     public var progressInterval: Duration = .seconds(1)
 

@@ -21,6 +21,57 @@ struct EngineStateTests {
         #expect(assignments.isEmpty && mustReadAll && !state.mustReadAll)
     }
 
+    @Test(
+        "of runs that come with many others those wait for which there is no room; a new run does not, nor one that is told"
+    )
+    func room() {
+        func assignment(_ number: Int, epoch: UInt64 = 2) -> Assignment {
+            Assignment(key: RunKey("default", "\(number)"), epoch: epoch)
+        }
+        func begin(_ state: inout EngineState) -> [Assignment] {
+            let taken = state.takeInbox().assignments
+            for assignment in taken { _ = state.begin(assignment) }
+            return taken
+        }
+        var state = EngineState(bodiesMax: 2)
+        var (begun, hasTurns): ([Assignment], Bool)
+        for number in 0..<7 { state.receive(assignment(number), waitsForRoom: true) }
+        begun = begin(&state)
+        #expect(begun == [assignment(0), assignment(1)])
+        state.receive(assignment(9, epoch: 1))
+        state.touch(assignment(5).key, epoch: 2)
+        begun = begin(&state)
+        #expect(begun == [assignment(5), assignment(9, epoch: 1)])
+        // Another change of a run that waits, such as a request to end.
+        state.receive(assignment(4), waitsForRoom: true)
+        begun = begin(&state)
+        #expect(begun == [assignment(4)])
+        state.end(assignment(4))
+        // There is no room until three have ended; a few begin all the same, a quarter of a second later.
+        var now = MonotonicTime(nanoseconds: 0)
+        hasTurns = state.takeTurns(now, limit: 500)
+        #expect(!hasTurns)
+        for ended in [assignment(0), assignment(5), assignment(9, epoch: 1)] { state.end(ended) }
+        hasTurns = state.takeTurns(now, limit: 500)
+        #expect(hasTurns)
+        begun = begin(&state)
+        #expect(begun == [assignment(2)])
+        hasTurns = state.takeTurns(now, limit: 500)
+        #expect(!hasTurns)
+        now = now.advanced(by: .milliseconds(250))
+        // Its run has another owner by now.
+        state.forget(assignment(6).key)
+        hasTurns = state.takeTurns(now, limit: 500)
+        #expect(hasTurns)
+        begun = begin(&state)
+        #expect(begun == [assignment(3)])
+        hasTurns = state.takeTurns(now, limit: 500)
+        #expect(!hasTurns && !state.resting.hasPutOff)
+        // All of the node's, some of which run: those that are left wait.
+        let all = state.takeRoom(for: (0..<12).map { assignment($0) })
+        #expect(all.isEmpty && state.resting.count == 9)
+    }
+
     @Test("an assignment begins once, and a higher epoch stops the one before")
     func epochs() throws {
         var state = EngineState()

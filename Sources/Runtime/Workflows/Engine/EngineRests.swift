@@ -9,6 +9,9 @@ extension WorkflowEngine {
     /// Between turns that put to rest.
     private static let turnPause: Duration = .milliseconds(10)
 
+    /// After which bodies that only wait are put to rest while others wait for room.
+    private static let crowdedPause: Duration = .milliseconds(100)
+
     private var restPause: Duration? {
         let range = RunExecution.restPauses
         return environment.limits.restsAfter.map { min(max($0, range.lowerBound), range.upperBound) }
@@ -41,6 +44,10 @@ extension WorkflowEngine {
                 let wakeTime = now.advanced(by: min(pause, limits.wallClockCheckInterval))
                 time = time.map { min($0, wakeTime) } ?? wakeTime
             }
+            if state.resting.hasPutOff {
+                let turn = now.advanced(by: Self.turnPause)
+                time = time.map { min($0, turn) } ?? turn
+            }
             guard let time, state.restTimer.map({ $0.time > time }) ?? true else { return (nil, nil) }
             return (state.takeRestTimer(), time)
         }
@@ -54,13 +61,18 @@ extension WorkflowEngine {
     private func lookAtRests() {
         let loop = environment.loop
         let (now, wallNow) = (loop.now, loop.wallNow.nanoseconds)
-        let pause = restPause
+        let usual = restPause
         let lateBefore = now.advanced(by: .zero - environment.limits.stepGracePeriod)
         let (stops, late, wakes) = state.withLock { state -> ([Promise<RunExecution.Stop>], [RunExecution], Bool) in
             state.restTimer = nil
             guard !state.bell.isFinished else { return ([], [], false) }
             var stops: [Promise<RunExecution.Stop>] = []
             var late: [RunExecution] = []
+            // Room is needed: who only waits makes some soon.
+            let pause = state.resting.hasPutOff ? usual.map { min($0, Self.crowdedPause) } : usual
+            if let pause, state.resting.hasPutOff, let time = state.nextRestLook {
+                state.nextRestLook = min(time, now.advanced(by: pause / 2))
+            }
             if let pause, let time = state.nextRestLook, time <= now {
                 late = state.bodiesThatGoOn(since: lateBefore)
                 stops = state.putToRest(after: pause, now, limit: Self.runsPerTurn)
@@ -69,7 +81,8 @@ extension WorkflowEngine {
             }
             let due = state.resting.takeDue(at: wallNow, limit: Self.runsPerTurn)
             for assignment in due { state.receive(assignment) }
-            return (stops, late, !due.isEmpty)
+            let hasTurns = state.takeTurns(now, limit: Self.runsPerTurn)
+            return (stops, late, hasTurns || !due.isEmpty)
         }
         for stop in stops { stop.fulfill(.rests) }
         for execution in late { nameUnresponsive(execution) }

@@ -14,6 +14,7 @@ extension WorkflowEngine: WorkflowObserver {
         var cancels: [CancelRequest] = []
         var endings: [(Promise<Ending>, Ending)] = []
         let moved = Set(changes.moved)
+        var hasPutOff = false
         let hasWork = state.withLock { state in
             let keys =
                 changes.everything ? (Array(state.running.keys) + state.awaitedKeys).sorted() : changes.runs
@@ -24,7 +25,8 @@ extension WorkflowEngine: WorkflowObserver {
             for key in keys {
                 let run = group.runs[key]
                 if let run, isRegistered, run.status == .running, run.owner == node {
-                    state.receive(Assignment(key: key, epoch: run.epoch))
+                    // A run that was assigned once is new: what limits those is admission.
+                    state.receive(Assignment(key: key, epoch: run.epoch), waitsForRoom: run.epoch > 1)
                     state.running[key]?.execution?.touch()
                     if run.cancellation != nil, let here = state.running[key] { cancels.append(here.cancel) }
                 } else if let here = state.running[key] {
@@ -39,8 +41,10 @@ extension WorkflowEngine: WorkflowObserver {
                 for waiter in state.takeWaiters(for: key) { endings.append((waiter, ending)) }
             }
             for key in changes.told { state.touch(key, epoch: group.runs[key]?.epoch) }
+            hasPutOff = state.resting.hasPutOff
             return state.mustReadAll || !state.inbox.isEmpty
         }
+        if hasPutOff { watchRests() }
         for (stop, reason) in stops { stop.fulfill(reason) }
         for cancel in cancels { cancel.make() }
         for (waiter, ending) in endings { waiter.fulfill(ending) }
@@ -60,7 +64,7 @@ extension WorkflowEngine: WorkflowObserver {
         guard mustReadAll else { return assignments }
         do {
             let (node, boot) = (node, boot)
-            return try await environment.withMachine { machine in
+            let all: [Assignment] = try await environment.withMachine { machine in
                 guard machine.state.executors[node].map({ $0.isAlive && $0.boot == boot }) ?? false
                 else { return [] }
                 return (machine.state.owned[node] ?? []).sorted().compactMap { sequence in
@@ -69,6 +73,9 @@ extension WorkflowEngine: WorkflowObserver {
                     }
                 }
             }
+            let begin = state.withLock { $0.takeRoom(for: all) }
+            if begin.count < all.count { watchRests() }
+            return begin
         } catch is CancellationError {
             return []
         } catch {

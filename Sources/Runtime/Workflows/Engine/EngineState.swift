@@ -31,6 +31,7 @@ struct EngineState {
         var isOver = false
     }
 
+    private let bodiesMax: Int
     /// The group's changes come here.
     var isAttached = false
     var hasStopped = false
@@ -51,6 +52,8 @@ struct EngineState {
     /// When runs that only wait are looked for next; nil where nothing runs.
     var nextRestLook: MonotonicTime?
     var restTimer: (token: TimerToken, time: MonotonicTime)?
+    /// When a few runs that are put off may begin although there is no room.
+    private var squeezesInAt: MonotonicTime?
     /// See `RunBells`.
     var bells: [RunKey: Registrations<Promise<Void>>] = [:]
     private var waiters: [RunKey: Registrations<Promise<Ending>>] = [:]
@@ -59,14 +62,21 @@ struct EngineState {
     /// What rests needs no task.
     var isIdle: Bool { running.isEmpty && inbox.isEmpty && !mustReadAll && !registration.isUnderWay }
 
+    /// - Parameter bodiesMax: see `WorkflowLimits.replayedBodiesMax`.
+    init(bodiesMax: Int = .max) { self.bodiesMax = bodiesMax }
+
     // MARK: Assignments
 
     /// Keeps an assignment for the supervisor, and wakes its run if it rests.
-    mutating func receive(_ assignment: Assignment) {
+    /// - Parameter waitsForRoom: it is one of many, perhaps, that another node had.
+    mutating func receive(_ assignment: Assignment, waitsForRoom: Bool = false) {
         if let here = running[assignment.key], here.epoch >= assignment.epoch {
             running[assignment.key]?.rest?.isOver = true
             return
         }
+        // Something has happened to one that rests; and where an earlier assignment has a body here, that has to go.
+        let isKnown = resting.contains(assignment) || running[assignment.key] != nil
+        if waitsForRoom, !isKnown, room <= 0 { return resting.putOff(assignment) }
         resting.remove(assignment.key)
         guard inbox.count < WorkflowLimits.assignmentInboxMax else {
             inbox = [:]
@@ -75,6 +85,46 @@ struct EngineState {
         }
         inbox[assignment.key] = assignment.epoch
     }
+
+    /// For how many bodies more there is room.
+    private var room: Int { bodiesMax - running.count - inbox.count }
+
+    /// Of all of this node's runs those that begin now; the others are put off.
+    mutating func takeRoom(for assignments: [Assignment]) -> [Assignment] {
+        var count = room
+        return assignments.filter { assignment in
+            if let here = running[assignment.key] { return here.epoch < assignment.epoch }
+            if resting.contains(assignment) { return false }
+            count -= 1
+            if count < 0 { resting.putOff(assignment) }
+            return count >= 0
+        }
+    }
+
+    /// Has runs begin that were put off, as far as there is room, or a few all the same now and then.
+    /// - Returns: whether there are any.
+    mutating func takeTurns(_ now: MonotonicTime, limit: Int) -> Bool {
+        guard resting.hasPutOff else {
+            squeezesInAt = nil
+            return false
+        }
+        var count = min(limit, room)
+        if count <= 0 {
+            guard squeezesInAt.map({ $0 <= now }) ?? false else {
+                squeezesInAt = squeezesInAt ?? now.advanced(by: Self.squeezePause)
+                return false
+            }
+            count = min(limit, Self.squeezeCount)
+        }
+        squeezesInAt = now.advanced(by: Self.squeezePause)
+        let assignments = resting.takePutOff(limit: count)
+        for assignment in assignments { receive(assignment) }
+        return true
+    }
+
+    /// Longer than who only waits takes to make room.
+    private static let squeezePause: Duration = .milliseconds(250)
+    private static let squeezeCount = 25
 
     mutating func takeInbox() -> (assignments: [Assignment], mustReadAll: Bool) {
         defer { (inbox, mustReadAll) = ([:], false) }

@@ -8,9 +8,10 @@ import FlotillaRaft
 /// exists, whether or not it works.
 public final class WorkflowEngine: Sendable {
     let environment: EngineEnvironment
-    let state = Lock(EngineState())
+    let state: Lock<EngineState>
 
     init(client: any GroupClient, group: GroupID, context: EngineContext) {
+        state = Lock(EngineState(bodiesMax: context.limits.replayedBodiesMax))
         environment = EngineEnvironment(client: client, group: group, context: context, bells: RunBells(of: state))
     }
 
