@@ -104,7 +104,7 @@ struct AttributeSimulationTests {
     }
 
     @Test(
-        "a condition that came true within its time stays true, and one that did not stays untrue, whenever the owner crashes",
+        "whether a condition came true within its time is decided once, whenever the owner crashes",
         arguments: CrashMoment.allCases, [false, true])
     func conditions(moment: CrashMoment, comesTrue: Bool) async throws {
         for seed in Simulation.seeds(3) {

@@ -40,7 +40,7 @@ struct CompositionSimulationTests {
     }
 
     @Test(
-        "what was done is undone in reverse, and each is recorded once, whenever the owner crashes at each of them",
+        "what was done is undone in reverse, each once, whenever the owner crashes at each of them",
         arguments: CrashMoment.allCases, things)
     func compensation(moment: CrashMoment, thing: String) async throws {
         for seed in Simulation.seeds(2) {
@@ -71,7 +71,8 @@ struct CompositionSimulationTests {
         }
     }
 
-    /// The world outside saw each in its turn, and at most the one that was cut off twice: under its key, and a higher token.
+    /// The world outside saw each in its turn, and at most the one that was cut off twice: under its key, and a higher
+    /// token.
     private static func check(_ ledger: Ledger, _ moment: CrashMoment, _ thing: String, _ comment: Comment) {
         var seen: [String] = []
         for effect in ledger.effects where seen.last != effect.name { seen.append(effect.name) }
@@ -110,7 +111,7 @@ struct CompositionSimulationTests {
     }
 
     @Test(
-        "a run keeps what it took of a change when nodes with new code take over, whenever the owner crashes as it asks",
+        "a run keeps what it took of a change while nodes with new code take over, whenever the owner crashes",
         arguments: CrashMoment.allCases)
     func patches(moment: CrashMoment) async throws {
         for seed in Simulation.seeds(3) {

@@ -171,7 +171,7 @@ struct ListSimulationTests {
     }
 
     @Test(
-        "a list or a count of any node has all that was acknowledged before it and nothing that was removed before it, although leaders crash and are cut off"
+        "lists and counts have what was acknowledged before, and nothing removed before, while leaders crash and are cut off"
     )
     func leaders() async throws {
         for seed in Simulation.seeds(4) {

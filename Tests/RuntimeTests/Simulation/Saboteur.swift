@@ -9,8 +9,8 @@ import Testing
 /// When an owner crashes, beside what a test is about.
 enum CrashMoment: CaseIterable, Sendable { case before, during, after }
 
-/// Cuts the power of a run's owner where the run's own code says that it has come to a place: what is to be in the middle
-/// of something then is, with every seed.
+/// Cuts the power of a run's owner where the run's own code says that it has come to a place: what is to be in the
+/// middle of something then is, with every seed.
 final class Saboteur: @unchecked Sendable {
     // Unchecked: each belongs to one simulation and is touched on its thread only.
     private let place: String

@@ -61,7 +61,7 @@ struct ScheduleFaultTests {
     }
 
     @Test(
-        "by a calendar each day fires once, also those on which clocks are changed, whenever the owner or the leader crashes",
+        "each day fires once by a calendar, also where clocks are changed, whenever the owner or the leader crashes",
         arguments: CrashMoment.allCases)
     func calendar(moment: CrashMoment) async throws {
         for seed in Simulation.seeds(2) {
@@ -180,7 +180,7 @@ struct ScheduleFaultTests {
     }
 
     @Test(
-        "a schedule that is paused, resumed, triggered, backfilled, replaced or deleted is so, whenever the owner or the leader crashes",
+        "what a schedule is told is done, once, whenever its owner or the leader crashes",
         arguments: CrashMoment.allCases)
     func commands(moment: CrashMoment) async throws {
         for seed in Simulation.seeds(3) {

@@ -57,7 +57,7 @@ struct SizeLimitTests {
     }
 
     @Test(
-        "a result, a checkpoint or a child's input above the limit is refused by name to each owner, and leaves nothing; one of the limit is kept",
+        "what is above the limit is refused by name to each owner, and leaves nothing, whenever owners crash",
         arguments: CrashMoment.allCases)
     func takeover(moment: CrashMoment) async throws {
         for seed in Simulation.seeds(4) {

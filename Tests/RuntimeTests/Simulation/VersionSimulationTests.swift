@@ -50,7 +50,7 @@ struct VersionSimulationTests {
     }
 
     @Test(
-        "a run whose version no node has is parked with that reason over crashes, and goes on when the version is back, whenever its new owner crashes",
+        "a run whose version no node has is parked over crashes, and goes on when it is back, whenever its owner crashes",
         arguments: CrashMoment.allCases)
     func parked(moment: CrashMoment) async throws {
         for seed in Simulation.seeds(3) {
