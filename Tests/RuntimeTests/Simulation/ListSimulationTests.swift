@@ -132,12 +132,17 @@ struct ListSimulationTests {
         known.counts += 1
     }
 
+    /// Who leads one of the clusters.
+    private static func leader(_ simulation: SimulatedCluster) async throws -> Int? {
+        let clusters = try await simulation.ask { try await $0.clusters(withLeaders: true) }
+        let leaders = clusters.compactMap(\.leader)
+        return leaders.isEmpty ? nil : Int(leaders[Int(simulation.world.random(below: UInt64(leaders.count)))])
+    }
+
     private static func disturb(_ simulation: SimulatedCluster, rounds: Int) async throws {
         for _ in 0..<rounds {
             await simulation.advance(by: simulation.world.random(in: .seconds(1) ... .seconds(3)))
-            guard let leader = try await simulation.workflowLeader(), simulation.runningNodes.contains(leader) else {
-                continue
-            }
+            guard let leader = try await leader(simulation), simulation.runningNodes.contains(leader) else { continue }
             let others = simulation.nodes.filter { $0 != leader }
             switch simulation.world.random(below: 4) {
             case 0: simulation.partition([leader], from: others)
@@ -178,6 +183,30 @@ struct ListSimulationTests {
             try await withSimulation(seed: seed, nodes: 3, workflows: [Self.nap], configure: snapshotOften) {
                 simulation in
                 try await Self.check(simulation, rounds: 5)
+            }
+        }
+    }
+
+    @Test("merged lists and counts of two clusters have what was acknowledged before, while their leaders fail")
+    func clusters() async throws {
+        for seed in Simulation.seeds(3) {
+            try await withSimulation(seed: seed, nodes: 6, workflows: [Self.nap], configure: snapshotOften) {
+                simulation in
+                let node = try simulation.node(1)
+                var policy = try await node.policy()
+                // None is removed, and no run moves: that is another test's business.
+                (policy.idleTimeToLive, policy.rebalanceThreshold) = (.seconds(3_600), 1_000)
+                policy.targetClusterSize = 3
+                try await node.setPolicy(policy)
+                try await node.running().manage([.beginMigration])
+                for members in [[1, 2, 3], [4, 5, 6]] as [[UInt64]] {
+                    _ = try await node.createCluster(on: members.map { NodeID($0) })
+                }
+                await simulation.advance(by: .seconds(15))
+                #expect(try await node.clusters().count { $0.phase == "active" } >= 2)
+                try await Self.check(simulation, rounds: 4)
+                let busy = try await simulation.ask { try await $0.clusters() }.filter { !$0.activeWorkflows.isEmpty }
+                #expect(busy.count >= 2, "all runs are in one cluster")
             }
         }
     }
