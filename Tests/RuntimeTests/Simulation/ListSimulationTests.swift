@@ -21,6 +21,10 @@ struct ListSimulationTests {
         var (leaving, removed) = (Set<String>(), Set<String>())
         var (lists, counts) = (0, 0)
         var isOver = false
+        /// For what fails.
+        let place: Comment
+
+        init(_ simulation: SimulatedCluster) { place = "seed \(simulation.world.seed)" }
     }
 
     /// Starts runs, waits for some of them, and removes some of those.
@@ -91,13 +95,13 @@ struct ListSimulationTests {
         let (started, ended, removed) = (known.started, known.ended, known.removed)
         let runs = try await list(WorkflowFilter(), node, limit: limit)
         let listed = Set(runs.map(\.workflowID))
-        #expect(listed.count == runs.count, "some twice")
+        #expect(listed.count == runs.count, "\(known.place): some twice")
         let missing = started.subtracting(known.leaving).subtracting(listed)
-        #expect(missing.isEmpty, "not listed: \(missing.sorted())")
+        #expect(missing.isEmpty, "\(known.place): not listed: \(missing.sorted())")
         let tooMany = listed.subtracting(known.begun.subtracting(removed))
-        #expect(tooMany.isEmpty, "not begun yet, or removed: \(tooMany.sorted())")
+        #expect(tooMany.isEmpty, "\(known.place): not begun yet, or removed: \(tooMany.sorted())")
         let late = runs.filter { ended.contains($0.workflowID) && $0.status != .completed }
-        #expect(late.isEmpty, "has ended: \(late)")
+        #expect(late.isEmpty, "\(known.place): has ended: \(late)")
         known.lists += 1
     }
 
@@ -106,7 +110,7 @@ struct ListSimulationTests {
         // Not all that go on are: while no node is known to live they are parked.
         let running = try await list(WorkflowFilter(status: .running), node, limit: limit)
         let late = ended.intersection(running.map(\.workflowID))
-        #expect(late.isEmpty, "has ended: \(late.sorted())")
+        #expect(late.isEmpty, "\(known.place): has ended: \(late.sorted())")
         known.lists += 1
     }
 
@@ -114,9 +118,9 @@ struct ListSimulationTests {
         let (ended, removed) = (known.ended, known.removed)
         let completed = Set(try await list(WorkflowFilter(status: .completed), node, limit: limit).map(\.workflowID))
         let missing = ended.subtracting(known.leaving).subtracting(completed)
-        #expect(missing.isEmpty, "not listed: \(missing.sorted())")
+        #expect(missing.isEmpty, "\(known.place): not listed: \(missing.sorted())")
         let tooMany = completed.filter { isEndless($0) || removed.contains($0) }
-        #expect(tooMany.isEmpty, "without an end, or removed: \(tooMany.sorted())")
+        #expect(tooMany.isEmpty, "\(known.place): without an end, or removed: \(tooMany.sorted())")
         known.lists += 1
     }
 
@@ -125,10 +129,10 @@ struct ListSimulationTests {
         let count = try await node.count()
         guard count.unavailable.isEmpty else { return }
         let most = known.begun.subtracting(removed)
-        #expect((started.subtracting(known.leaving).count...most.count).contains(count.total))
+        #expect((started.subtracting(known.leaving).count...most.count).contains(count.total), known.place)
         let completed = count.byStatus[.completed] ?? 0
         let mayHaveEnded = most.count { !isEndless($0) }
-        #expect((ended.subtracting(known.leaving).count...mayHaveEnded).contains(completed))
+        #expect((ended.subtracting(known.leaving).count...mayHaveEnded).contains(completed), known.place)
         known.counts += 1
     }
 
@@ -157,7 +161,7 @@ struct ListSimulationTests {
     }
 
     private static func check(_ simulation: SimulatedCluster, rounds: Int) async throws {
-        let known = Knowledge()
+        let known = Knowledge(simulation)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for client in 1...3 { group.addTask { try await work(client, simulation, known) } }
             for number in simulation.nodes { group.addTask { try await watch(number, simulation, known) } }
@@ -166,12 +170,13 @@ struct ListSimulationTests {
             try await group.waitForAll()
         }
         // That they were compared with something.
-        #expect(known.lists > 30 && known.counts > 10, "\(known.lists) lists, \(known.counts) counts")
-        #expect(known.started.count > 60 && known.removed.count > 15, "\(known.started.count) starts")
+        #expect(known.lists > 30 && known.counts > 10, "\(known.place): \(known.lists) lists, \(known.counts) counts")
+        #expect(known.started.count > 60 && known.removed.count > 15, "\(known.place): \(known.started.count) starts")
         try await simulation.untilFormed()
         for number in simulation.nodes {
             let listed = try await list(WorkflowFilter(), simulation.node(number), limit: 1_000).map(\.workflowID)
-            #expect(Set(listed) == known.started.subtracting(known.removed) && Set(listed).count == listed.count)
+            #expect(Set(listed) == known.started.subtracting(known.removed), known.place)
+            #expect(Set(listed).count == listed.count, known.place)
         }
     }
 
