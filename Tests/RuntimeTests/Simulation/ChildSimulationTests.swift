@@ -100,6 +100,53 @@ struct ChildSimulationTests {
         }
     }
 
+    @Test(
+        "when a parent has ended its children are terminated, cancelled or go on, whenever its owner crashes at its end",
+        arguments: CrashMoment.allCases)
+    func policiesAtTheEnd(moment: CrashMoment) async throws {
+        let lasting = Workflow<Int, Int>("lasting", version: 1) { _, context in
+            try await context.sleep(for: .seconds(600))
+            return 1
+        }
+        for seed in Simulation.seeds(4) {
+            let delays: [CrashMoment: ClosedRange<Duration>] = [
+                .before: .zero ... .zero, .during: .zero ... .milliseconds(8),
+                .after: .milliseconds(8) ... .milliseconds(300),
+            ]
+            let saboteur = Saboteur(at: "end", after: delays[moment] ?? .zero ... .zero)
+            let parent = Workflow<Int, Int>("parent", version: 1) { _, context in
+                for policy in ParentClosePolicy.allCases {
+                    _ = try await context.child(lasting, name: "\(policy)", input: 0, whenParentEnds: policy)
+                }
+                try await context.sleep(for: .seconds(2))
+                saboteur.pass("end")
+                return 1
+            }
+            try await withSimulation(seed: seed, nodes: 3, workflows: [lasting, parent]) { simulation in
+                let run = try await simulation.submit(parent, id: "p", input: 0)
+                try await saboteur.aim(at: "p", simulation)
+                #expect(try await run.result() == 1, "seed \(seed)")
+                try await saboteur.repair(simulation)
+                @Sendable func statuses() async throws -> [WorkflowStatus] {
+                    var statuses: [WorkflowStatus] = []
+                    for policy in ParentClosePolicy.allCases {
+                        let id = "p/\(policy)/0"
+                        statuses.append(try await simulation.ask { try await $0.describe(id).info.status })
+                    }
+                    return statuses
+                }
+                try await simulation.wait(until: "the children have heard", within: .seconds(30)) {
+                    try await statuses() == [.terminated, .cancelled, .running]
+                }
+                await simulation.skip(.seconds(600))
+                try await simulation.wait(until: "the abandoned one has ended", within: .seconds(30)) {
+                    try await statuses() == [.terminated, .cancelled, .completed]
+                }
+                try await simulation.untilConverged()
+            }
+        }
+    }
+
     @Test("who heard at a child that it is to end may wait for the child, and after a takeover hears the same there")
     func cancelledWait() async throws {
         let parent = Workflow<Int, Int>("parent", version: 1) { _, context in

@@ -13,17 +13,24 @@ struct PayloadStoreTests {
 
         private(set) var objects: [String: [UInt8]] = [:]
         private var failures = 0
+        private let saboteur: Saboteur?
+
+        init(_ saboteur: Saboteur? = nil) { self.saboteur = saboteur }
 
         func fail(_ count: Int) { failures = count }
         func change(_ change: ([UInt8]) -> [UInt8]?) { objects = objects.compactMapValues(change) }
 
         func write(_ bytes: [UInt8], as name: String) throws {
             try mayFail()
+            saboteur?.pass("before write")
             objects[name] = bytes
+            saboteur?.pass("during write")
         }
 
         func read(_ name: String) throws -> [UInt8]? {
             try mayFail()
+            saboteur?.pass("before read")
+            defer { saboteur?.pass("during read") }
             return objects[name]
         }
 
@@ -75,6 +82,41 @@ struct PayloadStoreTests {
             await bucket.fail(2)
             #expect(try await run.result() == Self.count * Self.frame.count)
             #expect(await bucket.objects.count == 1)
+        }
+    }
+
+    @Test(
+        "what one owner stores the next one reads, whenever the owner crashes at the writing or the reading",
+        arguments: CrashMoment.allCases, ["write", "read"])
+    func crashes(moment: CrashMoment, what: String) async throws {
+        for seed in Simulation.seeds(3) {
+            let saboteur = Saboteur(
+                at: "\(moment) \(what)", after: .zero ... .milliseconds(moment == .after ? 8 : 0))
+            let bucket = Bucket(saboteur)
+            let bytes = (0..<1_000).map { UInt8($0 % 251) }
+            let keeping = Workflow("keeping", version: 1) { (_: Int, context: WorkflowContext) async throws -> Int in
+                try await context.sleep(for: .seconds(1))
+                let stored = try await context.step("store") { try await $0.store(bytes) }
+                saboteur.pass("after write")
+                try await context.sleep(for: .seconds(1))
+                let sum = try await context.step("load") { step in
+                    try await step.load(stored).reduce(0) { $0 + Int($1) }
+                }
+                saboteur.pass("after read")
+                try await context.step("last") { try await $0.clock.sleep(for: .milliseconds(20)) }
+                return sum
+            }
+            let configure: @Sendable (inout NodeConfiguration) -> Void = { $0.payloadStore = bucket }
+            try await withSimulation(seed: seed, nodes: 3, workflows: [keeping], configure: configure) { simulation in
+                let run = try await simulation.submit(keeping, id: "a", input: 0)
+                try await saboteur.aim(at: "a", simulation)
+                try await saboteur.repair(simulation)
+                #expect(try await run.result() == bytes.reduce(0) { $0 + Int($1) }, "seed \(seed)")
+                #expect(await bucket.objects.map(\.value) == [bytes], "seed \(seed)")
+                let known = try await simulation.ask { try await $0.describe("a") }
+                #expect(known.steps.map(\.name) == ["store", "load", "last"] && known.epoch == 2, "seed \(seed)")
+                try await simulation.untilConverged()
+            }
         }
     }
 

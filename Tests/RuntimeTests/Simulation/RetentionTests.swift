@@ -142,6 +142,39 @@ import Testing
         }
     }
 
+    @Test(
+        "a run that is removed by hand is gone from all nodes, and its id is free, whenever the leader crashes",
+        arguments: CrashMoment.allCases)
+    func byHand(moment: CrashMoment) async throws {
+        try await withSimulations(3, keeping: .forever) { simulation in
+            let runs = try await Self.finish(0..<4, simulation)
+            try await simulation.submit(Self.lasting, id: "lasting", input: 1)
+            let early = await #expect(throws: WorkflowError.self) { try await simulation.node(1).prune("lasting") }
+            #expect(early?.code == .wrongState)
+            let leader = try #require(try await Self.leader(simulation))
+            try await simulation.crash(leader, moment) {
+                do {
+                    try await simulation.ask { try await $0.prune("q1") }
+                } catch let error as WorkflowError where error.code == .notFound {
+                    // The answer to an earlier attempt was lost.
+                }
+                let gone = await #expect(throws: WorkflowError.self) {
+                    try await simulation.ask { try await $0.describe("q1") }
+                }
+                #expect(gone?.code == .notFound)
+            }
+            try await simulation.untilConverged()
+            for node in simulation.nodes {
+                #expect(try await Self.listed(node, simulation) == ["q0", "q2", "q3", "lasting"])
+                try await simulation.wait(until: "its checkpoints are removed", within: .seconds(10)) {
+                    try await Self.stored(runs, on: node, simulation) == [0, 2, 3]
+                }
+            }
+            let again = try await simulation.submit(Self.quick, id: "q1", input: 11)
+            #expect(try await again.result() == 11 && again.runID != runs[1])
+        }
+    }
+
     @Test("every list that is taken while runs are removed has all that stay, each once and in order")
     func listing() async throws {
         try await withSimulations(3, keeping: WorkflowRetention(age: .seconds(1), count: nil), portion: 1) {
