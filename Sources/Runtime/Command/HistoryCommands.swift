@@ -125,7 +125,7 @@ enum HistoryCommands {
                     "DELETE", "/v1/workflows",
                     query: [
                         ("finished", "1"), ("olderThan", options.string("older-than")),
-                        ("keep", options.string("keep")),
+                        ("keep", options.string("keep")), ("namespace", options.string("namespace")),
                     ]
                 ).body)
             if case .integer(let pruned)? = answer["pruned"] { count += pruned }
