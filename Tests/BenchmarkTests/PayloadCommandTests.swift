@@ -39,6 +39,7 @@ struct PayloadCommandTests {
             let history = try await desk.json("workflow", "history", "video", "--http", api, "--json")
             let load = try #require(history["events"]?.items.first { $0["name"] == "load" })
             #expect(load["owner"] != .integer(owner))
+            await desk.cluster.killAll()
             try expectNoSecret(in: desk.directory)
         }
     }
