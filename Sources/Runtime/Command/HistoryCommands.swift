@@ -49,6 +49,7 @@ enum HistoryCommands {
                 ClientCommands.namespace, APIClient.option, ClientCommands.json,
             ])
     ) { options in
+        try ListCommands.checkLimit(options)
         let client = APIClient(options)
         let path = ClientCommands.path(options.arguments[0]) + "/history"
         func page(after: String?, limit: String?) throws -> JSONValue {
