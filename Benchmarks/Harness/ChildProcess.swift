@@ -15,15 +15,22 @@ final class ChildProcess: Sendable {
     /// - Parameters:
     ///   - environment: added to this process's own.
     ///   - log: the file that standard output and error are appended to.
-    init(path: String, arguments: [String], environment: [String: String], log: String)
-        throws(BenchError)
-    {
+    ///   - errors: the file that standard error is appended to instead.
+    ///   - input: the file that standard input is.
+    init(
+        path: String, arguments: [String], environment: [String: String], log: String, errors: String? = nil,
+        input: String = "/dev/null"
+    ) throws(BenchError) {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o644)
-        posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        if let errors {
+            posix_spawn_file_actions_addopen(&actions, 2, errors, O_WRONLY | O_CREAT | O_APPEND, 0o644)
+        } else {
+            posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -1,5 +1,6 @@
 import Flotilla
 import FlotillaIO
+import Foundation
 import Testing
 
 @testable import FlotillaExamples
@@ -61,6 +62,19 @@ import Testing
                 "PUT a kettle as order-17: 201", "PUT a kettle as order-17: 200", "PUT a spoon as order-17: 409",
                 "GET order-17: 200 parcel of kettle",
             ])
+    }
+
+    @Test("each example is a file that imports no more than a user of the package can")
+    func imports() throws {
+        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
+            "../../Examples")
+        for example in Examples.all {
+            let file = folder.appendingPathComponent("\(example).swift")
+            let lines = try String(contentsOf: file, encoding: .utf8).split(separator: "\n")
+            let modules = Set(lines.filter { $0.contains("import ") && !$0.contains("//") }.map { $0.dropFirst(7) })
+            #expect(modules.contains("Flotilla"), "\(example)")
+            #expect(modules.isSubset(of: ["Flotilla", "FoundationEssentials"]), "\(example) imports \(modules)")
+        }
     }
 
     @Test("the list of examples names each once, and says what it shows")

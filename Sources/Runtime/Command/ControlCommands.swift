@@ -40,8 +40,9 @@ enum ControlCommands {
                 "POST", ClientCommands.path(id) + "/\(action)", body: .object(body))
             let info = try APIClient.parse(answer.body)
             if options.has("json") { return ClientCommands.printJSON(info) }
-            Terminal.writeLine(
-                "\(id) is \(info["status"]?.cell ?? "")" + (action == .cancel ? ", and is to end." : "."))
+            let status = info["status"]?.text
+            let isToEnd = action == .cancel && status != WorkflowStatus.cancelled.description
+            Terminal.writeLine("\(id) is \(status ?? "")" + (isToEnd ? ", and is to end." : "."))
         }
     }
 

@@ -25,10 +25,13 @@ public enum FlotillaCommand {
         var words: [String] { description.name.split(separator: " ").dropFirst().map(String.init) }
     }
 
+    static func subcommands(workflows: [any RegisterableWorkflow]) -> [Subcommand] {
+        [NodeRunCommand.subcommand(workflows: workflows)] + ClientCommands.all + StorageCommands.all
+    }
+
     static func run(_ words: [String], workflows: [any RegisterableWorkflow]) async -> Int32 {
-        let subcommands = [NodeRunCommand.subcommand(workflows: workflows)] + ClientCommands.all + StorageCommands.all
         do {
-            return try await run(words, subcommands)
+            return try await run(words, subcommands(workflows: workflows))
         } catch let error as UsageError {
             Terminal.writeLine("\(error)", to: .error)
             return UsageError.exitCode

@@ -49,6 +49,7 @@ enum HistoryCommands {
                 ClientCommands.namespace, APIClient.option, ClientCommands.json,
             ])
     ) { options in
+        try ListCommands.checkLimit(options)
         let client = APIClient(options)
         let path = ClientCommands.path(options.arguments[0]) + "/history"
         func page(after: String?, limit: String?) throws -> JSONValue {
@@ -125,7 +126,7 @@ enum HistoryCommands {
                     "DELETE", "/v1/workflows",
                     query: [
                         ("finished", "1"), ("olderThan", options.string("older-than")),
-                        ("keep", options.string("keep")),
+                        ("keep", options.string("keep")), ("namespace", options.string("namespace")),
                     ]
                 ).body)
             if case .integer(let pruned)? = answer["pruned"] { count += pruned }

@@ -27,6 +27,7 @@ enum ListCommands {
                 ClientCommands.namespace, APIClient.option, ClientCommands.json,
             ])
     ) { options in
+        try checkLimit(options)
         let value = try APIClient(options).get(
             "/v1/workflows", query: try query(options) + ["limit", "after"].map { ($0, options.string($0)) })
         if options.has("json") {
@@ -57,6 +58,11 @@ enum ListCommands {
             }
             return attribute
         }
+    }
+
+    /// - Throws: `UsageError` where `--limit` is no number that a node takes.
+    static func checkLimit(_ options: ParsedOptions) throws(UsageError) {
+        _ = try options.number("limit", in: 1...HTTPAPI.listLimitMax)
     }
 
     private static func query(_ options: ParsedOptions) throws -> [(String, String?)] {

@@ -49,14 +49,17 @@ enum ScheduleCommands {
     private static let backfill = command(
         "backfill", "Fires for a time that is over.", ["NAME"],
         [
-            .value("from", "TIME", "such as 2026-11-22T08:00:00Z"), .value("to", "TIME", "before this moment"),
+            .value("from", "TIME", "such as 2026-11-22T08:00:00Z (required)"),
+            .value("to", "TIME", "before this moment (required)"),
         ]
     ) { options in
-        let body = ["from", "to"].compactMap { name in options.string(name).map { (name, JSONValue.string($0)) } }
+        var body: [String: JSONValue] = [:]
+        for name in ["from", "to"] {
+            guard let moment = options.string(name) else { throw options.fail("--\(name) is missing: a moment") }
+            body[name] = .string(moment)
+        }
         return try APIClient.parse(
-            try APIClient(options).send(
-                "POST", path(options) + "/backfill", body: .object(Dictionary(uniqueKeysWithValues: body))
-            ).body)
+            try APIClient(options).send("POST", path(options) + "/backfill", body: .object(body)).body)
     }
 
     private static let list = FlotillaCommand.Subcommand(

@@ -155,7 +155,7 @@ struct HTTPAPI: Sendable {
     }
 
     private func pruneFinished(_ request: HTTPRequest) async throws -> HTTPResponse {
-        try request.allowQuery("finished", "olderThan", "keep")
+        try request.allowQuery("finished", "olderThan", "keep", "namespace")
         guard try request.flag("finished") else {
             throw Problem.badRequest("say finished=1: only workflows that have ended are removed")
         }
@@ -163,6 +163,7 @@ struct HTTPAPI: Sendable {
         // Whoever says nothing of what to keep keeps nothing.
         let age = try request.age("olderThan") ?? (keep == nil ? .zero : nil)
         let (count, hasMore) = try await node.pruneWorkflows(
+            namespace: request.text("namespace") ?? Self.namespaceDefault,
             keeping: WorkflowRetention(age: age, count: keep), limit: Self.pruneLimit)
         return .json(.object(["pruned": .integer(Int64(count)), "hasMore": .bool(hasMore)]))
     }

@@ -55,7 +55,9 @@ protocol NodeOperations: Sendable {
     func objectState(_ object: String, _ key: String) async throws -> JSONValue?
     func pruneWorkflow(_ id: String, namespace: String) async throws
     /// - Returns: how many runs were removed, and whether there are more to remove.
-    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool)
+    func pruneWorkflows(
+        namespace: String, keeping retention: WorkflowRetention, limit: Int
+    ) async throws -> (count: Int, hasMore: Bool)
     /// Waits for the end of a run, `wait` at most.
     /// - Returns: the run as it then stands; nil if there is no such run.
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws

@@ -7,6 +7,7 @@ public import FlotillaRaft
 /// `run()` owns everything that the node starts and returns when the last of it has ended, so it fits any service
 /// lifecycle; `withNode` wraps it into a scope. All other methods may be called from any task while it runs.
 public final class Node: Sendable {
+    /// What the node was made with.
     public let configuration: NodeConfiguration
     private let givenEnvironment: NodeEnvironment?
     let workflows: [any RegisterableWorkflow]
@@ -37,6 +38,7 @@ public final class Node: Sendable {
         logger = configuration.logger
     }
 
+    /// The node's id, as its configuration says.
     public var id: NodeID { configuration.id }
 
     /// Runs the node until the task is cancelled. Leadership and workflows are handed to other nodes then, within

@@ -68,6 +68,8 @@ extension Node {
         try await services.manage([.associateNode(cluster.id, node, asLearner ? .learner : .voter)])
     }
 
+    /// Takes a node out of a cluster; its replica goes.
+    /// - Throws: `NodeError` with `unknownCluster`, or `refused`, for instance of the only voter.
     public func removeMember(_ node: NodeID, fromCluster id: String) async throws {
         let services = try await running()
         try await services.manage([.disassociateNode(try services.cluster(named: id).id, node)])

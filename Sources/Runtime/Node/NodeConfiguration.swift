@@ -24,6 +24,7 @@ public struct NodeConfiguration: Sendable {
     public var http: String?
     /// Where `FlotillaClient`s connect, "host:port"; nil for nowhere.
     public var clients: String?
+    /// Where the log is kept.
     public var data: DataLocation
     /// How a directory keeps the log; nil takes the format that is there, and `.log` where there is none.
     public var storage: StorageFormat?
@@ -62,7 +63,9 @@ public struct NodeConfiguration: Sendable {
     public var payloadStore: (any PayloadStore)?
     /// How long, and how many, runs are kept after their end.
     public var retention = WorkflowRetention()
+    /// How the groups of this node behave, such as how long they wait for a leader.
     public var groups = GroupSettings()
+    /// Takes the node's log lines, from any thread.
     public var logger: FlotillaLogger
     /// Takes the spans of workflows that are traced; nil for none.
     public var spans: (any SpanSink)?
@@ -157,23 +160,34 @@ public struct NodeConfiguration: Sendable {
 
 /// Why a node cannot start or go on.
 public struct NodeError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What went wrong.
     public enum Code: String, Sendable {
+        /// The configuration contradicts itself, or the machine.
         case invalidConfiguration
         /// The data directory cannot be used.
         case dataUnusable
         /// No seed answered, or the cluster refused this node.
         case joinRefused
+        /// An address cannot be listened on, such as one that is in use.
         case listenFailed
+        /// `Node.run` was called before; a node runs once.
         case alreadyRunning
+        /// The fleet has no node of that id.
         case unknownNode
+        /// This node has no replica of the group.
         case unknownGroup
+        /// There is no cluster of that id, or several whose ids begin so.
         case unknownCluster
         /// Management does not take what was asked; nothing changed.
         case refused
+        /// The node has stopped, or stops.
         case stopped
     }
+    /// For programs.
     public var code: Code
+    /// For people: what was wrong, and what to do.
     public var message: String
+    /// An error with words for people.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message

@@ -4,8 +4,11 @@ public import FlotillaIO
 /// Everything outside a node that it depends on: its loop with clock and timers, network, disk, blocking workers, and
 /// chance. A simulation puts its own in place.
 public struct NodeEnvironment: Sendable {
+    /// The executor of the node's actors, with clock and timers.
     public var loop: any Loop
+    /// Connects to peers and listens for them.
     public var network: any Network
+    /// Where the log and the snapshots are.
     public var fileSystem: any FileSystem
     /// Runs the log's writes, and nothing else.
     public var logWorker: any Worker
@@ -26,6 +29,7 @@ public struct NodeEnvironment: Sendable {
     /// Set by simulations, to compare replicas.
     package var observer: (any GroupObserver)?
 
+    /// All of it, without load: whoever knows that sets it afterwards.
     public init(
         loop: any Loop, network: any Network, fileSystem: any FileSystem, logWorker: any Worker,
         bulkWorker: any Worker, seed: UInt64,

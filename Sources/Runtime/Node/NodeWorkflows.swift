@@ -212,8 +212,11 @@ extension Node: NodeOperations {
         try await prune(id)
     }
 
-    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool) {
-        try await pruneFinished(keeping: retention, limit: limit)
+    func pruneWorkflows(
+        namespace: String, keeping retention: WorkflowRetention, limit: Int
+    ) async throws -> (count: Int, hasMore: Bool) {
+        try Self.checkNamespace(namespace)
+        return try await pruneFinished(keeping: retention, limit: limit)
     }
 
     func awaitWorkflow(_ id: String, namespace: String, wait: Duration) async throws -> WorkflowDescription? {

@@ -18,6 +18,7 @@ import FlotillaIO
 public struct DurableObject<State: Codable & Sendable>: RegisterableWorkflow {
     typealias Method = @Sendable (_ state: inout State, _ input: JSONValue) throws -> JSONValue
 
+    /// The object's name, as it was made with.
     public let name: String
     let type: WorkflowType
     private let initial: State
@@ -92,6 +93,7 @@ public struct DurableObject<State: Codable & Sendable>: RegisterableWorkflow {
 
 /// A method of a durable object: made once, and used by the object and by its callers.
 public struct ObjectMethod<Input: Codable & Sendable, Output: Codable & Sendable>: Sendable {
+    /// The method's name.
     public let name: String
 
     /// - Parameter name: 1 to `WorkflowLimits.nameBytesMax` bytes that do not begin with "$".

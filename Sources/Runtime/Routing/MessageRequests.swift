@@ -67,6 +67,8 @@ struct AskQuery: RunRequest {
 struct CompleteAwakeable: RunRequest {
     typealias Reply = Nothing
     static let name = "completeAwakeable"
+    /// Anybody may make up a token.
+    static let namesPart = true
     var token: String
     /// Nil rejects it.
     @Base64 var value: [UInt8]?

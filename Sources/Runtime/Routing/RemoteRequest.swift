@@ -20,6 +20,8 @@ extension RemoteRequest {
 protocol RunRequest: RemoteRequest {
     /// It may be sent again when nobody knows whether it was done.
     static var isRepeatable: Bool { get }
+    /// It names something that a run has, and that may be missing although the run is there.
+    static var namesPart: Bool { get }
     /// The workflow id that it is about; nil where it is about the group's runs.
     var subject: String? { get }
     func perform(on engine: WorkflowEngine) async throws -> Reply
@@ -27,6 +29,7 @@ protocol RunRequest: RemoteRequest {
 
 extension RunRequest {
     static var isRepeatable: Bool { true }
+    static var namesPart: Bool { false }
 }
 
 /// A request of one node, whatever it hosts.

@@ -30,12 +30,15 @@ enum RunLocation: Sendable {
 
 extension RunRequest {
     /// Asks the group's replica on this node.
-    func attempt(on engine: WorkflowEngine) async throws -> RunAttempt<Reply> {
+    /// - Parameter wasHere: whether the run was found here, and what the request names of it was not.
+    func attempt(on engine: WorkflowEngine, wasHere: Bool = false) async throws -> RunAttempt<Reply> {
         do {
             return .value(try await perform(on: engine))
         } catch let error as WorkflowError where error.code == .notFound && subject != nil {
             switch try await engine.location(of: subject ?? "") {
-            // It came, or came back, in between.
+            // It came, or came back, in between; where it did not, asking again would have no end.
+            case .here where Self.namesPart:
+                return wasHere ? .failed(error) : try await attempt(on: engine, wasHere: true)
             case .here: return .notHere(error.message)
             case .elsewhere(let group): return .elsewhere(group, isMoving: false)
             case .moving(let group): return .elsewhere(group, isMoving: true)

@@ -20,21 +20,26 @@ public struct Schedule: Codable, Hashable, Sendable {
     public var workflow: String
     /// Nil takes the newest one at each firing.
     public var version: UInt32?
+    /// What each workflow is started with.
     public var input: JSONValue = .null
+    /// What lists find each workflow by.
     public var attributes: [String: String] = [:]
     /// Minute, hour, day of the month, month and day of the week, or one of @hourly, @daily, @weekly, @monthly, @yearly.
     /// Either this or `everySeconds` says when.
     public var cron: String?
     /// Whose clock `cron` goes by: a name such as "Europe/Berlin".
     public var timeZone = "UTC"
+    /// The seconds between two firings, ten years at most.
     public var everySeconds: Int?
     /// Each firing is put off by a part of this, always the same of one firing: so that many schedules of one time do not
     /// fire together.
     public var jitterSeconds = 0
+    /// What a firing does while the workflow of the one before has not ended.
     public var overlap = ScheduleOverlap.skip
     /// Firings that come too late by more, because the cluster was down, are left out.
     public var catchUpSeconds = 3_600
 
+    /// A schedule by the clock of a time zone. It is checked where it is given to a node.
     public init(_ workflow: String, cron: String, timeZone: String = "UTC", input: JSONValue = .null) {
         self.workflow = workflow
         self.cron = cron
@@ -42,6 +47,7 @@ public struct Schedule: Codable, Hashable, Sendable {
         self.input = input
     }
 
+    /// A schedule by an interval, which is counted from when it is given to a node.
     public init(_ workflow: String, everySeconds: Int, input: JSONValue = .null) {
         self.workflow = workflow
         self.everySeconds = everySeconds
@@ -127,6 +133,7 @@ public enum ScheduleCommand: Codable, Hashable, Sendable {
     case pause(note: String)
     /// What would have fired meanwhile is left out.
     case resume
+    /// Other times, or another workflow; what was fired and left out stays counted.
     case replace(Schedule)
     /// Fires now as well.
     case trigger
@@ -137,14 +144,21 @@ public enum ScheduleCommand: Codable, Hashable, Sendable {
 
 /// A schedule, and what came of it. Times are in nanoseconds since 1970.
 public struct ScheduleDescription: Codable, Hashable, Sendable {
+    /// A firing that has started a workflow.
     public struct Firing: Codable, Hashable, Sendable {
+        /// When it was due, without its jitter.
         public var time: Int64
+        /// The workflow that it started.
         public var workflowID: String
     }
 
+    /// The schedule's name.
     public var name: String
+    /// When it fires, and what that starts.
     public var schedule: Schedule
+    /// It fires no more until it is resumed.
     public var isPaused: Bool
+    /// Why it is paused; empty where nobody said.
     public var note: String
     /// The next five, with their jitter; none while it is paused.
     public var next: [Int64]
@@ -152,6 +166,7 @@ public struct ScheduleDescription: Codable, Hashable, Sendable {
     public var running: String?
     /// Firings that wait.
     public var queued: Int
+    /// How many workflows it has started.
     public var fired: Int
     /// Firings that were left out.
     public var skipped: Int

@@ -26,6 +26,7 @@ public func replay(history: WorkflowHistory, against workflow: any RegisterableW
 
 /// The code does not do what was recorded.
 public struct ReplayMismatch: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Whose history it was.
     public var workflowID: String
     /// Of the code.
     public var type: WorkflowType

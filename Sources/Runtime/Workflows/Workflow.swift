@@ -12,9 +12,11 @@
 /// After a takeover the body runs again from its beginning, and what was recorded is handed to it: between the calls
 /// of the context it must do the same each time it is given the same.
 public struct Workflow<Input: Codable & Sendable, Output: Codable & Sendable>: RegisterableWorkflow {
+    /// What a workflow does, from its beginning. It runs on one node at a time, on Swift's pool.
     public typealias Body =
         @Sendable (_ input: Input, _ context: WorkflowContext) async throws -> Output
 
+    /// Name and version.
     public let type: WorkflowType
     private let body: Body
 
@@ -52,26 +54,34 @@ public struct Workflow<Input: Codable & Sendable, Output: Codable & Sendable>: R
 
 /// What a node can be given to run: `[any RegisterableWorkflow]` holds workflows of different inputs and outputs.
 public protocol RegisterableWorkflow: Sendable {
+    /// The workflow as the node runs it.
     var definition: WorkflowDefinition { get }
 }
 
 /// A workflow without its Swift types: bytes in, bytes out. Bindings to other languages use this one.
 public struct WorkflowDefinition: RegisterableWorkflow {
+    /// What the workflow does with its input's bytes; it returns its output's.
     public typealias Run =
         @Sendable (_ input: [UInt8], _ context: WorkflowContext) async throws -> [UInt8]
 
+    /// Name and version.
     public let type: WorkflowType
     /// What the bytes are.
     public let contentType: String
+    /// What the workflow does.
     public let run: Run
 
+    /// A workflow of bytes.
+    /// - Parameter contentType: what the bytes are.
     public init(type: WorkflowType, contentType: String = "application/json", run: @escaping Run) {
         self.type = type
         self.contentType = contentType
         self.run = run
     }
 
+    /// The workflow's name.
     public var name: String { type.name }
+    /// The workflow's version.
     public var version: UInt32 { type.version }
     public var definition: WorkflowDefinition { self }
 }

@@ -29,6 +29,7 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// whatever a group can run, and holds up its loop for about a millisecond each.
     var prunePortion = 1_000
 
+    /// The limits that nodes have by default.
     public init() {}
 
     /// What `resultBytesMax` and `inputBytesMax` may be at most: a command of 8 MiB holds it. What is larger belongs into
@@ -59,14 +60,17 @@ public struct WorkflowLimits: Hashable, Sendable {
     static let assignmentInboxMax = 4_096
     /// A wait for something from outside that lasts longer is recorded, for `WorkflowDescription.waits`.
     static let waitAnnouncedAfter: Duration = .seconds(1)
-    /// What a run has told others and has not arrived; what comes above is refused with `outboxFull`.
+    /// So much of what a run has told others may be on its way; what comes above is refused with `outboxFull`.
     public static let postsMax = 10_000
+    /// So many bytes of that; above that as well.
     public static let postBytesMax = 16 << 20
     /// Children of a run that have not ended, or whose end its body has not asked for; above that as well.
     public static let childrenMax = 10_000
     /// Attributes of a run; more are refused with `invalidAttribute`, as are longer names and values than the next two.
     public static let attributesMax = 32
+    /// In bytes, the longest name of an attribute.
     public static let attributeNameBytesMax = 64
+    /// In bytes, the longest value of an attribute.
     public static let attributeValueBytesMax = 256
     /// A sleep looks at the wall clock at least this often, in case it was set forward.
     package var wallClockCheckInterval: Duration = .seconds(600)

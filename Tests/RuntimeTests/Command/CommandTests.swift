@@ -119,6 +119,9 @@ struct FlotillaCommandTests {
             ["workflow", "history"], ["workflow", "cancel"], ["workflow", "pause", "a", "b"], ["workflow", "prune"],
             ["workflow", "prune", "a", "--finished"],
             ["workflow", "prune", "a", "--keep", "3"], ["workflow", "prune", "--finished", "--older-than", "soon"],
+            ["workflow", "list", "--limit", "many"], ["workflow", "list", "--limit", "1001"],
+            ["workflow", "history", "a", "--limit", "0"],
+            ["schedule", "backfill", "a", "--to", "2026-11-22T08:00:00Z"],
             ["workflow", "result", "a", "--wait", "soon"], ["node", "remove", "zero"],
             ["storage", "verify"], ["storage", "repair"], ["storage", "migrate", "--from", "a", "--to", "b"],
             ["storage", "migrate", "--from", "a", "--to", "b", "--format", "paper"],
@@ -130,20 +133,34 @@ struct FlotillaCommandTests {
         #expect(await FlotillaCommand.run(words, workflows: []) == 64)
     }
 
-    @Test(
-        "help and version end with 0",
-        arguments: [
-            ["--help"], [], ["--version"], ["node", "--help"], ["node", "run", "--help"],
-            ["workflow"],
-            ["workflow", "list", "--help"], ["workflow", "history", "--help"], ["workflow", "prune", "--help"],
-            ["workflow", "terminate", "--help"], ["workflow", "retry", "--help"],
-            ["status", "-h"], ["storage"], ["storage", "verify", "--help"],
-            ["storage", "migrate", "--help"], ["storage", "repair", "--help"],
-            ["cluster"], ["cluster", "list", "--help"], ["cluster", "drain", "--help"], ["node", "list", "--help"],
-            ["node", "promote", "--help"], ["policy"], ["policy", "set", "--help"],
-        ])
+    @Test("help and version end with 0", arguments: [["--help"], ["-h"], ["help"], [], ["--version"]])
     func help(words: [String]) async {
         #expect(await FlotillaCommand.run(words, workflows: []) == 0)
+    }
+
+    @Test("every command and every group of commands has help, which ends with 0 and names its options")
+    func helpOfAll() async {
+        let subcommands = FlotillaCommand.subcommands(workflows: [])
+        #expect(subcommands.count > 50)
+        #expect(Set(subcommands.map(\.words)).count == subcommands.count)
+        for subcommand in subcommands {
+            for help in ["--help", "-h"] {
+                #expect(await FlotillaCommand.run(subcommand.words + [help], workflows: []) == 0, "\(subcommand.words)")
+            }
+            for option in subcommand.description.options {
+                #expect(subcommand.description.help.contains("  --\(option.name)"), "\(subcommand.words)")
+                #expect(!option.help.isEmpty, "\(subcommand.words) --\(option.name)")
+            }
+            #expect(!subcommand.description.summary.isEmpty)
+            let nonsense = subcommand.words + ["--nonsense"]
+            #expect(await FlotillaCommand.run(nonsense, workflows: []) == 64, "\(nonsense)")
+        }
+        for group in Set(subcommands.filter { $0.words.count > 1 }.map { $0.words[0] }) {
+            for words in [[group], [group, "--help"], [group, "-h"]] {
+                #expect(await FlotillaCommand.run(words, workflows: []) == 0, "\(words)")
+            }
+            #expect(await FlotillaCommand.run([group, "nonsense"], workflows: []) == 64, "\(group)")
+        }
     }
 
     @Test("a node that does not answer ends with 1")

@@ -29,7 +29,7 @@ final class FakeNode: NodeOperations {
         var controls: [(id: String, action: WorkflowAction, reason: String)] = []
         var pruned: [String] = []
         var messages: [String] = []
-        var prunings: [(retention: WorkflowRetention, limit: Int)] = []
+        var prunings: [(namespace: String, retention: WorkflowRetention, limit: Int)] = []
         var histories: [(after: String?, limit: Int, withValues: Bool)] = []
         var ids: [String] = []
         /// What was asked of the fleet, one after the other.
@@ -175,8 +175,10 @@ final class FakeNode: NodeOperations {
         _ = try answers.pruning.get()
     }
 
-    func pruneWorkflows(keeping retention: WorkflowRetention, limit: Int) async throws -> (count: Int, hasMore: Bool) {
-        calls.withLock { $0.prunings.append((retention, limit)) }
+    func pruneWorkflows(
+        namespace: String, keeping retention: WorkflowRetention, limit: Int
+    ) async throws -> (count: Int, hasMore: Bool) {
+        calls.withLock { $0.prunings.append((namespace, retention, limit)) }
         return (try answers.pruning.get(), true)
     }
 

@@ -305,7 +305,8 @@ struct HTTPAPITests {
         #expect(answer.status == 200)
         #expect(answer.json == .object(["pruned": .integer(3), "hasMore": .bool(true)]))
         _ = try await ask(node, "DELETE", "/v1/workflows?finished=1&keep=10")
-        _ = try await ask(node, "DELETE", "/v1/workflows?finished=1")
+        _ = try await ask(node, "DELETE", "/v1/workflows?finished=1&namespace=other")
+        #expect(node.calls.withLock { $0.prunings.map(\.namespace) } == ["default", "default", "other"])
         #expect(
             node.calls.withLock { $0.prunings.map(\.retention) } == [
                 WorkflowRetention(age: .seconds(7 * 86_400), count: nil), WorkflowRetention(age: nil, count: 10),

@@ -102,4 +102,28 @@ import Testing
             }
         }
     }
+
+    @Test("a token with another secret is refused at once, by every node, and completes nothing")
+    func forgedToken() async throws {
+        let tokens = Lock<Set<String>>([])
+        let account = Self.account(tokens)
+        try await withSimulation(seed: 7, nodes: 3, workflows: [account]) { simulation in
+            _ = try await simulation.submit(account, id: "a", input: 0)
+            await simulation.advance(by: .seconds(2))
+            let text = try #require(tokens.withLock { $0.first })
+            var token = try AwakeableToken(checking: text)
+            token.secret[0] ^= 1
+            let before = simulation.world.now
+            for node in [1, 2, 3] {
+                let error = await #expect(throws: WorkflowError.self) {
+                    try await simulation.node(node).resolve(token.text, true)
+                }
+                #expect(error?.code == .notFound, "\(error as Any)")
+            }
+            #expect(before.duration(to: simulation.world.now) < .seconds(3))
+            let waits = try await simulation.node(1).describe("a").waits
+            #expect(waits.contains { $0.reason == .awakeable }, "\(waits)")
+            try await simulation.resolve(text, true)
+        }
+    }
 }

@@ -29,6 +29,7 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     public var maximumWorkflowsPerCluster: Int
     /// How many members a cluster should have.
     public var targetClusterSize: Int
+    /// How the cluster of a new run is chosen.
     public var strategy: SelectionStrategy
     /// The share by which the busiest node may exceed the mean load before runs and members move.
     public var rebalanceThreshold: Double
@@ -56,6 +57,7 @@ public struct ExecutionClusterPolicy: Hashable, Sendable {
     var pins: Set<ByteText> = []
     /// How many nodes vote in the management group, odd; nil for 3, and for 5 from 20 nodes on.
     public var targetVoterCount: Int?
+    /// How the voters of the management group are chosen.
     public var voterSelection = VoterSelection.automatic
 
     /// How many members of a cluster, or of the management group, vote at most.
@@ -109,6 +111,7 @@ public struct NodeLabel: Hashable, Comparable, Sendable, CustomStringConvertible
     var key: ByteText
     var value: ByteText
 
+    /// A label by its name and its value; neither is checked here, a node checks its own when it starts.
     public init(_ key: String, _ value: String) {
         self.key = ByteText(key)
         self.value = ByteText(value)
@@ -120,6 +123,7 @@ public struct NodeLabel: Hashable, Comparable, Sendable, CustomStringConvertible
 
 /// What a node is in the management group.
 public enum NodeRole: UInt32, Sendable {
+    /// Counts for majorities, and may lead.
     case voter = 1
     /// Receives the log and does not count.
     case learner = 2

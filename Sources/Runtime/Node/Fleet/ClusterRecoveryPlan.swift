@@ -5,11 +5,13 @@ import FlotillaRaft
 public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
     /// A member that has a replica of the cluster, and how far its log goes.
     public struct Candidate: Codable, Hashable, Sendable {
+        /// The node's id.
         public var node: UInt64
         /// Of the cluster's life that the replica belongs to.
         public var incarnation: UInt64
         /// Of the last entry in its log.
         public var lastTerm: UInt64
+        /// The index of that entry.
         public var lastIndex: UInt64
         /// Up to where it knows that entries are committed.
         public var commitIndex: UInt64
@@ -17,6 +19,7 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
         public var isDamaged: Bool
     }
 
+    /// The cluster's id.
     public var cluster: String
     /// What the cluster's incarnation will be, or is if the plan is carried out.
     public var incarnation: UInt64
@@ -34,6 +37,7 @@ public struct ClusterRecoveryPlan: Codable, Hashable, Sendable {
     public var unconfirmedEntries: UInt64
     /// How many of the 4,096 parts of all workflow ids are at home there.
     public var slots: Int
+    /// Whether this has been done; otherwise it is what would be.
     public var isCarriedOut: Bool
 
     /// What an operator has to know before it is carried out.

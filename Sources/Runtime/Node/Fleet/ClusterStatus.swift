@@ -2,12 +2,15 @@ import FlotillaRaft
 
 /// An execution cluster, as management knows it. Times are the management group's, in nanoseconds since 1970.
 public struct ClusterStatus: Codable, Hashable, Sendable {
+    /// A node that is to be in the cluster.
     public struct Member: Codable, Hashable, Sendable {
+        /// The node's id.
         public var node: UInt64
         /// "voter" or "learner", as management wants it.
         public var role: String
     }
 
+    /// The cluster's id, a UUIDv7.
     public var id: String
     /// Where its messages go.
     public var group: UInt64
@@ -19,9 +22,11 @@ public struct ClusterStatus: Codable, Hashable, Sendable {
     public var successor: String?
     /// Every node of the fleet is a member: the one cluster of a small fleet.
     public var spansFleet: Bool
+    /// Who is to belong to it, as management wants it.
     public var members: [Member]
     /// How many runs of each workflow have not ended. Empty while it spans the fleet: then nobody needs to be told.
     public var activeWorkflows: [String: Int]
+    /// When management made it.
     public var createdAt: Int64
     /// Since when nothing runs there.
     public var idleSince: Int64?
@@ -33,8 +38,9 @@ public struct ClusterStatus: Codable, Hashable, Sendable {
     public var outgoing: Int
     /// The leader's node; nil where nobody was asked, or none is known.
     public var leader: UInt64?
-    /// Who votes now, and who follows, as the cluster itself says; empty where nobody was asked.
+    /// Nodes that vote now, as the cluster itself says; empty where nobody was asked.
     public var voters: [UInt64] = []
+    /// Nodes that follow without a vote, as the cluster itself says; empty where nobody was asked.
     public var learners: [UInt64] = []
     /// How many runs have not ended, by the cluster's own word where it was asked.
     public var workflows = 0

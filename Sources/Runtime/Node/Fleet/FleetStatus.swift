@@ -5,6 +5,7 @@ import FlotillaRaft
 public struct FleetStatus: Codable, Hashable, Sendable {
     /// A member of the fleet.
     public struct Node: Codable, Hashable, Sendable {
+        /// The node's id.
         public var id: UInt64
         /// Where peers connect.
         public var address: String
@@ -16,6 +17,7 @@ public struct FleetStatus: Codable, Hashable, Sendable {
         public var wantedRole: String?
         /// Its places in clusters are given to others, because it is to leave.
         public var isDraining: Bool
+        /// What its operator says of it; see `NodeConfiguration.labels`.
         public var labels: [String: String]
         /// How many clusters it is a member of.
         public var clusters: Int

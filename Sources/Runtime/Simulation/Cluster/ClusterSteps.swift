@@ -5,6 +5,7 @@ import FlotillaIO
 
 /// What a step of a simulation throws that was told to fail.
 public struct StepFailedByScenario: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The step's name.
     public var step: String
     public var description: String { "step '\(step)' fails, as the scenario says" }
 }

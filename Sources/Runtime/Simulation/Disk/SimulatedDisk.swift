@@ -18,23 +18,37 @@ public enum UnsyncedFate: Sendable {
 /// `syncDirectory`; directories themselves at once, as `createDirectory` promises.
 public final class SimulatedDisk: @unchecked Sendable {
     // Unchecked: touched on the simulation's thread only; the file system's calls check.
+    /// What a process does with the disk.
     public enum Operation: Sendable, Hashable {
-        case read, write, sync
+        /// Of a file's bytes.
+        case read
+        /// Of a file's bytes.
+        case write
+        /// Of a file or a directory.
+        case sync
     }
     /// Calls made so far, failed ones included.
     public struct Counts: Sendable, Hashable {
+        /// Calls that read.
         public var reads: UInt64 = 0
+        /// Calls that write.
         public var writes: UInt64 = 0
+        /// Bytes that were written.
         public var bytesWritten: UInt64 = 0
+        /// Syncs of files.
         public var syncs: UInt64 = 0
+        /// Syncs of directories.
         public var directorySyncs: UInt64 = 0
+        /// Calls that failed because the scenario, a crash or a full disk said so.
         public var failures: UInt64 = 0
         /// Calls made on a loop, which they would block. Should stay 0.
         public var callsOnLoop: UInt64 = 0
     }
 
+    /// Whose disk it is.
     public let node: NodeID
     let world: SimulationWorld
+    /// What was done with it, by all processes of the node.
     public internal(set) var counts = Counts()
     /// How long a worker's piece of work takes on this machine.
     public var latency: ClosedRange<Duration> = .microseconds(100)...(.milliseconds(2))

@@ -13,6 +13,7 @@ public struct LinkConditions: Sendable {
     public var reorders: Bool
     /// Bytes per second: how fast a write queue drains.
     public var bandwidth: UInt64
+    /// A fast network without faults, but for what is named.
     public init(
         delay: ClosedRange<Duration> = .microseconds(100)...(.milliseconds(2)), loss: Double = 0,
         duplication: Double = 0, reorders: Bool = false, bandwidth: UInt64 = 1_000_000_000
@@ -30,10 +31,13 @@ public struct LinkConditions: Sendable {
 public final class SimulatedLinks {
     /// What happened to frames, in the whole world.
     public struct Counts: Sendable, Hashable {
+        /// Those that a node gave to the network, each once.
         public var sent: UInt64 = 0
+        /// Those that reached their node; those that arrive twice count twice.
         public var delivered: UInt64 = 0
         /// By the loss rate or a cut.
         public var lost: UInt64 = 0
+        /// Those that the network sent twice.
         public var duplicated: UInt64 = 0
     }
 
@@ -52,6 +56,7 @@ public final class SimulatedLinks {
     public var connectTimeout: Duration = .seconds(1)
     /// For every direction that has none of its own.
     public var conditions = LinkConditions()
+    /// What happened to frames so far.
     public internal(set) var counts = Counts()
 
     /// Its world, which owns it.
@@ -77,6 +82,7 @@ public final class SimulatedLinks {
         cuts.insert(Direction(from: from, to: to))
     }
 
+    /// Takes back a `cut` of that direction.
     public func heal(from: NodeID, to: NodeID) {
         cuts.remove(Direction(from: from, to: to))
     }

@@ -7,6 +7,7 @@ public import FlotillaRaft
 /// The loop of a process that has crashed goes on running, cut off from network and disk (see `SimulatedProcess`).
 public final class SimulatedLoop: Loop, @unchecked Sendable {
     // Unchecked: everything here is touched on the simulation's thread only; `enqueue`, `execute` and the rest check.
+    /// Whose loop it is.
     public let node: NodeID
     let world: SimulationWorld
     /// Whose death makes its timers unimportant.

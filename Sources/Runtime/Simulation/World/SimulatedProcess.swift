@@ -10,16 +10,21 @@ public import FlotillaRaft
 /// Whoever ends a process cancels what ran in it and awaits that.
 public final class SimulatedProcess: @unchecked Sendable {
     // Unchecked: touched on the simulation's thread only, which the world's entry points check.
+    /// Whose process it is.
     public let node: NodeID
     /// Counts the node's starts, from 1.
     public let incarnation: UInt64
     let world: SimulationWorld
+    /// Whether it has neither crashed nor stopped.
     public private(set) var isAlive = true
     /// Called once, at the process's end, in the middle of whatever ended it: only cancel and take notes.
     public var didEnd: (@Sendable () -> Void)?
 
+    /// Its first loop.
     public private(set) lazy var loop = makeLoop()
+    /// Its way to other nodes.
     public private(set) lazy var network = SimulatedNetwork(process: self)
+    /// Its way to the node's disk.
     public private(set) lazy var fileSystem = SimulatedFileSystem(process: self)
     private(set) var loops: [SimulatedLoop] = []
 
@@ -66,6 +71,7 @@ public final class SimulatedProcess: @unchecked Sendable {
         for loop in loops { world.setPaused(true, loop) }
     }
 
+    /// Lets all loops go on where `pause` stopped them.
     public func resume() {
         for loop in loops { world.setPaused(false, loop) }
     }

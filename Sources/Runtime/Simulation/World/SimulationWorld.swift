@@ -7,11 +7,13 @@ public import FlotillaRaft
 /// traps when it comes from elsewhere. A task that would leave by `Task.sleep` or `@MainActor` ends it with an error.
 public final class SimulationWorld: @unchecked Sendable {
     // Unchecked: all state is touched on the simulation's thread only; entry points call `preconditionOnThread`.
+    /// What all chance in this world follows from.
     public let seed: UInt64
     let limits: SimulationLimits
 
     /// Virtual time. Moves only when nothing can run, and then to the next timer.
     public private(set) var now = SimulationWorld.start
+    /// How many jobs, callbacks and timers have run.
     public private(set) var steps: UInt64 = 0
     /// Covers every decision so far.
     public var traceHash: UInt64 { trace.hash }
@@ -71,6 +73,7 @@ public final class SimulationWorld: @unchecked Sendable {
         return generator.next(below: bound)
     }
 
+    /// A duration in the range from the seed, to a nanosecond.
     public func random(in range: ClosedRange<Duration>) -> Duration {
         let low = range.lowerBound.wholeNanoseconds
         let width = UInt64(range.upperBound.wholeNanoseconds - low)

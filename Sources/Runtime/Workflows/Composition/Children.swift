@@ -13,7 +13,9 @@ public enum ParentClosePolicy: UInt8, Codable, Sendable, CaseIterable {
 
 /// A workflow that another one has started. It is a run like others, in whichever cluster takes it.
 public struct ChildWorkflow<Output: Codable & Sendable>: Sendable {
+    /// The child's workflow id.
     public let workflowID: String
+    /// The child's run.
     public let runID: RunID
     let key: StepKey
     let execution: RunExecution

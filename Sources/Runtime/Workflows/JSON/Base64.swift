@@ -4,8 +4,10 @@ private import FoundationEssentials
 /// long.
 @propertyWrapper
 public struct Base64<Value: Base64Codable>: Hashable, Codable, Sendable {
+    /// The bytes.
     public var wrappedValue: Value
 
+    /// Bytes as they are.
     public init(wrappedValue: Value) { self.wrappedValue = wrappedValue }
 
     public init(from decoder: any Decoder) throws {
@@ -56,6 +58,7 @@ enum Base64URL {
 
 /// What `Base64` wraps: bytes, or bytes that may be missing.
 public protocol Base64Codable: Hashable, Sendable {
+    /// The bytes; nil where there are none.
     var base64Bytes: [UInt8]? { get }
     /// - Returns: nil where bytes are missing that must be there.
     init?(base64Bytes: [UInt8]?)

@@ -1,10 +1,23 @@
 /// Why bytes are not the JSON that was expected.
 public struct JSONError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What is wrong with the bytes.
     public enum Code: String, Sendable {
-        case syntax, duplicateKey, tooDeep, invalidText, numberOutOfRange
+        /// They are no JSON document.
+        case syntax
+        /// A key stands twice in an object.
+        case duplicateKey
+        /// Arrays and objects are nested deeper than they may be.
+        case tooDeep
+        /// A string is no UTF-8, or has half of a surrogate pair.
+        case invalidText
+        /// A number fits neither into 64 bits nor into a `Double`.
+        case numberOutOfRange
     }
+    /// For programs.
     public var code: Code
+    /// For people: what is wrong, and where.
     public var message: String
+    /// An error with words for people.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message

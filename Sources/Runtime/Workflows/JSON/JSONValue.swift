@@ -1,14 +1,20 @@
 /// A JSON document. Equal documents are equal values: `1.0` is `1`, and the order of keys does not matter.
 public enum JSONValue: Hashable, Sendable {
+    /// `null`.
     case null
+    /// `true` or `false`.
     case bool(Bool)
+    /// A whole number up to `Int64.max`, also where it is written as `1.0`.
     case integer(Int64)
     /// Only for numbers above `Int64.max`.
     case unsigned(UInt64)
     /// Only for numbers that are not one of the two above.
     case number(Double)
+    /// Text.
     case string(String)
+    /// Values in their order.
     case array([JSONValue])
+    /// Values by their keys.
     case object([String: JSONValue])
 }
 

@@ -11,6 +11,7 @@ public final class RunVariable<Value: Sendable>: Sendable {
         self.watchers = watchers
     }
 
+    /// The value as it is now, from any thread.
     public var value: Value { state.withLock { $0 } }
 
     /// Changes the value. Conditions are looked at before it returns; `body` must be short and not touch variables.
@@ -20,6 +21,7 @@ public final class RunVariable<Value: Sendable>: Sendable {
         return try state.withLock { try body(&$0) }
     }
 
+    /// Puts another value in place. Conditions are looked at before it returns.
     public func set(_ value: Value) { update { $0 = value } }
 }
 

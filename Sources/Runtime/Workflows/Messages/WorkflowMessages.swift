@@ -9,6 +9,7 @@ import FlotillaIO
 /// try await node.signal("order-17", approval, Approval(by: "ann"))                      // from outside
 /// ```
 public struct WorkflowSignal<Value: Codable & Sendable>: Sendable {
+    /// The signal's name.
     public let name: String
 
     /// - Parameter name: 1 to `WorkflowLimits.nameBytesMax` bytes that do not begin with "$".
@@ -20,6 +21,7 @@ public struct WorkflowSignal<Value: Codable & Sendable>: Sendable {
 
 /// A request to a running workflow that its body checks, carries out and answers; once for each id.
 public struct WorkflowUpdate<Input: Codable & Sendable, Output: Codable & Sendable>: Sendable {
+    /// The update's name.
     public let name: String
 
     /// - Parameter name: as a signal's.
@@ -138,6 +140,7 @@ public struct WorkflowSignals<Value: Codable & Sendable>: AsyncSequence, Sendabl
 /// An update that a body has received and has to answer. The first answer stands, and is what every request with its id
 /// gets.
 public struct UpdateRequest<Input: Codable & Sendable, Output: Codable & Sendable>: Sendable {
+    /// What was asked.
     public let input: Input
     /// What tells it from others: the sender's choice.
     public let id: String

@@ -9,6 +9,7 @@ import FlotillaIO
 /// let done = try await node.query("order-17", progress, true)     // from outside
 /// ```
 public struct WorkflowQuery<Input: Codable & Sendable, Output: Codable & Sendable>: Sendable {
+    /// The query's name.
     public let name: String
 
     /// - Parameter name: 1 to `WorkflowLimits.nameBytesMax` bytes that do not begin with "$".

@@ -21,6 +21,7 @@ public protocol PayloadCodec: Sendable {
 
 /// Why a payload cannot be read or written here.
 public struct PayloadError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What went wrong.
     public enum Code: String, Sendable {
         /// This node does not have the codec.
         case unknownCodec
@@ -33,9 +34,12 @@ public struct PayloadError: Error, Hashable, Sendable, CustomStringConvertible {
         /// The keys, or the list of codecs, cannot be used.
         case invalidConfiguration
     }
+    /// For programs.
     public var code: Code
+    /// For people: what was wrong, without what the payload or a key says.
     public var message: String
 
+    /// An error with words for people.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message

@@ -7,6 +7,7 @@ public struct ZstandardCodec: PayloadCodec {
     /// What is stored by reference may be longer than what is recorded.
     private static let bytesMax = 1 << 30
 
+    /// The codec, which has nothing to be set.
     public init() {}
 
     public var name: String { "zstd" }

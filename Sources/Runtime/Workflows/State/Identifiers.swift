@@ -1,8 +1,11 @@
 /// One execution of a workflow: a UUIDv7, chosen by the node that proposed the start.
 public struct RunID: Hashable, Codable, Sendable, CustomStringConvertible {
+    /// The first 64 bits: the milliseconds since 1970, and some chance.
     public let high: UInt64
+    /// The last 64 bits: chance.
     public let low: UInt64
 
+    /// A run id of its 128 bits, which are not checked.
     public init(high: UInt64, low: UInt64) {
         self.high = high
         self.low = low
@@ -111,9 +114,12 @@ struct StepKey: Hashable, Comparable, Codable, Sendable, CustomStringConvertible
 /// A registered workflow: several versions of one name live side by side.
 public struct WorkflowType: Hashable, Comparable, Codable, Sendable, CustomStringConvertible {
     private let bytes: ByteText
+    /// The workflow's name.
     public var name: String { bytes.text }
+    /// The version, from 1.
     public let version: UInt32
 
+    /// A version of a workflow; neither is checked here.
     public init(_ name: String, version: UInt32) {
         bytes = ByteText(name)
         self.version = version

@@ -8,8 +8,11 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case unknownWorkflow = 3
     /// The timer's time has not come.
     case notYet = 4
+    /// There is no run of that id.
     case noSuchRun = 5
+    /// The run has ended.
     case runEnded = 6
+    /// The run has no such timer.
     case noSuchTimer = 7
     /// A later life of the same node has registered.
     case staleExecutor = 8

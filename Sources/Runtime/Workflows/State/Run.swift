@@ -7,6 +7,7 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
     case running = 1
     /// No live node has its type and version. Can transition to: running, paused, terminated.
     case parked = 2
+    /// Its body has returned.
     case completed = 3
     /// Its body threw. Can transition to: running, parked, when it is tried again.
     case failed = 4
@@ -40,6 +41,7 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
         self = status
     }
 
+    /// Whether it has ended; a failed run goes on when it is tried again.
     public var isFinished: Bool {
         switch self {
         case .running, .parked, .paused: false
@@ -52,8 +54,10 @@ public enum WorkflowStatus: UInt8, Codable, Sendable, CaseIterable, CustomString
 public struct WorkflowFailure: Hashable, Codable, Sendable, CustomStringConvertible {
     /// The error's type, such as `PaymentDeclined` or `WorkflowError.duplicateStep`.
     public var type: String
+    /// For people: what the error said, cut at `WorkflowLimits.failureMessageBytesMax`.
     public var message: String
 
+    /// A failure as it stands in a record.
     public init(type: String, message: String) {
         self.type = type
         self.message = message

@@ -2,14 +2,18 @@ import FlotillaRaft
 
 /// Which runs a list shows, or a count counts: those for which all that is said here holds.
 public struct WorkflowFilter: Hashable, Codable, Sendable {
+    /// Only runs that stand so; nil for all.
     public var status: WorkflowStatus?
+    /// Only runs of workflows of this name; nil for all.
     public var type: String?
     /// The values that attributes must have.
     public var attributes: [String: String] = [:]
-    /// Started at this moment or later, and before that one; in nanoseconds since 1970.
+    /// Started at this moment or later, in nanoseconds since 1970.
     public var startedFrom: Int64?
+    /// Started before this moment, in nanoseconds since 1970.
     public var startedBefore: Int64?
 
+    /// All runs, but for what is named.
     public init(status: WorkflowStatus? = nil, type: String? = nil, attributes: [String: String] = [:]) {
         self.status = status
         self.type = type
@@ -25,6 +29,7 @@ public struct WorkflowFilter: Hashable, Codable, Sendable {
 
 /// A part of a list, in the order of the starts.
 public struct WorkflowPage: Hashable, Codable, Sendable {
+    /// The runs of this part.
     public var runs: [WorkflowInfo]
     /// Where to go on, as `after` of the next page; nil at the end. It stays good whatever becomes of the runs.
     public var next: String?
@@ -40,12 +45,14 @@ public struct WorkflowPage: Hashable, Codable, Sendable {
 
 /// How many runs there are, by status. Each cluster's part is as of one moment.
 public struct WorkflowCount: Hashable, Sendable {
+    /// Runs by status; none of a status that is missing here.
     public var byStatus: [WorkflowStatus: Int] = [:]
     /// As `WorkflowPage.asOf`.
     public var asOf: Int64
     /// The execution clusters that did not answer: what they have is not counted.
     public var unavailable: [String] = []
 
+    /// All of them.
     public var total: Int { byStatus.values.reduce(0, +) }
 }
 

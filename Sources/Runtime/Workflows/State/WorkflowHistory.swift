@@ -4,6 +4,7 @@ public import FlotillaRaft
 public struct WorkflowHistory: Hashable, Codable, Sendable {
     /// Type and version, start and end, status.
     public var info: WorkflowInfo
+    /// The size of the input as it is recorded.
     public var inputBytes: Int
     /// Canonical JSON; nil where values were not asked for.
     @Base64 public var input: [UInt8]? = nil
@@ -21,6 +22,7 @@ public struct WorkflowHistory: Hashable, Codable, Sendable {
 
 /// Something that a run recorded. Times are the group's, in nanoseconds since 1970.
 public struct WorkflowEvent: Hashable, Codable, Sendable {
+    /// What was recorded, by kind.
     public enum Detail: Hashable, Codable, Sendable {
         /// `owner` recorded it, under the fencing token `epoch`, at its `attempt`, which took `duration`.
         case step(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration)
@@ -28,6 +30,7 @@ public struct WorkflowEvent: Hashable, Codable, Sendable {
         case failedStep(owner: NodeID, epoch: UInt64, attempt: Int, duration: Duration, failure: WorkflowFailure)
         /// `firedAt` is nil while it lasts.
         case sleep(deadline: Int64, firedAt: Int64?)
+        /// The body recorded a value under a key.
         case checkpoint
         /// It was told something, by `sender`; what an awakeable was rejected with.
         case message(WorkflowMessageKind, sender: String, failure: WorkflowFailure?)
@@ -49,6 +52,7 @@ public struct WorkflowEvent: Hashable, Codable, Sendable {
     public var bytes: Int
     /// JSON; nil where values were not asked for, and of a sleep.
     @Base64 public var value: [UInt8]? = nil
+    /// What it is, and what belongs to that.
     public var detail: Detail
 
     /// "step", "sleep", "checkpoint", "message", "receipt", "reply" or "awakeable".

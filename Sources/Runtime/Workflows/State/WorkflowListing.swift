@@ -2,13 +2,19 @@ public import FlotillaRaft
 
 /// What a list tells of a run. Times are the group's, in nanoseconds since 1970.
 public struct WorkflowInfo: Hashable, Codable, Sendable {
+    /// The user's name for the work.
     public var workflowID: String
+    /// Tells the run from others that had its id before.
     public var runID: RunID
     /// Counts the executions of the run, from 1; see `WorkflowContext.continueAsNew`.
     public var execution: UInt64 = 1
+    /// The name of its workflow.
     public var type: String
+    /// The version of its workflow, which stays.
     public var version: UInt32
+    /// Where it stands.
     public var status: WorkflowStatus
+    /// When its start was recorded.
     public var startedAt: Int64
     /// Nil while it has not ended.
     public var finishedAt: Int64?
@@ -57,13 +63,17 @@ public struct WorkflowInfo: Hashable, Codable, Sendable {
 
 /// All that is known of a run.
 public struct WorkflowDescription: Hashable, Codable, Sendable {
+    /// A step that has a result.
     public struct Step: Hashable, Codable, Sendable {
+        /// The step's name.
         public var name: String
+        /// Counts the uses of the name, from 0.
         public var occurrence: UInt64
         /// JSON.
         @Base64 public var value: [UInt8]
         /// The fencing token of the owner that recorded it.
         public var epoch: UInt64
+        /// In nanoseconds since 1970, by the group's time.
         public var recordedAt: Int64
         /// Who recorded it.
         public var owner: NodeID
@@ -72,18 +82,26 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
         /// Of the last attempt.
         public var duration: Duration
     }
+    /// A sleep.
     public struct Timer: Hashable, Codable, Sendable {
+        /// The sleep's name.
         public var name: String
+        /// Counts the uses of the name, from 0.
         public var occurrence: UInt64
+        /// When it is over, in nanoseconds since 1970.
         public var deadline: Int64
+        /// Whether it is over.
         public var hasFired: Bool
     }
     /// A step that failed, or waits for another attempt.
     public struct FailedStep: Hashable, Codable, Sendable {
+        /// The step's name.
         public var name: String
+        /// Counts the uses of the name, from 0.
         public var occurrence: UInt64
         /// How many attempts have failed.
         public var attempts: Int
+        /// When the last one failed, in nanoseconds since 1970.
         public var failedAt: Int64
         /// When the next attempt may begin; nil where there is none.
         public var nextAt: Int64?
@@ -92,24 +110,32 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
     }
     /// How far a step is that has no result yet.
     public struct Progress: Hashable, Codable, Sendable {
+        /// The step's name.
         public var name: String
+        /// Counts the uses of the name, from 0.
         public var occurrence: UInt64
         /// In JSON, what its body told last of what is recorded.
         @Base64 public var value: [UInt8]
-        /// Which attempt told it, and where.
+        /// Which attempt told it, from 1.
         public var attempt: Int
+        /// The node of that attempt.
         public var owner: NodeID
+        /// In nanoseconds since 1970, by the group's time.
         public var recordedAt: Int64
     }
+    /// The last of the values recorded under a key.
     public struct Checkpoint: Hashable, Codable, Sendable {
+        /// The key.
         public var key: String
         /// How many values the key has had.
         public var count: UInt64
         /// The last one, in JSON.
         @Base64 public var value: [UInt8]
+        /// When the last one was recorded, in nanoseconds since 1970.
         public var recordedAt: Int64
     }
 
+    /// What a list tells of it.
     public var info: WorkflowInfo
     /// Why it does not go on, as far as that is recorded; empty where it computes, and once it has ended.
     public var waits: [WorkflowWait]
@@ -123,11 +149,13 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
     public var failedSteps: [FailedStep]
     /// By name.
     public var progress: [Progress]
+    /// By name.
     public var timers: [Timer]
     /// By key; `checkpoints(_:of:from:limit:)` has the values before the last.
     public var checkpoints: [Checkpoint]
     /// JSON; nil unless it completed.
     @Base64 public var output: [UInt8]? = nil
+    /// Nil unless it failed.
     public var failure: WorkflowFailure?
     /// What its start came with.
     public var trace: TraceContext?
@@ -203,6 +231,7 @@ extension WorkflowState {
 
 /// A part of a key's history.
 public struct CheckpointPage: Hashable, Codable, Sendable {
+    /// One of the values recorded under the key.
     public struct Checkpoint: Hashable, Codable, Sendable {
         /// Counts the key's values, from 0.
         public var number: UInt64
@@ -211,6 +240,7 @@ public struct CheckpointPage: Hashable, Codable, Sendable {
         /// In nanoseconds since 1970.
         public var recordedAt: Int64
     }
+    /// In the order of their recording.
     public var checkpoints: [Checkpoint]
     /// The number to go on from; nil at the end.
     public var next: UInt64?

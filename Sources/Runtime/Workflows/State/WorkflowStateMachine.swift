@@ -198,11 +198,15 @@ protocol WorkflowObserver: AnyObject, Sendable {
 extension WorkflowStateMachine {
     /// A node that runs workflows.
     public struct Executor: Hashable, Sendable {
+        /// The node's id.
         public var node: NodeID
+        /// The start of the node that registered it.
         public var boot: UInt64
         /// Which of the node's registrations is current; see `WorkflowOperations.loseExecutor`.
         public var registration: UInt64
+        /// Whether the group holds it to be alive.
         public var isAlive: Bool
+        /// What it can run.
         public var capabilities: [WorkflowType]
         /// How many running runs it owns.
         public var ownedRuns: Int

@@ -3,12 +3,17 @@ public import FlotillaRaft
 
 /// A version of a workflow: who has it, and how many runs need it.
 public struct WorkflowVersion: Hashable, Codable, Sendable {
+    /// The workflow's name.
     public var type: String
+    /// The version, from 1.
     public var version: UInt32
     /// The live nodes that have it. Where there is none, its runs are parked until one comes.
     public var nodes: [NodeID]
+    /// How many runs of it a live node owns.
     public var running: Int
+    /// How many runs of it wait for a node that has it.
     public var parked: Int
+    /// How many runs of it wait to be resumed.
     public var paused: Int
 
     /// It can go from the code: no run needs it, except for a failed one that is run again.

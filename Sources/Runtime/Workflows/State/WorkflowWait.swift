@@ -3,15 +3,19 @@ import FlotillaIO
 
 /// Something that a run waits for. It follows from what is recorded, so every node tells the same.
 public struct WorkflowWait: Hashable, Codable, Sendable {
+    /// What kind of thing it waits for.
     public enum Reason: String, Codable, Sendable {
         /// A step has failed, and is tried again at `until`, or just now.
         case retry
+        /// The time that a sleep has to last, until `until`.
         case sleep
         /// A message of the name, which has not come.
         case signal
+        /// An update of the name, which has not come.
         case update
         /// An outside system that has not completed it.
         case awakeable
+        /// The body's own state, which does not fulfil the condition of the name yet.
         case condition
         /// A child that has not ended, by its workflow id.
         case child
@@ -23,6 +27,7 @@ public struct WorkflowWait: Hashable, Codable, Sendable {
         case noNode
     }
 
+    /// What kind of thing it waits for.
     public var reason: Reason
     /// The step's, the sleep's, and so on; of a paused run why it is, of one without a node its type.
     public var name: String
@@ -32,8 +37,9 @@ public struct WorkflowWait: Hashable, Codable, Sendable {
     public var since: Int64?
     /// When it is over by itself; nil where it is not.
     public var until: Int64?
-    /// Of a step: how many attempts have failed, and how the last one did.
+    /// Of a step: how many attempts have failed.
     public var attempts: Int?
+    /// Of a step: how the last attempt failed.
     public var failure: WorkflowFailure?
 
     init(_ reason: Reason, _ name: String, _ occurrence: UInt64 = 0, since: Int64? = nil, until: Int64? = nil) {

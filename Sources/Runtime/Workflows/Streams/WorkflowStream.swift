@@ -29,6 +29,7 @@ public enum WorkflowStreams {
 
 /// What a run has emitted, from a place on.
 public struct WorkflowStreamPage: Hashable, Codable, Sendable {
+    /// A value that was emitted.
     public struct Event: Hashable, Codable, Sendable {
         /// Its place in the stream, to go on behind.
         public var position: String
@@ -38,6 +39,7 @@ public struct WorkflowStreamPage: Hashable, Codable, Sendable {
         @Base64 public var value: [UInt8]
     }
 
+    /// In their order.
     public var events: [Event]
     /// To go on from there, as `after`; nil where nothing was emitted yet.
     public var next: String?
@@ -68,9 +70,11 @@ struct StreamPosition: Hashable, Sendable {
 public struct WorkflowStream<Value: Decodable & Sendable>: AsyncSequence, Sendable {
     /// A value and its place.
     public struct Element: Sendable {
+        /// What was emitted.
         public var value: Value
         /// Whoever follows the stream again begins behind it.
         public var position: String
+        /// When, by the group's time.
         public var recordedAt: WallTime
     }
 

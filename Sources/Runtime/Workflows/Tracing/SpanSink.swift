@@ -9,11 +9,15 @@ public protocol SpanSink: Sendable {
 
 /// An attempt at a step, or an execution of a workflow from its start to its end.
 public struct WorkflowSpan: Hashable, Sendable {
+    /// What a span is of.
     public enum Kind: String, Sendable {
+        /// An execution, from its start to its end.
         case workflow
+        /// An attempt at a step.
         case step
     }
 
+    /// What it is of.
     public var kind: Kind
     /// The step's, or the workflow's.
     public var name: String
@@ -21,12 +25,15 @@ public struct WorkflowSpan: Hashable, Sendable {
     public var context: TraceContext
     /// The span above, 16 hexadecimal digits: of a step its workflow's; of a workflow its parent's, or its caller's.
     public var parentID: String
+    /// The run's workflow id.
     public var workflowID: String
+    /// The run.
     public var runID: RunID
     /// Of a step, from 1; of a workflow the number of its execution.
     public var attempt: Int
     /// By the clock of the group for a workflow, by that of the node for everything else.
     public var startedAt: WallTime
+    /// By the same clock.
     public var endedAt: WallTime
     /// Nil where it went well.
     public var failure: WorkflowFailure?

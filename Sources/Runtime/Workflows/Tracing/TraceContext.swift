@@ -50,6 +50,7 @@ public struct TraceContext: Hashable, Codable, Sendable, CustomStringConvertible
         (self.traceID, self.spanID, self.flags, self.tracestate) = (traceID, spanID, flags, tracestate)
     }
 
+    /// Whether somebody wants to see the trace; a `SpanSink` is told of no others.
     public var isSampled: Bool { flags & 1 == 1 }
 
     /// What goes into the header of a request that belongs to this span.
