@@ -27,6 +27,10 @@ struct WorkflowCommandTests {
             "workflow", "start", "sample_words", "--id", "first", "--input", "-",
             "--attributes", "customer=acme,city=Bonn", input: #"["step:one","emit:half","step:two"]"#)
         #expect(again.hasPrefix("Was started before: first (run "))
+        let same = try await desk.json(
+            "workflow", "start", "sample_words", "--id", "first", "--input", #"["step:one","emit:half","step:two"]"#,
+            "--wait", "--json")
+        #expect(same["status"] == "completed" && same["output"] == ["one", "two"])
         let other = try await desk.refused("workflow", "start", "sample_words", "--id", "first", "--input", "[]")
         #expect(other.contains("first") && other.contains("input"), "\(other)")
         let unknown = try await desk.refused("workflow", "start", "nonsense", "--id", "second")
@@ -101,6 +105,8 @@ struct WorkflowCommandTests {
         } while !rest.isEmpty
         #expect(shown == ["first", "wrong", "waits-1", "waits-2", "waits-3", "waits-4"])
 
+        let still = try await desk.refused("workflow", "result", "waits-1", "--wait", "50ms")
+        #expect(still.contains("waits-1 is still running"), "\(still)")
         let count = try await desk.json("workflow", "count", "--json")
         #expect(count["count"] == 6 && count["byStatus"]?["running"] == 4 && count["byStatus"]?["failed"] == 1)
         let few = try await desk.flotilla("workflow", "count", "--attributes", "customer=acme")
@@ -119,7 +125,12 @@ struct WorkflowCommandTests {
         #expect(text.contains("status        completed") && text.contains("KIND"), "\(text)")
         #expect(text.contains("step") && text.contains("checkpoint"), "\(text)")
         let page = try await desk.json("workflow", "history", "first", "--limit", "1", "--json")
-        #expect(page["events"]?.items.count == 1 && page["next"] != .null)
+        #expect(page["events"]?.items.count == 1)
+        guard case .string(let next)? = page["next"] else { throw BenchError("the history ends early: \(page)") }
+        let rest = try await desk.json("workflow", "history", "first", "--after", next, "--json")
+        #expect(rest["events"]?.items.count == 2 && rest["next"] == .null)
+        let shown = try await desk.flotilla("workflow", "history", "first", "--limit", "1")
+        #expect(shown.hasSuffix("More: --after \(next)\n"), "\(shown)")
         // A document that a replay reads.
         let document = try await desk.flotilla("workflow", "history", "first", "--json")
         let history = try WorkflowHistory(json: Array(document.utf8))
