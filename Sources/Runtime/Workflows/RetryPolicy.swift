@@ -5,7 +5,9 @@ public struct RetryPolicy: Sendable {
     public var attempts: Int?
     /// The pause before the second attempt. Each later one is `factor` times as long, up to `delayMax`.
     public var delay: Duration = .milliseconds(100)
+    /// By how much a pause is longer than the one before.
     public var factor: Double = 2
+    /// The longest pause, before chance has its part.
     public var delayMax: Duration = .seconds(60)
     /// Which part of each pause is left to chance, from 0 to 1: so that those that failed together do not come back
     /// together.

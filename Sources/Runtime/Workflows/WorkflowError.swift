@@ -1,13 +1,17 @@
 /// Why a workflow or a request about one went wrong.
 public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// What went wrong, for programs.
     public enum Code: String, Sendable {
         // In a run: the body may catch these; otherwise the run fails with them.
         /// Two running steps, or sleeps, have one name.
         case duplicateStep
         /// A result, a checkpoint or an output is larger than the limit.
         case resultTooLarge
+        /// A name of a workflow, a step or the like is empty, too long, or begins with "$".
         case invalidName
+        /// A value cannot be written as JSON.
         case unencodable
+        /// An input is not of the type that the workflow takes.
         case undecodableInput
         /// What was recorded is not of the type that is asked for. A run whose steps are recorded as something else than its
         /// code asks for does not fail: it is paused, with the difference as the reason.
@@ -40,6 +44,7 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case rejected
 
         // From requests.
+        /// An input is larger than the limit.
         case inputTooLarge
         /// The input is not JSON.
         case invalidInput
@@ -47,6 +52,7 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         case conflict
         /// No node ever registered this type and version.
         case unknownWorkflow
+        /// There is no such run, or what was named of it.
         case notFound
         /// The run's status does not allow it, such as to remove a run that has not ended.
         case wrongState
@@ -83,11 +89,14 @@ public struct WorkflowError: Error, Hashable, Sendable, CustomStringConvertible 
         /// The group's answer is not one that this version knows.
         case unexpectedAnswer
     }
+    /// For programs.
     public var code: Code
+    /// For people: what was wrong, and what to do.
     public var message: String
     /// What the run's body threw, with `failed`; what the step's body threw, with `stepFailed`.
     public var failure: WorkflowFailure?
 
+    /// An error with words for people.
     public init(_ code: Code, _ message: String, failure: WorkflowFailure? = nil) {
         self.code = code
         self.message = message

@@ -19,6 +19,7 @@ public struct AdmissionLimits: Hashable, Sendable {
     /// may have. Each node looks at its own.
     public var memoryBytes = MachineMemory.available() / 5 * 4
 
+    /// No limit of runs, and the defaults for what waits.
     public init() {}
 
     /// What is wrong with it; nil where nothing is.

@@ -10,6 +10,7 @@ let defaultNamespace = "default"
 public enum WorkflowOutcome: Hashable, Sendable {
     /// JSON.
     case completed([UInt8])
+    /// Its body threw.
     case failed(WorkflowFailure)
     /// It was asked to end, and did. The reason is empty where nobody gave one.
     case cancelled(reason: String)
@@ -53,8 +54,11 @@ public enum WorkflowOutcome: Hashable, Sendable {
 
 /// A run that was started, or found.
 public struct StartedRun: Hashable, Codable, Sendable {
+    /// The user's name for the work.
     public var workflowID: String
+    /// The run that has it.
     public var runID: RunID
+    /// Its workflow, with the version that it keeps.
     public var type: WorkflowType
     /// It had been started before, with the same input.
     public var existed: Bool
@@ -62,6 +66,7 @@ public struct StartedRun: Hashable, Codable, Sendable {
 
 /// A started run whose result has a type.
 public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
+    /// What is known of it from its start.
     public let started: StartedRun
     private let wait: @Sendable (_ timeout: Duration?) async throws -> Output
 
@@ -71,7 +76,9 @@ public struct WorkflowRun<Output: Codable & Sendable>: Sendable {
         self.wait = wait
     }
 
+    /// The user's name for the work.
     public var workflowID: String { started.workflowID }
+    /// The run that has it.
     public var runID: RunID { started.runID }
 
     /// Waits for the end. An end that came before is not missed.
