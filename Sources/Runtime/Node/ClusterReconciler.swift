@@ -158,7 +158,7 @@ struct ClusterReconciler: Sendable {
         }
         let identities = Dictionary(uniqueKeysWithValues: leaving.map { ($0.identity.group, $0.identity) })
         await withTaskGroup(of: [GroupInspection].self) { tasks in
-            for (node, groups) in questions {
+            for (node, groups) in questions.sorted(by: { $0.key < $1.key }) {
                 tasks.addTask {
                     (try? await router.perform(InspectGroups(groups: groups.sorted()), on: node)) ?? []
                 }

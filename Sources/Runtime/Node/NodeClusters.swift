@@ -164,7 +164,7 @@ extension NodeServices {
             for node in cluster.members.keys { questions[node, default: []].append(cluster.group) }
         }
         await withTaskGroup(of: (NodeID, [GroupInspection]?).self) { group in
-            for (node, groups) in questions {
+            for (node, groups) in questions.sorted(by: { $0.key < $1.key }) {
                 group.addTask { (node, await self.inspect(groups, on: node)) }
             }
             for await (node, inspections) in group {
