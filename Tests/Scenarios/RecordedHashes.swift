@@ -1,9 +1,12 @@
 /// The trace hashes of some histories, from `hashes.txt`. One seed is one history: every process and every build must
 /// come to the same. A change of the library makes other histories; `flotilla-simulate --record-hashes` takes them down.
 package enum RecordedHashes {
-    /// What is recorded: some seeds of every scenario.
+    /// What is recorded: some seeds of the usual scenarios, and one of two tiers, whose nodes ask many others at once.
     package static var cases: [ScenarioCase] {
-        Scenario.usual.flatMap { scenario in (1...2).map { ScenarioCase(scenario.name, seed: $0, load: 20) } }
+        let usual = Scenario.usual.flatMap { scenario in
+            (1...2).map { ScenarioCase(scenario.name, seed: $0, load: 20) }
+        }
+        return usual + [ScenarioCase(Scenario.tiers.name, seed: 2, load: 5)]
     }
 
     package static func text(_ hashes: [(ScenarioCase, UInt64)]) -> String {

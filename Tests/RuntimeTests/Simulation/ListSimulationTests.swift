@@ -184,7 +184,7 @@ struct ListSimulationTests {
         "lists and counts have what was acknowledged before, and nothing removed before, while leaders crash and are cut off"
     )
     func leaders() async throws {
-        for seed in Simulation.seeds(4) {
+        for seed in Simulation.seeds(3) {
             try await withSimulation(seed: seed, nodes: 3, workflows: [Self.nap], configure: snapshotOften) {
                 simulation in
                 try await Self.check(simulation, rounds: 5)
@@ -194,7 +194,7 @@ struct ListSimulationTests {
 
     @Test("merged lists and counts of two clusters have what was acknowledged before, while their leaders fail")
     func clusters() async throws {
-        for seed in Simulation.seeds(3) {
+        for seed in Simulation.seeds(2) {
             try await withSimulation(seed: seed, nodes: 6, workflows: [Self.nap], configure: snapshotOften) {
                 simulation in
                 let node = try simulation.node(1)

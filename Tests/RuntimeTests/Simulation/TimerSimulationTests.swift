@@ -184,7 +184,7 @@ struct TimerSimulationTests {
         "by the group's time no sleep is too short and none fires twice, whatever the machines' clocks do, over crashes"
     )
     func clocks() async throws {
-        for seed in Simulation.seeds(6) {
+        for seed in Simulation.seeds(4) {
             let watch = Watch()
             let workflow = Self.napping(watch)
             try await withSimulation(seed: seed, nodes: 3, workflows: [workflow], configure: snapshotOften) {
