@@ -1,4 +1,5 @@
 import FlotillaIO
+import FoundationEssentials
 import Glibc
 
 /// Three nodes as processes of their own on this machine, with their data in a scratch directory.
@@ -54,6 +55,8 @@ actor Cluster {
 
     func process(_ node: Int) -> ChildProcess? { members[node - 1].process }
 
+    private nonisolated func dataPath(_ node: Int) -> String { "\(settings.directory)/node-\(node)" }
+
     nonisolated func logPath(_ node: Int) -> String { "\(settings.directory)/node-\(node).log" }
 
     /// Starts all nodes on new ports and waits until they form one cluster.
@@ -70,6 +73,8 @@ actor Cluster {
             } catch let error as PortTaken {
                 killAll()
                 guard attempt < Self.portAttempts else { throw BenchError(error.message) }
+                // What they have written knows the others by the old ports.
+                for node in nodes { try? FileManager.default.removeItem(atPath: dataPath(node)) }
             }
         }
     }
@@ -83,7 +88,7 @@ actor Cluster {
         var arguments = [
             "node", "run", "--id", "\(node)", "--listen", member.address, "--http", member.http,
             "--clients", member.clients,
-            "--data", "\(settings.directory)/node-\(node)",
+            "--data", dataPath(node),
         ]
         arguments += settings.nodeArguments
         arguments += node == 1 ? ["--bootstrap"] : ["--join", others.joined(separator: ",")]

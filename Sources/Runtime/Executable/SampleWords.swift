@@ -30,7 +30,7 @@ let sampleWords = Workflow("sample_words", version: 1) {
             _ = try await context.step("token") { _ in answer.token }
             said.append(try await answer.value())
         case "store":
-            let count = Int(argument) ?? 0
+            let count = min(max(0, Int(argument) ?? 0), 64 << 20)
             stored = try await context.step("store") { try await $0.store(storedBytes(count)) }
         case "load":
             guard let stored else { throw SampleFailure(description: "nothing is stored") }

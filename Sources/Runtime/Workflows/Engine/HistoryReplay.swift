@@ -119,12 +119,14 @@ package struct HistoryReplay {
             differs = differs || !isUsed
             lines.append((isUsed ? "  " : "- ") + Self.text(event.use))
         }
-        // A run that has not ended goes on behind what is recorded, and a terminated one would have.
-        if let first = notes.unrecorded.first, history.info.status.isFinished, history.info.status != .terminated {
-            differs = true
-            lines.append("+ " + Self.text(first))
-        }
         let end = endDifference(notes, result)
+        // Where both end alike, a wait without an end is one that a branch of the body gave up.
+        let unrecorded = notes.unrecorded.first { end != nil || !$0.isWait }
+        // A run that has not ended goes on behind what is recorded, and a terminated one would have.
+        if let unrecorded, history.info.status.isFinished, history.info.status != .terminated {
+            differs = true
+            lines.append("+ " + Self.text(unrecorded))
+        }
         return differs || end != nil ? Difference(lines: lines, end: end) : nil
     }
 
@@ -152,6 +154,13 @@ package struct HistoryReplay {
         case .failure(let failure): "failed with \(failure)"
         case .cancelled: "cancelled"
         }
+    }
+}
+
+extension ReplayNotes.Use {
+    /// Whether it stands for a wait, of which nothing is recorded before its end.
+    fileprivate var isWait: Bool {
+        kind == .receipt || ["$condition/", "$event", "$childEnd/"].contains { key.name.text.hasPrefix($0) }
     }
 }
 
