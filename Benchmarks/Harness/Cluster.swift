@@ -62,11 +62,7 @@ actor Cluster {
     /// Starts all nodes on new ports and waits until they form one cluster.
     func start() async throws {
         for attempt in 1...Self.portAttempts {
-            let ports = try Ports.free(settings.nodeCount * 3)
-            members = (0..<settings.nodeCount).map { number in
-                let own = ports[(3 * number)..<(3 * number + 3)].map { "127.0.0.1:\($0)" }
-                return Member(address: own[0], http: own[1], clients: own[2])
-            }
+            try choosePorts()
             do {
                 for node in nodes { try spawn(node) }
                 return try await waitUntilFormed()
@@ -76,6 +72,20 @@ actor Cluster {
                 // What they have written knows the others by the old ports.
                 for node in nodes { try? FileManager.default.removeItem(atPath: dataPath(node)) }
             }
+        }
+    }
+
+    /// Where the nodes are started from now on: on new ports, and as members of the cluster that they are.
+    func move() throws {
+        killAll()
+        try choosePorts()
+    }
+
+    private func choosePorts() throws(BenchError) {
+        let ports = try Ports.free(settings.nodeCount * 3)
+        members = (0..<settings.nodeCount).map { number in
+            let own = ports[(3 * number)..<(3 * number + 3)].map { "127.0.0.1:\($0)" }
+            return Member(address: own[0], http: own[1], clients: own[2])
         }
     }
 

@@ -174,6 +174,11 @@ public final class NodeCore: Sendable {
         }
     }
 
+    /// Where nodes of the cluster may be found that this one knows nothing else of.
+    public func setSeeds(_ addresses: [String]) {
+        loop.execute { [transport] in transport.assumeIsolated { $0.setSeeds(addresses) } }
+    }
+
     /// What the management group says: who belongs to the cluster, under which instance, and where.
     public func setMembers(_ members: [NodeID: (instance: UInt64, address: String)]) {
         loop.execute { [transport] in

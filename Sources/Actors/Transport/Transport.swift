@@ -47,6 +47,7 @@ public actor Transport {
     /// The last reason why a peer did not want this node.
     var lastRefusal = ""
     private var neighbours: Set<NodeID>?
+    var seeds: SeedCalls?
     var metrics = TransportMetrics()
 
     /// A connection that has not said hello for this long is closed.
@@ -265,6 +266,7 @@ public actor Transport {
                 dialIfNeeded(node)
             }
         }
+        callSeed(now)
         closeSilentLinks(now, forgiven)
         expireRequests(now)
         armHeartbeat()

@@ -69,6 +69,7 @@ struct NodeStart {
             throw NodeError(.dataUnusable, error.message)
         }
         core.addPeers(store.addressHints)
+        core.setSeeds(configuration.join)
         let http = try await startHTTP(api)
         let clients = try await startClients(identity)
         configuration.logger.info(
