@@ -12,14 +12,14 @@ public enum MachineMemory {
         return max(0, numbers[1] - numbers[2]) * Int(getpagesize())
     }
 
-    /// What it may have: the machine's memory, or what its control group allows, in bytes. Zero where the system does not say.
-    public static func available() -> Int {
+    /// What it may have: the machine's memory, or what its control group allows, in bytes; nil where the system does not say.
+    public static func available() -> Int? {
         let machine = Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(getpagesize())
         let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"].compactMap { path in
             // Without a limit it says "max", or a number that no machine has.
             read(path).flatMap { Int($0.prefix { $0.isNumber }) }
         }
-        return max(0, limits.filter { $0 > 0 }.reduce(machine, min))
+        return (limits + [machine]).filter { $0 > 0 }.min()
     }
 
     private static func read(_ path: String) -> String? {

@@ -118,9 +118,7 @@ final class HTTPConnection: TCPStreamDelegate, @unchecked Sendable {
 
     /// Answers in the server's own name and closes.
     func fail(_ problem: HTTPProblem) {
-        write(
-            .problem(status: problem.status, detail: problem.detail), keepAlive: false,
-            isHead: false)
+        write(problem.response, keepAlive: false, isHead: false)
         finish()
     }
 

@@ -84,4 +84,11 @@ struct HTTPProblem: Error, Hashable {
         self.status = status
         self.detail = detail
     }
+
+    /// What this server says in its own name. What it has no room for now it may have in a moment.
+    var response: HTTPResponse {
+        var response = HTTPResponse.problem(status: status, detail: detail)
+        if status == 503 { response.headers.append(("Retry-After", "1")) }
+        return response
+    }
 }

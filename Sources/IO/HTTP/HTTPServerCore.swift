@@ -110,8 +110,7 @@ private final class Refusal: TCPStreamDelegate {
     }
 
     func send() {
-        let response = HTTPResponse.problem(
-            status: 503, detail: "this server has as many connections as it takes; try again later")
+        let response = HTTPProblem(503, "this server has as many connections as it takes; try again later").response
         let head = HTTPResponseWriter.head(
             of: response, keepAlive: false, time: stream.loop.wallNow)
         stream.write((head + response.body).span.bytes)

@@ -17,7 +17,7 @@ public struct AdmissionLimits: Hashable, Sendable {
     /// The memory of this node's process, in bytes, above which it refuses the same with `overloaded`. Runs go on, so leave
     /// room for what they record. By default four fifths of the machine's memory, or of what the process's control group
     /// may have. Each node looks at its own.
-    public var memoryBytes = MachineMemory.available() / 5 * 4
+    public var memoryBytes = MachineMemory.available().map { $0 / 5 * 4 } ?? .max
 
     /// No limit of runs, and the defaults for what waits.
     public init() {}

@@ -168,13 +168,6 @@ final class RunExecution: Sendable {
             payloads: environment.codec, trace: span(of: step, attempt: attempt))
     }
 
-    /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.
-    func heart(of step: StepKey, attempt: Int, after last: StepHeart? = nil) throws -> StepHeart {
-        let before =
-            try last?.progress ?? recorded.progress[step].flatMap { $0.value.isEmpty ? nil : try readable($0.value) }
-        return StepHeart(self, step, attempt: attempt, progressBefore: before)
-    }
-
     /// A small value that is computed here and recorded like a step. Several of one name may run at the same time.
     func value<Value: Codable & Sendable>(
         _ kind: String, _ name: String, _ compute: (EngineEnvironment) -> Value

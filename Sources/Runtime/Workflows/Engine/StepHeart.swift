@@ -88,6 +88,15 @@ final class StepHeart: Sendable {
     }
 }
 
+extension RunExecution {
+    /// - Parameter last: of the attempt before; nil where another owner made that, or there was none.
+    func heart(of step: StepKey, attempt: Int, after last: StepHeart? = nil) throws -> StepHeart {
+        let before =
+            try last?.progress ?? recorded.progress[step].flatMap { $0.value.isEmpty ? nil : try readable($0.value) }
+        return StepHeart(self, step, attempt: attempt, progressBefore: before)
+    }
+}
+
 extension StepContext {
     /// Tells that the step goes on, as often as the body likes: `RetryPolicy.heartbeatTimeout` is the longest time
     /// between two.
