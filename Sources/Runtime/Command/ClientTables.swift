@@ -92,6 +92,9 @@ enum ClientTables {
             add(label, cell(workflow, name), to: &facts)
         }
         for wait in workflow["waits"]?.elements ?? [] { add("waits", wait["description"]?.cell ?? "", to: &facts) }
+        if let earlier = workflow["earlierSteps"]?.cell, earlier != "0" {
+            facts.add(["earlier steps", "\(earlier) more, see flotilla workflow history"])
+        }
         if let failure = workflow["failure"] {
             facts.add(["failure", "\(cell(failure, "type")): \(cell(failure, "message"))"])
         }

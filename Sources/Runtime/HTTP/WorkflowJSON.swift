@@ -63,6 +63,7 @@ enum WorkflowJSON {
                 if step.value.count <= stepValueBytesMax { members["value"] = document(step.value) }
                 return .object(members)
             })
+        object["earlierSteps"] = number(description.earlierSteps)
         object["failedSteps"] = .array(
             description.failedSteps.map { step in
                 var members: [String: JSONValue] = [

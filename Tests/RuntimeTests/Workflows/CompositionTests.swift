@@ -48,7 +48,7 @@ struct CompositionTests {
             let workflow = Self.trip(ledger, fails: true)
             let (first, second) = try await pair(cluster, [workflow])
             cluster.setFault { node, operation in
-                guard node == first.node, case .recordStep(_, let step, _, _) = operation,
+                guard node == first.node, case .recordStep(_, let step, _, _, _) = operation,
                     step.name.text == undone[position]
                 else { return nil }
                 return moment == .beforeRecord ? .dieBefore : .dieAfter

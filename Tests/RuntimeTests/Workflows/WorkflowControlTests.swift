@@ -67,7 +67,7 @@ struct WorkflowControlTests {
             try await first.until { $0.run("a")?.timers.count == 1 }
             let died = Promise<Void>()
             cluster.setFault { node, operation in
-                guard node == first.node, case .recordStep(_, let step, _, _) = operation else { return nil }
+                guard node == first.node, case .recordStep(_, let step, _, _, _) = operation else { return nil }
                 guard step.name.text == (moment == .atTheCleanUp ? "refund" : "$cancelled") else { return nil }
                 died.fulfill(())
                 return moment == .beforeTheRecord ? .dieBefore : .dieAfter

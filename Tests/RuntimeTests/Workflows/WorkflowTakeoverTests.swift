@@ -44,7 +44,7 @@ struct WorkflowTakeoverTests {
                 guard node == first.node else { return nil }
                 let isTheOne =
                     switch operation {
-                    case .recordStep(_, let step, _, _):
+                    case .recordStep(_, let step, _, _, _):
                         position < Self.stepCount && step.name.text == Self.names[position]
                     case .finishRun: position == Self.stepCount
                     default: false

@@ -200,12 +200,18 @@ extension Transfers {
 }
 
 extension CheckpointJournal {
-    /// What comes along of the history of a run that moves: of each key the newest values, an equal share of
-    /// `TransferredRun.historyBytesMax`.
+    /// What comes along of the history of a run that moves: all steps, which the body is replayed with, and of each key
+    /// of a checkpoint the newest values, an equal share of `TransferredRun.historyBytesMax`.
     func transferredHistory(of run: Run, _ owner: CheckpointRun) async throws -> [TransferredRun.Record] {
-        guard run.checkpoints.count > 0 else { return [] }
-        let share = TransferredRun.historyBytesMax / run.checkpoints.count
         var history: [TransferredRun.Record] = []
+        for (name, archive) in run.archives?.sorted() ?? [] {
+            try await visitSteps(name, archive, of: owner) { record in
+                history.append(TransferredRun.Record(name: StepArchive.series(of: name), record: record))
+                return true
+            }
+        }
+        guard run.checkpoints.count > 0 else { return history }
+        let share = TransferredRun.historyBytesMax / run.checkpoints.count
         for (name, checkpoint) in run.checkpoints.sorted() {
             let key = CheckpointKey(run: owner, name: name)
             var window: [CheckpointRecord] = []

@@ -10,7 +10,7 @@ final class CheckpointCompanion: StateCompanion {
         var key: CheckpointKey
         /// The first sequence number that is missing.
         var from: UInt64
-        /// How many records the key has in the snapshot.
+        /// The number behind the key's last record in the snapshot.
         var count: UInt64
     }
 
@@ -72,11 +72,11 @@ final class CheckpointCompanion: StateCompanion {
             var needs: [Need] = []
             for (key, run) in state.recordedRuns {
                 let owner = run.checkpointRun(key, in: group)
-                for (name, checkpoint) in run.checkpoints.sorted() {
-                    let key = CheckpointKey(run: owner, name: name)
+                for series in run.historySeries {
+                    let key = CheckpointKey(run: owner, name: series.name)
                     // Records come in their order, here as there, so the last one tells what is missing.
                     let from = try store.latest(of: key).map { $0.sequence + 1 } ?? 0
-                    if from < checkpoint.count { needs.append(Need(key: key, from: from, count: checkpoint.count)) }
+                    if from < series.end { needs.append(Need(key: key, from: from, count: series.end)) }
                 }
             }
             return needs

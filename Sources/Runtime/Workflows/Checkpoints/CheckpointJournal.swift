@@ -136,7 +136,9 @@ package final class CheckpointJournal: Sendable {
     }
 
     /// A part of a key's history. The records that there must be are there, or it throws.
-    /// - Parameter count: how many records the key has, by the state that was applied.
+    /// - Parameters:
+    ///   - start: the number of a record that there is.
+    ///   - count: the number behind the key's last record, by the state that was applied.
     func page(
         of key: CheckpointKey, from start: UInt64, limit: Int, until count: UInt64
     ) async throws -> [CheckpointRecord] {
@@ -145,11 +147,29 @@ package final class CheckpointJournal: Sendable {
             try store.history(
                 of: key, from: start, limit: min(limit, Int(clamping: count - start)), bytesMax: Self.pageBytesMax)
         }
+        guard records.first?.sequence == start else { throw Self.missing(start, of: key, count) }
+        // A step may have no result.
+        guard !StepArchive.isSeries(key.name) else { return records.filter { $0.sequence < count } }
         for (offset, record) in records.enumerated() where record.sequence != start + UInt64(offset) {
             throw Self.missing(start + UInt64(offset), of: key, count)
         }
-        guard !records.isEmpty else { throw Self.missing(start, of: key, count) }
         return records
+    }
+
+    /// Reads what the history has of a step, in its order, until `body` returns false.
+    func visitSteps(
+        _ name: ByteText, _ archive: StepArchive, of owner: CheckpointRun,
+        _ body: (CheckpointRecord) throws -> Bool
+    ) async throws {
+        let key = CheckpointKey(run: owner, name: StepArchive.series(of: name))
+        var (last, count) = (nil as UInt64?, UInt64(0))
+        while let next = archive.first(from: last.map { $0 + 1 } ?? 0) {
+            for record in try await page(of: key, from: next, limit: 1_000, until: archive.end) {
+                guard try body(record) else { return }
+                (last, count) = (record.sequence, count + 1)
+            }
+        }
+        guard count == archive.count else { throw Self.missing(archive.end - 1, of: key, archive.end) }
     }
 
     private static let pageBytesMax = 1 << 20

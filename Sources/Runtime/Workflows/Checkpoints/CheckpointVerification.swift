@@ -45,8 +45,8 @@ struct CheckpointVerification {
         if (try? CheckpointRecord(sequence: sequence, decoding: value)) == nil {
             damaged("record \(sequence) of '\(key.name)' of \(key.run.run) cannot be decoded")
         }
-        // The first ones may have been pruned.
-        if let end = ends[key], end != sequence {
+        // The first ones may have been pruned, and a step may have no result.
+        if let end = ends[key], end != sequence, !StepArchive.isSeries(key.name) {
             damaged("records \(end) to \(sequence - 1) of '\(key.name)' of \(key.run.run) are missing")
         }
         ends[key] = sequence + 1
@@ -70,11 +70,11 @@ struct CheckpointVerification {
         for (_, id) in state.startOrder.elements {
             guard let run = state.runs[id] else { continue }
             let owner = run.checkpointRun(id, in: group.replica.group)
-            for (name, checkpoint) in run.checkpoints.sorted() {
-                let end = ends[CheckpointKey(run: owner, name: name)] ?? 0
-                guard end < checkpoint.count, end > 0 || !mayLackRuns else { continue }
+            for series in run.historySeries {
+                let end = ends[CheckpointKey(run: owner, name: series.name)] ?? 0
+                guard end < series.end, end > 0 || !mayLackRuns else { continue }
                 damaged(
-                    "'\(name)' of \(id) has \(checkpoint.count) records by the snapshot at "
+                    "'\(series.name)' of \(id) has \(series.end) records by the snapshot at "
                         + "\(group.snapshot?.index.description ?? "0"), and those from \(end) on are missing")
             }
         }

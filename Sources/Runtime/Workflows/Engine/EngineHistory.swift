@@ -55,7 +55,7 @@ extension WorkflowEngine {
         let reader = HistoryReader(
             run: run, owner: owner, after: position, limit: max(1, min(limit, WorkflowLimits.listLimitMax)))
         let (events, next) = try await readingHistory(of: run, key) { journal in
-            guard run.checkpoints.count > 0 else { return try reader.page(nil, withValues: withValues) }
+            guard run.hasHistory else { return try reader.page(nil, withValues: withValues) }
             return try await journal.read { store throws(LogError) in
                 try reader.page(store, withValues: withValues)
             }

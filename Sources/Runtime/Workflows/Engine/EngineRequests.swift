@@ -323,6 +323,7 @@ extension WorkflowEngine {
             case .messageOutOfOrder: throw WorkflowError(.messageOutOfOrder, refused.message)
             case .mailboxFull: throw WorkflowError(.mailboxFull, refused.message)
             case .noSuchStep: throw WorkflowError(.invalidInput, refused.message)
+            case .outdatedFork: throw WorkflowError(.unavailable, refused.message)
             case .overLimit:
                 environment.context.gate.countRefusal()
                 throw WorkflowError(.tooManyWorkflows, refused.message)

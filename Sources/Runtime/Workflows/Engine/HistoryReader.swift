@@ -1,7 +1,8 @@
 import FlotillaActors
+import FlotillaIO
 
 /// Puts a page of a run's history together from the state and the store of checkpoints. It looks at every step of the
-/// run, but holds no more than two pages, and reads no more checkpoints than it must.
+/// run in memory, but holds no more than two pages, and reads no more of the history than it must.
 struct HistoryReader: Sendable {
     /// A copy that shares its pieces with the state.
     let run: Run
@@ -11,12 +12,12 @@ struct HistoryReader: Sendable {
 
     /// A page with values ends behind so many bytes of them.
     private static let valueBytesMax = 4 << 20
-    /// Checkpoints that are read at a time.
-    private static let checkpointChunk = 64
-    private static let checkpointChunkBytes = 1 << 20
+    /// Records that are read at a time.
+    private static let recordChunk = 64
+    private static let recordChunkBytes = 1 << 20
 
     /// Blocks.
-    /// - Parameter store: nil where the run has no checkpoints.
+    /// - Parameter store: nil where the run has nothing in the history.
     /// - Returns: the events, and the position of the last one if others follow it.
     func page(
         _ store: (any CheckpointStore)?, withValues: Bool
@@ -24,7 +25,7 @@ struct HistoryReader: Sendable {
         var page = SortedPage(after: after, limit: limit + 1)
         collectSteps(&page)
         collectMessages(&page)
-        if let store { try collectCheckpoints(store, &page) }
+        if let store { try collectHistory(store, &page) }
         var found = page.finished()
         let isCut = found.count > limit
         if isCut { found.removeLast() }
@@ -42,14 +43,7 @@ struct HistoryReader: Sendable {
 
     private func collectSteps(_ page: inout SortedPage) {
         run.steps.visit { key, step in
-            page.add(EventPosition(time: step.recordedAt, kind: .step, key: key)) {
-                WorkflowEvent(
-                    name: key.name.text, occurrence: key.occurrence, recordedAt: step.recordedAt,
-                    bytes: step.value.count,
-                    detail: .step(
-                        owner: step.owner, epoch: step.epoch, attempt: Int(step.effort.attempt),
-                        duration: .nanoseconds(step.effort.duration)))
-            }
+            page.add(EventPosition(time: step.recordedAt, kind: .step, key: key)) { WorkflowEvent(key, step) }
         }
         run.attempts.visit { key, attempts in
             guard attempts.nextAt == nil else { return }
@@ -70,71 +64,126 @@ struct HistoryReader: Sendable {
         }
     }
 
-    private func collectCheckpoints(_ store: any CheckpointStore, _ page: inout SortedPage) throws(LogError) {
-        for (name, latest) in run.checkpoints.sorted() {
-            let key = CheckpointKey(run: owner, name: name)
-            var next = try firstCheckpoint(of: key, latest, store)
-            while next < latest.count {
-                let records = try records(of: key, from: next, count: latest.count, store)
+    /// A series of the history whose records are events.
+    fileprivate struct Source {
+        /// The step's, or the checkpoint's.
+        var name: ByteText
+        var kind: EventPosition.Kind
+        var series: HistorySeries
+        /// The number of the first record, or less.
+        var first: UInt64
+    }
+
+    private var sources: [Source] {
+        let checkpoints = run.checkpoints.members.map { name, latest in
+            Source(
+                name: name, kind: .checkpoint, series: HistorySeries(name: name, end: latest.count), first: latest.first
+            )
+        }
+        let steps = run.archives?.members.map { name, archive in
+            Source(
+                name: name, kind: .step,
+                series: HistorySeries(name: StepArchive.series(of: name), end: archive.end), first: 0)
+        }
+        return (checkpoints + (steps ?? [])).sorted { $0.series.name < $1.series.name }
+    }
+
+    private func collectHistory(_ store: any CheckpointStore, _ page: inout SortedPage) throws(LogError) {
+        for source in sources {
+            var next = try firstRecord(of: source, store)
+            while next < source.series.end {
+                let records = try records(of: source.series, from: next, store)
                 for record in records {
-                    let position = Self.position(of: record, name)
+                    let position = source.position(of: record)
                     // Those behind it come later still.
                     guard page.admits(position) else { break }
-                    page.add(position) {
-                        WorkflowEvent(
-                            name: name.text, occurrence: record.sequence, recordedAt: record.recordedAt,
-                            bytes: record.value.count, detail: .checkpoint)
-                    }
+                    let event = try source.event(of: record)
+                    page.add(position) { event }
                 }
-                guard let last = records.last, page.admits(Self.position(of: last, name)) else { break }
+                guard let last = records.last, page.admits(source.position(of: last)) else { break }
                 next = last.sequence + 1
             }
         }
     }
 
-    private static func position(of record: CheckpointRecord, _ name: ByteText) -> EventPosition {
-        EventPosition(time: record.recordedAt, kind: .checkpoint, key: StepKey(name.text, record.sequence))
-    }
-
-    /// The number of the first record behind `after`: binary search, since a key's records are in the order of time.
-    private func firstCheckpoint(
-        of key: CheckpointKey, _ latest: Run.Checkpoint, _ store: any CheckpointStore
-    ) throws(LogError) -> UInt64 {
-        guard let after else { return latest.first }
-        var (low, high) = (latest.first, latest.count)
+    /// The number of the first record behind `after`, or less: binary search, since a series is in the order of time.
+    private func firstRecord(of source: Source, _ store: any CheckpointStore) throws(LogError) -> UInt64 {
+        guard let after else { return source.first }
+        var (low, high) = (source.first, source.series.end)
         while low < high {
             let middle = low + (high - low) / 2
-            let record = try records(of: key, from: middle, count: latest.count, store, limit: 1)[0]
-            if Self.position(of: record, key.name) <= after { low = middle + 1 } else { high = middle }
+            let record = try records(of: source.series, from: middle, store, limit: 1)[0]
+            if source.position(of: record) <= after { low = record.sequence + 1 } else { high = middle }
         }
         return low
     }
 
     /// One record at least: those that the state counts must be there.
     private func records(
-        of key: CheckpointKey, from start: UInt64, count: UInt64, _ store: any CheckpointStore,
-        limit: Int = checkpointChunk
+        of series: HistorySeries, from start: UInt64, _ store: any CheckpointStore, limit: Int = recordChunk
     ) throws(LogError) -> [CheckpointRecord] {
+        let key = CheckpointKey(run: owner, name: series.name)
         let records = try store.history(
-            of: key, from: start, limit: min(limit, Int(clamping: count - start)),
-            bytesMax: Self.checkpointChunkBytes)
-        guard records.first?.sequence == start else { throw CheckpointJournal.missing(start, of: key, count) }
-        return records
+            of: key, from: start, limit: min(limit, Int(clamping: series.end - start)),
+            bytesMax: Self.recordChunkBytes)
+        // A step may have no result.
+        guard let first = records.first, first.sequence == start || StepArchive.isSeries(series.name),
+            first.sequence < series.end
+        else { throw CheckpointJournal.missing(start, of: key, series.end) }
+        return records.filter { $0.sequence < series.end }
     }
 
     private func value(
         at position: EventPosition, _ store: (any CheckpointStore)?
     ) throws(LogError) -> [UInt8]? {
         switch position.kind {
-        case .step: return run.steps[position.key]?.value
+        case .step:
+            if let step = run.steps[position.key] { return step.value }
+            guard let store, let archive = run.archives?[position.key.name], archive.holds(position.key.occurrence)
+            else { return nil }
+            let series = HistorySeries(name: StepArchive.series(of: position.key.name), end: archive.end)
+            let record = try records(of: series, from: position.key.occurrence, store, limit: 1)[0]
+            return try Self.step(of: record, series).value
         case .sleep, .receipt, .awakeable: return nil
         case .message: return run.messages?.messages[position.key]?.content.value
         case .reply: return run.messages?.messages[position.key]?.reply?.content.value
         case .checkpoint:
             guard let store, let latest = run.checkpoints[position.key.name] else { return nil }
-            let key = CheckpointKey(run: owner, name: position.key.name)
-            return try records(of: key, from: position.key.occurrence, count: latest.count, store, limit: 1)[0].value
+            let series = HistorySeries(name: position.key.name, end: latest.count)
+            return try records(of: series, from: position.key.occurrence, store, limit: 1)[0].value
         }
+    }
+
+    fileprivate static func step(of record: CheckpointRecord, _ series: HistorySeries) throws(LogError) -> Run.Step {
+        do throws(WireError) {
+            return try record.step
+        } catch {
+            throw LogError(.damaged, "record \(record.sequence) of '\(series.name)' cannot be decoded (\(error))")
+        }
+    }
+}
+
+extension HistoryReader.Source {
+    func position(of record: CheckpointRecord) -> EventPosition {
+        EventPosition(time: record.recordedAt, kind: kind, key: StepKey(name.text, record.sequence))
+    }
+
+    func event(of record: CheckpointRecord) throws(LogError) -> WorkflowEvent {
+        let key = StepKey(name.text, record.sequence)
+        if kind == .step { return WorkflowEvent(key, try HistoryReader.step(of: record, series)) }
+        return WorkflowEvent(
+            name: name.text, occurrence: record.sequence, recordedAt: record.recordedAt, bytes: record.value.count,
+            detail: .checkpoint)
+    }
+}
+
+extension WorkflowEvent {
+    fileprivate init(_ key: StepKey, _ step: Run.Step) {
+        self.init(
+            name: key.name.text, occurrence: key.occurrence, recordedAt: step.recordedAt, bytes: step.value.count,
+            detail: .step(
+                owner: step.owner, epoch: step.epoch, attempt: Int(step.effort.attempt),
+                duration: .nanoseconds(step.effort.duration)))
     }
 }
 

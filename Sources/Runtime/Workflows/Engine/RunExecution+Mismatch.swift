@@ -77,6 +77,10 @@ extension RunExecution {
             found.append((time, ReplayNotes.Use(kind: kind, key: key)))
         }
         recorded.steps.visit { look(.step, $0, $1.recordedAt, steps) }
+        recorded.archives?.visit { name, archive in
+            // The last one of many stands for them.
+            look(.step, StepKey(name.text, archive.end - 1), archive.lastAt, steps)
+        }
         recorded.attempts.visit { if $1.nextAt == nil { look(.step, $0, $1.failedAt, steps) } }
         recorded.timers.visit { look(.sleep, $0, $1.startedAt, timers) }
         recorded.checkpoints.visit { name, latest in
@@ -97,7 +101,7 @@ extension RunExecution {
                 return ReplayNotes.Use(kind: kind, key: last)
             }
         }
-        return uses(.step, steps) { recorded.steps[$0] != nil || recorded.attempts[$0] != nil }
+        return uses(.step, steps) { recorded.steps[$0] != nil || recorded.isArchived($0) || recorded.attempts[$0] != nil }
             + uses(.sleep, timers) { recorded.timers[$0] != nil }
             + uses(.checkpoint, checkpoints) { $0.occurrence < recorded.checkpoints[$0.name]?.count ?? 0 }
     }

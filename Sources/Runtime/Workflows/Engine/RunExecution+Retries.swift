@@ -10,7 +10,7 @@ extension RunExecution {
         try checkName(name)
         let step = try begin("step", name, counter: \.steps)
         defer { finish("step", name) }
-        if let known = recorded.steps[step] {
+        if let known = try await recordedStep(step) {
             meet(.step, step)
             return try recordedValue(known.value, of: .init(kind: .step, key: step), "step \(step)")
         }
@@ -40,7 +40,7 @@ extension RunExecution {
             let duration = start.duration(to: environment.loop.now).clampedNanoseconds
             let effort = StepEffort(attempt: UInt32(clamping: attempt), duration: duration)
             switch outcome {
-            case .success(let value): return try await record(value, as: step, effort)
+            case .success(let value): return try await record(value, as: step, effort, mayLeave: true)
             case .failure(let error):
                 // The run is being stopped here: that is no failure of the step.
                 guard !Task.isCancelled, !isOver else { throw error }

@@ -25,8 +25,8 @@ final class RunExecution: Sendable {
         var checkpoints: [ByteText: UInt64] = [:]
         /// The value that each key has at this point of the body.
         var latestCheckpoints: [ByteText: [UInt8]] = [:]
-        /// What earlier owners recorded, from the next occurrence on, as far as it was read.
-        var replayed: [ByteText: ArraySlice<CheckpointRecord>] = [:]
+        /// What earlier owners recorded and the history has, as far as it was read.
+        var replayed: [ByteText: [CheckpointRecord]] = [:]
         /// What runs now, for the check on names and for the log.
         var running: Set<String> = []
         var looks: [ByteText: UInt64] = [:]
@@ -82,7 +82,7 @@ final class RunExecution: Sendable {
         progress = Lock(Progress(activity: Activity(last: environment.loop.now)))
         order = MessageOrder(recorded.messages)
         recordedCount =
-            UInt64(recorded.steps.count + recorded.timers.count)
+            recorded.stepCount + UInt64(recorded.timers.count)
             + recorded.checkpoints.members.reduce(0) { $0 + $1.value.count }
             + recorded.attempts.members.reduce(0) { $0 + ($1.value.nextAt == nil ? 1 : 0) }
             + (recorded.messages?.metCount ?? 0)
@@ -131,7 +131,7 @@ final class RunExecution: Sendable {
         try checkName(name)
         let step = try begin("step", name, counter: \.steps)
         defer { finish("step", name) }
-        if let known = recorded.steps[step] {
+        if let known = try await recordedStep(step) {
             meet(.step, step)
             return try recordedValue(known.value, of: .init(kind: .step, key: step), "step \(step)")
         }
@@ -153,7 +153,7 @@ final class RunExecution: Sendable {
         report(step, context, from: wallStart, nil)
         let duration = start.duration(to: environment.loop.now).clampedNanoseconds
         return try await record(
-            value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration))
+            value, as: step, StepEffort(attempt: UInt32(context.attempt), duration: duration), mayLeave: true)
     }
 
     /// The run id, and behind its first execution the execution's number.
@@ -174,20 +174,22 @@ final class RunExecution: Sendable {
     ) async throws -> Value {
         if !name.isEmpty { try checkName(name) }
         let step = try count(name.isEmpty ? kind : "\(kind)/\(name)", counter: \.steps)
-        if let known = recorded.steps[step] {
+        if let known = try await recordedStep(step) {
             meet(.step, step)
             return try recordedValue(known.value, of: .init(kind: .step, key: step), "\(step)")
         }
         try await replay?.end(.step, step)
-        return try await record(compute(environment), as: step)
+        return try await record(compute(environment), as: step, mayLeave: true)
     }
 
     /// What the caller gets has been through JSON, as it will have been after a takeover.
+    /// - Parameter mayLeave: memory, once there are many of that name: `recordedStep` finds it.
     func record<Value: Codable & Sendable>(
-        _ value: Value, as step: StepKey, _ effort: StepEffort = StepEffort()
+        _ value: Value, as step: StepKey, _ effort: StepEffort = StepEffort(), mayLeave: Bool = false
     ) async throws -> Value {
         let bytes = try encode(value, "the result of step \(step)")
-        let result = try await propose(.recordStep(address, step, value: bytes, effort))
+        let keeping = mayLeave ? UInt64(max(1, environment.limits.stepsInMemory)) : 0
+        let result = try await propose(.recordStep(address, step, value: bytes, effort, keeping: keeping))
         return try decode(result.recordedValue ?? bytes, "step \(step)")
     }
 

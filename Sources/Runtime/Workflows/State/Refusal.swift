@@ -53,6 +53,8 @@ public enum WorkflowRefusal: UInt32, Sendable {
     case overLimit = 80
     /// A fork from a step that the run has not recorded.
     case noSuchStep = 85
+    /// A fork that lacks steps of its source, which has gone on since they were read.
+    case outdatedFork = 86
 }
 
 /// A refusal with its words. A refused command changed nothing.
@@ -73,7 +75,7 @@ extension Refused {
         case .staleOwner, .conflict, .noSuchRun, .runEnded, .noSuchTimer, .staleExecutor,
             .checkpointOutOfOrder, .wrongState, .sealed, .moved, .notEmpty, .transferOutOfOrder, .notHome, .notReserved,
             .full, .messageOutOfOrder, .mailboxFull, .noSuchMessage, .wrongToken, .alreadyCompleted, .overLimit,
-            .noSuchStep:
+            .noSuchStep, .outdatedFork:
             false
         }
     }

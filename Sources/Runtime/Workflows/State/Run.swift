@@ -128,6 +128,8 @@ struct Run: Sendable {
     /// The fencing token. It rises with every assignment.
     var epoch: UInt64 = 0
     var steps = BucketedMap<StepKey, Step>()
+    /// Steps that are in the history and not here, by name; nil where there are none.
+    @Sparse var archives: BucketedMap<ByteText, StepArchive>?
     /// Of steps that failed, or wait for another attempt.
     var attempts = BucketedMap<StepKey, StepAttempts>()
     /// Of steps that have no result; few at a time.

@@ -62,6 +62,7 @@ extension Run {
         }
         if let trace { writer.message(81) { trace.write(to: &$0) } }
         if let fork { writer.message(82) { fork.write(to: &$0) } }
+        for (name, archive) in archives?.sorted() ?? [] { writer.message(83) { archive.write(name, to: &$0) } }
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (RunKey, Run) {
@@ -72,6 +73,7 @@ extension Run {
         var attributes = RunAttributes()
         var ties: RunTies?
         var progress: [StepKey: StepProgress] = [:]
+        var archives: [(ByteText, StepArchive)] = []
         while let field = try reader.next() {
             switch field {
             case 11, 12, 13:
@@ -93,6 +95,9 @@ extension Run {
                 var inner = try reader.message()
                 let (key, step) = try StepProgress.read(from: &inner)
                 progress[key] = step
+            case 83:
+                var inner = try reader.message()
+                archives.append(try StepArchive.read(from: &inner))
             default: try header.read(field, from: &reader)
             }
         }
@@ -101,6 +106,8 @@ extension Run {
         run.attributes = attributes
         run.ties = ties
         run.progress = progress
+        if !archives.isEmpty { run.archives = BucketedMap() }
+        for (name, archive) in archives { run.archives?.insert(archive, for: name) }
         for (key, attempts) in attempts { run.attempts.insert(attempts, for: key) }
         for (field, member) in members {
             let key = StepKey(member.name, member.occurrence)

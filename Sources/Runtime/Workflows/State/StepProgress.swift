@@ -22,7 +22,7 @@ extension WorkflowState {
     ) throws(Refused) -> OperationResult {
         try withOwnedRun(address, context) { run in
             let failed = run.attempts[step]?.effort.attempt ?? 0
-            guard run.steps[step] == nil, failed < attempt || mutated(.takesLateProgress) else {
+            guard run.steps[step] == nil, !run.isArchived(step), failed < attempt || mutated(.takesLateProgress) else {
                 return OperationResult(wasDone: true)
             }
             run.note(value, of: step, attempt: attempt, context)

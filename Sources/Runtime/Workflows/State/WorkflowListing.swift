@@ -143,8 +143,10 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
     public var epoch: UInt64
     /// Canonical JSON.
     @Base64 public var input: [UInt8]
-    /// In the order of recording.
+    /// In the order of recording: those that are in memory, which of each name are the latest.
     public var steps: [Step]
+    /// How many more have a result; `history(of:after:limit:withValues:)` tells them all.
+    public var earlierSteps: UInt64
     /// By name.
     public var failedSteps: [FailedStep]
     /// By name.
@@ -169,6 +171,7 @@ public struct WorkflowDescription: Hashable, Codable, Sendable {
         waits = run.waits
         epoch = run.epoch
         input = run.input
+        earlierSteps = run.archivedStepCount
         steps = run.steps.members.map { key, step in
             Step(
                 name: key.name.text, occurrence: key.occurrence, value: step.value,

@@ -6,7 +6,8 @@ public import FlotillaRaft
 /// workflow.proto. A change that an older binary would misread takes a new version.
 enum WorkflowOperation: Hashable, Sendable {
     case startRun(StartRun)
-    case recordStep(RunAddress, StepKey, value: [UInt8], StepEffort = StepEffort())
+    /// - keeping: so many occurrences of the step's name stay in the state, up to this one; 0: all.
+    case recordStep(RunAddress, StepKey, value: [UInt8], StepEffort = StepEffort(), keeping: UInt64 = 0)
     case recordFailure(RunAddress, StepKey, StepFailure)
     /// How far a step is. Under the run's epoch, as those around it.
     case recordProgress(RunAddress, StepKey, attempt: UInt32, value: [UInt8])
@@ -77,7 +78,7 @@ extension WorkflowOperation {
     var workflowID: String? {
         switch self {
         case .startRun(let start): start.workflowID
-        case .recordStep(let run, _, _, _), .recordFailure(let run, _, _), .startTimer(let run, _, _),
+        case .recordStep(let run, _, _, _, _), .recordFailure(let run, _, _), .startTimer(let run, _, _),
             .recordProgress(let run, _, _, _), .fireTimer(let run, _),
             .setCheckpoint(let run, _, _), .finishRun(let run, _):
             run.workflowID
@@ -136,12 +137,13 @@ extension WorkflowOperation {
         case .startRun(let start):
             number = .startRun
             start.write(to: &writer)
-        case .recordStep(let run, let key, let value, let effort):
+        case .recordStep(let run, let key, let value, let effort, let keeping):
             number = .recordStep
             writer.write(run, key)
             writer.bytes(5, value)
             writer.varint(6, UInt64(effort.attempt))
             writer.signed(7, effort.duration)
+            writer.varint(8, keeping)
         case .recordFailure(let run, let key, let failed):
             number = .recordFailure
             writer.write(run, key)
@@ -334,6 +336,7 @@ extension WorkflowOperation {
         var failure: WorkflowFailure?
         var delay: Int64?
         var progress: [UInt8]?
+        var keeping: UInt64 = 0
         var setting: TimerSetting?
         var result: RunResult?
         while let field = try reader.next() {
@@ -352,6 +355,7 @@ extension WorkflowOperation {
                 var inner = try reader.message()
                 failure = try WorkflowFailure(from: &inner)
             case (8, .recordFailure): delay = Int64(bitPattern: try reader.varint())
+            case (8, .recordStep): keeping = try reader.varint()
             case (9, .recordFailure): progress = try reader.bytes()
             case (6, .recordStep), (6, .recordFailure), (6, .recordProgress): effort.attempt = try reader.uint32()
             case (7, .recordStep), (7, .recordFailure): effort.duration = try reader.signed()
@@ -365,7 +369,7 @@ extension WorkflowOperation {
             RunAddress(workflowID: workflowID, runID: runID), StepKey(name, occurrence)
         )
         switch number {
-        case .recordStep: return .recordStep(run, key, value: value, effort)
+        case .recordStep: return .recordStep(run, key, value: value, effort, keeping: keeping)
         case .recordFailure:
             guard let failure else { throw WireError(.invalidValue, "a failed attempt without its failure") }
             return .recordFailure(

@@ -19,8 +19,8 @@ extension WorkflowState {
         switch operation {
         case .startRun(let start):
             return try startRun(start, context)
-        case .recordStep(let run, let step, let value, let effort):
-            return try recordStep(run, step, value, effort, context)
+        case .recordStep(let run, let step, let value, let effort, let keeping):
+            return try recordStep(run, step, value, effort, keeping: keeping, context)
         case .recordFailure(let run, let step, let failed):
             return try recordFailure(run, step, failed, context)
         case .recordProgress(let run, let step, let attempt, let value):
@@ -75,20 +75,31 @@ extension WorkflowState {
     // MARK: What an owner records
 
     private mutating func recordStep(
-        _ address: RunAddress, _ step: StepKey, _ value: [UInt8], _ effort: StepEffort, _ context: ApplyContext
+        _ address: RunAddress, _ step: StepKey, _ value: [UInt8], _ effort: StepEffort, keeping: UInt64,
+        _ context: ApplyContext
     ) throws(Refused) -> OperationResult {
-        try withOwnedRun(address, context) { run throws(Refused) in
+        let key = RunKey(context.namespace, address.workflowID)
+        var archived: (owner: CheckpointRun, records: [CheckpointRecord])?
+        let result = try withOwnedRun(address, context) { run throws(Refused) in
             if let recorded = run.steps[step] {
                 return OperationResult(wasDone: true, recordedValue: recorded.value)
             }
+            // The owner that says it again has the value.
+            if run.isArchived(step) { return OperationResult(wasDone: true) }
             guard let owner = run.owner else { preconditionFailure("running run \(run.runID) has no owner") }
             let record = Run.Step(
                 value: value, epoch: context.ownerEpoch, recordedAt: context.time, owner: owner, effort: effort)
             run.steps.insert(record, for: step)
             run.attempts.remove(step)
             run.progress[step] = nil
+            let records = run.archive(before: step, keeping: keeping)
+            if !records.isEmpty { archived = (run.checkpointRun(key, in: context.group), records) }
             return OperationResult()
         }
+        guard let archived else { return result }
+        let series = CheckpointKey(run: archived.owner, name: StepArchive.series(of: step.name))
+        for record in archived.records { changes.checkpoints.append(.append(series, record)) }
+        return result
     }
 
     /// Of an attempt that is recorded already nothing changes.
@@ -99,6 +110,7 @@ extension WorkflowState {
             if let recorded = run.steps[step] {
                 return OperationResult(wasDone: true, recordedValue: recorded.value)
             }
+            if run.isArchived(step) { return OperationResult(wasDone: true) }
             let known = run.attempts[step]
             if let known, known.nextAt == nil || known.effort.attempt >= failed.effort.attempt {
                 return OperationResult(wasDone: true, deadline: known.nextAt ?? 0)

@@ -233,14 +233,14 @@ extension WorkflowState {
         }
         startOrder.remove(run.sequence)
         discount(run)
-        if run.checkpoints.count > 0 {
+        if run.hasHistory {
             changes.checkpoints.append(.remove(run.checkpointRun(key, in: group)))
         }
         changes.runs.append(key)
         leaveRelease(run, key)
         // Nothing may be left but to seal the group.
         if runs.count == 0 { changes.deliveries = true }
-        return run.steps.count + run.attempts.count + run.timers.count + run.checkpoints.count
+        return Int(clamping: run.stepCount) + run.attempts.count + run.timers.count + run.checkpoints.count
             + (run.messages?.recordCount ?? 0)
     }
 

@@ -146,7 +146,7 @@ public final class WorkflowStateMachine: StateMachine {
         if isLeader { callAttention() }
         // What the others removed meanwhile this node will not be told to remove any more.
         let kept = Set(state.recordedRuns.map { $0.run.checkpointRun($0.key, in: group) })
-        for (key, run) in before.recordedRuns where run.checkpoints.count > 0 {
+        for (key, run) in before.recordedRuns where run.hasHistory {
             let owner = run.checkpointRun(key, in: group)
             if !kept.contains(owner) { state.changes.checkpoints.append(.remove(owner)) }
         }
@@ -215,7 +215,7 @@ extension WorkflowStateMachine {
     /// The runs that the history of checkpoints knows. Loop only.
     var checkpointedRuns: [CheckpointRun] {
         state.startOrder.elements.compactMap { _, key in
-            guard let run = state.runs[key], run.checkpoints.count > 0 else { return nil }
+            guard let run = state.runs[key], run.hasHistory else { return nil }
             return run.checkpointRun(key, in: group)
         }
     }

@@ -63,7 +63,7 @@ extension WorkflowState {
         let formerKey = RunKey(
             key.namespace.text, ExecutionID.text(key.workflowID.text, execution: former.execution))
         guard runs[formerKey] == nil, transfers.frozen[formerKey] == nil else {
-            if former.checkpoints.count > 0 {
+            if former.hasHistory {
                 changes.checkpoints.append(.remove(former.checkpointRun(key, in: context.group)))
             }
             return
@@ -108,6 +108,7 @@ extension Run {
         renamed.owner = owner
         renamed.epoch = epoch
         renamed.steps = steps
+        renamed.archives = archives
         renamed.attempts = attempts
         renamed.timers = timers
         renamed.checkpoints = checkpoints

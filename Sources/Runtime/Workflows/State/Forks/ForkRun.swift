@@ -13,6 +13,8 @@ struct ForkRun: Hashable, Sendable {
     var origin: Origin
     /// The new run; type and input are those of the source.
     var start: WorkflowOperation.StartRun
+    /// Nil where the source has no steps in the history.
+    var archive: ForkArchive?
 }
 
 extension ForkRun {
@@ -23,6 +25,7 @@ extension ForkRun {
         var writer = ProtobufWriter()
         origin.write(to: &writer)
         writer.message(5) { start.write(to: &$0) }
+        if let archive { writer.message(6) { archive.write(to: &$0) } }
         return Operation(type: Self.number, version: Self.version, body: writer.bytes)
     }
 
@@ -44,14 +47,19 @@ extension ForkRun {
     private init(from reader: inout ProtobufReader) throws(WireError) {
         var origin = OriginFields()
         var start: WorkflowOperation.StartRun?
+        var archive: ForkArchive?
         while let field = try reader.next() {
             if try origin.read(field, from: &reader) { continue }
-            guard field == 5 else { throw reader.unknownField(in: "forkRun") }
+            guard field == 5 || field == 6 else { throw reader.unknownField(in: "forkRun") }
             var inner = try reader.message()
-            start = try WorkflowOperation.StartRun(from: &inner)
+            if field == 5 {
+                start = try WorkflowOperation.StartRun(from: &inner)
+            } else {
+                archive = try ForkArchive(from: &inner)
+            }
         }
         guard let start else { throw WireError(.invalidValue, "a fork without its start") }
-        self.init(origin: try origin.origin(), start: start)
+        self.init(origin: try origin.origin(), start: start, archive: archive)
     }
 }
 
@@ -108,24 +116,50 @@ extension WorkflowState {
         }
         var start = fork.start
         (start.type, start.input, start.contentType) = (source.type, source.input, source.contentType)
-        let moment = try source.moment(of: fork.origin.step, sourceKey)
+        let moment = try source.moment(of: fork.origin.step, sourceKey, fork.archive)
+        guard source.archives == nil || fork.archive?.covers(source, before: moment) ?? false else {
+            throw Refused(.outdatedFork, "workflow '\(sourceKey.workflowID)' has gone on meanwhile; try again")
+        }
         if let problem = try admit(start, key, context) { return OperationResult(turnedDown: problem) }
         startCount += 1
         var run = source.forked(before: moment, as: start.runID, sequence: startCount, at: context.time)
         run.fork = fork.origin
+        addArchive(fork.archive, before: moment, to: &run, key, context)
         if case .reserved = start.placement { run.isListed = true }
         restore(run, for: key)
         assign(run.sequence)
         return OperationResult(runID: start.runID)
     }
+
+    private mutating func addArchive(
+        _ archive: ForkArchive?, before moment: Int64, to run: inout Run, _ key: RunKey, _ context: ApplyContext
+    ) {
+        let owner = run.checkpointRun(key, in: context.group)
+        for series in archive?.series ?? [] {
+            let records = series.records.filter { $0.recordedAt < moment }
+            guard !records.isEmpty else { continue }
+            var known = StepArchive()
+            for record in records { known.add(record.sequence, recordedAt: record.recordedAt) }
+            if run.archives == nil { run.archives = BucketedMap() }
+            run.archives?.insert(known, for: series.name)
+            let place = CheckpointKey(run: owner, name: StepArchive.series(of: series.name))
+            for record in records { changes.checkpoints.append(.append(place, record)) }
+        }
+    }
 }
 
 extension Run {
     /// When a step was recorded; `max` for one that has no result yet.
-    fileprivate func moment(of step: StepKey, _ key: RunKey) throws(Refused) -> Int64 {
+    /// - Parameter archive: says it of one that is in the history.
+    func moment(of step: StepKey, _ key: RunKey, _ archive: ForkArchive?) throws(Refused) -> Int64 {
         let moment: Int64
         if let recorded = steps[step] {
             moment = recorded.recordedAt
+        } else if isArchived(step) {
+            guard let archive, archive.isRecorded else {
+                throw Refused(.outdatedFork, "step \(step) of '\(key.workflowID)' was recorded meanwhile; try again")
+            }
+            moment = archive.before
         } else if let tried = attempts[step] {
             moment = tried.nextAt == nil ? tried.failedAt : .max
         } else if progress[step] != nil {

@@ -6,11 +6,11 @@ import FlotillaRaft
 struct TransferredRun: Sendable {
     /// How much of it one command carries, in bytes.
     static let partBytes = 1 << 20
-    /// How much history comes along, in bytes, the newest values first; the target holds it all in memory until the
-    /// last part has come.
+    /// How much of the values of checkpoints comes along, in bytes, the newest first; the target holds all that comes in
+    /// memory until the last part has come.
     static let historyBytesMax = 32 << 20
 
-    /// A value that a checkpoint's key had before its last one.
+    /// A value that a checkpoint's key had before its last one, or a step of the run's archives.
     struct Record: Hashable, Sendable {
         var name: ByteText
         var record: CheckpointRecord

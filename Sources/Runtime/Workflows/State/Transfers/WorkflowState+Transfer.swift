@@ -150,7 +150,7 @@ extension WorkflowState {
         changes.runs.append(key)
         changes.moved.append(key)
         changes.departures.append((run.runID, id.target))
-        if run.checkpoints.count > 0 {
+        if run.hasHistory {
             changes.checkpoints.append(.remove(run.checkpointRun(key, in: context.group)))
         }
         return OperationResult()
@@ -238,13 +238,17 @@ extension WorkflowState {
         return nil
     }
 
-    /// The values that came with the run, and the last of each key, which always does.
+    /// The steps and the values that came with the run, and the last value of each key, which always does.
     private mutating func recordHistory(
         of run: inout Run, _ arrived: TransferredRun, _ context: ApplyContext
     ) {
-        guard run.checkpoints.count > 0 else { return }
+        guard run.hasHistory else { return }
         let owner = run.checkpointRun(arrived.key, in: context.group)
         let history = Dictionary(grouping: arrived.history, by: \.name)
+        for (name, _) in run.archives?.sorted() ?? [] {
+            let key = CheckpointKey(run: owner, name: StepArchive.series(of: name))
+            for record in history[key.name] ?? [] { changes.checkpoints.append(.append(key, record.record)) }
+        }
         for (name, checkpoint) in run.checkpoints.sorted() {
             let key = CheckpointKey(run: owner, name: name)
             let last = checkpoint.count - 1
