@@ -109,8 +109,9 @@ extension Node {
     ///   - step: its name; it may be one that has no result yet, but has failed or told its progress.
     ///   - occurrence: counts the uses of the name, from 0.
     ///   - newID: nil makes one. The same fork again finds the run of the first one.
-    /// - Throws: `WorkflowError` with `notFound`; `invalidInput` where the run has not recorded the step; `wrongState` where
-    ///   it had heard by then that it is to end; `conflict` where the id is taken.
+    /// - Throws: `WorkflowError` with `notFound`; `invalidInput` where the run has not recorded the step, or where more than
+    ///   7 MiB of what it recorded before are in the history (see `WorkflowLimits.stepsInMemory`); `wrongState` where it
+    ///   had heard by then that it is to end; `conflict` where the id is taken.
     @discardableResult
     public func fork(
         _ id: String, from step: String, occurrence: UInt64 = 0, id newID: String? = nil

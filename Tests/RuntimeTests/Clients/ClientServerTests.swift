@@ -21,13 +21,16 @@ struct ClientServerTests {
         func connectionDidClose(_ connection: any FrameConnection, error: NetworkError?) { isClosed.fulfill(()) }
     }
 
+    /// A test that waits for its turn beside others is not silent for too long.
+    private static let network = TCPNetwork(idleTimeout: .seconds(600))
+
     private func withServer(
         _ handler: @escaping ClientServer.Handler, _ body: (EventLoop, ClientServer, String) async throws -> Void
     ) async throws {
         let loop = EventLoop(name: "clients")
         try loop.start()
         let (server, address) = try await ClientServer.start(
-            on: "127.0.0.1:0", loop: loop, network: TCPNetwork(), node: NodeID(7), cluster: 9, handler: handler)
+            on: "127.0.0.1:0", loop: loop, network: Self.network, node: NodeID(7), cluster: 9, handler: handler)
         do {
             try await body(loop, server, address)
         } catch {
@@ -41,7 +44,7 @@ struct ClientServerTests {
 
     private func say(_ first: [[UInt8]], _ loop: EventLoop, _ address: String) async -> Listener {
         let listener = Listener(sending: first)
-        loop.execute { _ = TCPNetwork().connect(to: address, loop: loop, delegate: listener) }
+        loop.execute { _ = Self.network.connect(to: address, loop: loop, delegate: listener) }
         return listener
     }
 
