@@ -168,7 +168,7 @@ struct EngineLoad {
 
     func walk(_ steps: Int) async throws {
         try await start(1_000, prefix: "warm") { _ in Self.input(naps: 1, milliseconds: 1) }
-        let before = try await usage()
+        var resident = [try await residentPerNode()]
         let api = await cluster.api(1)
         let answer = try await api.start(type: "benchmark_steps", id: "long", input: "{\"steps\":\(steps)}")
         guard answer.status == 201 else { throw BenchError("a start failed: \(answer.problem)") }
@@ -177,16 +177,19 @@ struct EngineLoad {
         while output == nil {
             recorder.progress.update("\(name): \((ContinuousClock.now - begin).short) of \(steps) steps")
             output = try await api.result(of: "long", wait: .seconds(5), as: Steps.self)
+            resident.append(try await residentPerNode())
         }
         guard let output else { return }
-        let after = try await usage()
         recorder.add(
             Double(steps) / (Double(output.endedAt - output.startedAt) / 1e9), "steps/s of one long workflow",
             isBetterHigher: true)
         recorder.add(Double(output.firstP50) / 1e6, "step p50 of its first tenth, ms")
         recorder.add(Double(output.lastP50) / 1e6, "step p50 of its last tenth, ms")
-        let bytes = (after.residentMebibytes - before.residentMebibytes) * 1_048_576
-        recorder.add(bytes / 3 / Double(steps), "resident bytes per step and replica")
+        // The steps take the same time each, so a part of the time is that part of the steps.
+        for (part, moment) in [(0, "before"), (10, "at a tenth"), (50, "at half"), (100, "at the end")] {
+            recorder.add(
+                resident[(resident.count - 1) * part / 100], "resident MiB per node, \(moment) of the long workflow")
+        }
     }
 
     func signal(_ count: Int) async throws {
@@ -217,6 +220,10 @@ struct EngineLoad {
     private func add(_ times: [Double], _ what: String) {
         recorder.add(Statistics.median(times) ?? 0, "\(what), p50 ms")
         recorder.add(Statistics.percentile(99, of: times) ?? 0, "\(what), p99 ms")
+    }
+
+    private func residentPerNode() async throws -> Double {
+        try await usage().residentMebibytes / Double(cluster.nodes.count)
     }
 
     private func usage() async throws -> ProcessTreeUsage {

@@ -22,9 +22,9 @@ public struct WorkflowLimits: Hashable, Sendable {
     /// of them does, a hundred follow each second. A body takes some 20 KiB.
     public var replayedBodiesMax = 10_000
 
-    /// So many results of steps of one name a run holds in memory, the latest. Those before them are on the disk, beside
-    /// the history of checkpoints, so that a run which takes the same steps again and again needs no more memory with
-    /// each. A body that is replayed reads them back. At least 1.
+    /// So many results of steps of one name a run holds in memory, the latest, and up to a quarter more. Those before them
+    /// are on the disk, beside the history of checkpoints, so that a run which takes the same steps again and again needs
+    /// no more memory with each. A body that is replayed reads them back. At least 1.
     public var stepsInMemory = 256
 
     /// How often a step's progress is recorded at most; see `StepContext.heartbeat(_:)`.

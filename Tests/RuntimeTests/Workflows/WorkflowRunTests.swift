@@ -55,13 +55,13 @@ struct WorkflowRunTests {
             }
             let node = try cluster.start(1, [workflow])
             try await node.until { !$0.executors.isEmpty }
-            let run = try await node.engine.start(workflow, id: "loop", input: 300)
-            #expect(try await run.result() == 300 * 299 / 2)
+            let run = try await node.engine.start(workflow, id: "loop", input: 400)
+            #expect(try await run.result() == 400 * 399 / 2)
             // The latest are told at once, and the history has all.
             let described = try await node.engine.describe("loop")
-            #expect(described.steps.map(\.occurrence) == Array(44..<300) && described.earlierSteps == 44)
+            #expect(described.steps.map(\.occurrence) == Array(128..<400) && described.earlierSteps == 128)
             let events = try await node.engine.wholeHistory(of: "loop").events
-            #expect(events.map(\.occurrence) == Array(0..<300))
+            #expect(events.map(\.occurrence) == Array(0..<400))
         }
     }
 

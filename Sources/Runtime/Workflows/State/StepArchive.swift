@@ -82,16 +82,17 @@ extension Run {
 
     func isArchived(_ step: StepKey) -> Bool { archives?[step.name]?.holds(step.occurrence) ?? false }
 
-    /// Takes the older steps of a name out of the state.
+    /// Takes the older steps of a name out of the state, a quarter of `keeping` at a time: what they cost beside the
+    /// state, a thread that wakes up and a write, they share.
     /// - Parameters:
     ///   - step: the one that was recorded just now.
-    ///   - keeping: how many occurrences stay, up to that one; 0 for all.
+    ///   - keeping: how many occurrences stay at least, up to that one; 0 for all.
     /// - Returns: what the history is to hold, in its order.
     mutating func archive(before step: StepKey, keeping: UInt64) -> [CheckpointRecord] {
         guard keeping > 0, step.occurrence >= keeping else { return [] }
         let bound = step.occurrence - keeping + 1
         var archive = archives?[step.name] ?? StepArchive()
-        guard archive.end < bound else { return [] }
+        guard bound >= archive.end + max(1, keeping / 4) else { return [] }
         var records: [CheckpointRecord] = []
         for occurrence in archive.end..<bound {
             let key = StepKey(step.name.text, occurrence)
