@@ -201,9 +201,8 @@ import Testing
             }
             return count
         }
-        try await withSimulation(
-            seed: 1, nodes: 1, workflows: [large], configure: { $0.limits.stepsInMemory = 1 }
-        ) { simulation async throws in
+        let keepOne: @Sendable (inout NodeConfiguration) -> Void = { $0.limits.stepsInMemory = 1 }
+        try await withSimulation(seed: 1, nodes: 1, workflows: [large], configure: keepOne) { simulation async throws in
             #expect(try await simulation.submit(large, id: "a", input: 12).result() == 12)
             let error = await #expect(throws: WorkflowError.self) {
                 try await simulation.node(1).fork("a", from: "page", occurrence: 11, id: "b")

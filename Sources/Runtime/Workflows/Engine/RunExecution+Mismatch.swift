@@ -101,7 +101,9 @@ extension RunExecution {
                 return ReplayNotes.Use(kind: kind, key: last)
             }
         }
-        return uses(.step, steps) { recorded.steps[$0] != nil || recorded.isArchived($0) || recorded.attempts[$0] != nil }
+        return uses(.step, steps) {
+            recorded.steps[$0] != nil || recorded.isArchived($0) || recorded.attempts[$0] != nil
+        }
             + uses(.sleep, timers) { recorded.timers[$0] != nil }
             + uses(.checkpoint, checkpoints) { $0.occurrence < recorded.checkpoints[$0.name]?.count ?? 0 }
     }
