@@ -80,7 +80,9 @@ struct WorkflowReplayTests {
                     id, type, run: .random(in: 0..<3, using: &generator),
                     input: "\(Int.random(in: 0..<2, using: &generator))")
             case 3...5:
-                return .recordStep(address, key, value: [.random(in: 0...9, using: &generator)])
+                return .recordStep(
+                    address, key, value: [.random(in: 0...9, using: &generator)],
+                    keeping: .random(in: 0...2, using: &generator))
             case 6:
                 return .startTimer(address, key, .after(.random(in: -5..<50, using: &generator)))
             case 7: return .startTimer(address, key, .at(.random(in: 0..<2000, using: &generator)))

@@ -97,6 +97,7 @@ final class FleetPlay: @unchecked Sendable {
         cluster.observer = oracle
         cluster.configure = { configuration in
             configuration.limits.restsAfter = .seconds(2)
+            configuration.limits.stepsInMemory = 1
             guard configuration.founds else { return }
             var policy = ExecutionClusterPolicy()
             policy.memberFailureTimeout = .seconds(8)

@@ -48,6 +48,7 @@ private final class WorkflowLoad: @unchecked Sendable {
             configuration.groups.snapshotThreshold = threshold
             configuration.groups.entriesKeptBehindSnapshot = threshold / 4
             configuration.limits.restsAfter = .milliseconds(500)
+            configuration.limits.stepsInMemory = 1
         }
         let clients = WorkflowClients(WorkflowNodes(cluster), oracle)
         for _ in 0..<run.nodeCount { cluster.addNode(workflows: [clients.workflow]) }
