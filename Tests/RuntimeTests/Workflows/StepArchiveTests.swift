@@ -91,6 +91,28 @@ import Testing
         #expect(bench.machine.run("a")?.steps.sorted().map(\.key.occurrence) == [3, 7, 8])
     }
 
+    @Test("occurrences without a result are looked at once, and what comes of them later stays in the state")
+    func emptyBeginning() throws {
+        var bench = try bench()
+        try bench.apply([Self.record(1_000_000_000_000, keeping: 2)], epoch: 1)
+        let archive = try #require(bench.machine.run("a")?.archives?["s"])
+        #expect(archive.next == 999_999_999_999 && archive.end == 0 && archive.count == 0 && !archive.holds(5))
+        try bench.apply([Self.record(5, keeping: 2)], epoch: 1)
+        for occurrence in 1_000_000_000_001...1_000_000_000_004 as ClosedRange<UInt64> {
+            try bench.apply([Self.record(occurrence, keeping: 2)], epoch: 1)
+        }
+        let run = try #require(bench.machine.run("a"))
+        #expect(run.archives?["s"]?.absent == [0..<1_000_000_000_000] && run.archives?["s"]?.end == 1_000_000_000_003)
+        #expect(run.steps.sorted().map(\.key.occurrence) == [5, 1_000_000_000_003, 1_000_000_000_004])
+        #expect(try history(bench).map(\.sequence) == [1_000_000_000_000, 1_000_000_000_001, 1_000_000_000_002])
+        #expect(try bench.apply([Self.record(5, keeping: 2)], epoch: 1).result?.recordedValue == [5, 7])
+        #expect(try bench.apply([Self.record(1_000_000_000_001, keeping: 2)], epoch: 1).result?.wasDone == true)
+        let restored = WorkflowStateMachine()
+        try restored.restore(
+            bench.machine.snapshotView().serialize(), formatVersion: WorkflowStateMachine.formatVersion)
+        #expect(restored.run("a")?.archives?["s"] == run.archives?["s"])
+    }
+
     @Test("whatever comes in whatever order, state and history have each step once, in the order of time there")
     func property() throws {
         for seed in Simulation.seeds(30) {
@@ -165,7 +187,9 @@ import Testing
         for ranges in [[2], [5, 2], [2, 2], [2, 5, 5, 6], [2, 5, 4, 6], [2, 11], [8, 10]] as [[UInt64]] {
             #expect(throws: WireError.self) { try read { $0.packed(4, ranges) } }
         }
-        #expect(throws: WireError.self) { try read { $0.varint(5, 1) } }
+        #expect(try read { $0.varint(5, 3) }.next == 13)
+        #expect(throws: WireError.self) { try read { $0.varint(5, .max) } }
+        #expect(throws: WireError.self) { try read { $0.varint(6, 1) } }
         #expect(throws: WireError.self) {
             try CheckpointRecord(sequence: 0, value: [0x38, 1], recordedAt: 0).step
         }

@@ -78,6 +78,7 @@ extension RunExecution {
         }
         recorded.steps.visit { look(.step, $0, $1.recordedAt, steps) }
         recorded.archives?.visit { name, archive in
+            guard archive.end > 0 else { return }
             // The last one of many stands for them.
             look(.step, StepKey(name.text, archive.end - 1), archive.lastAt, steps)
         }

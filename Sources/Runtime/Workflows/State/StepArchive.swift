@@ -9,8 +9,11 @@ struct StepArchive: Hashable, Sendable {
     /// Those before the end that are not there, in ascending order: they have no result, or had one only after later
     /// ones, and are in the state then. So the history is in the order of time.
     private(set) var absent: [Range<UInt64>] = []
+    /// The first occurrence that may come to be there; not before the end. Each is looked at once, or a body that tried
+    /// for a year before its step had a result would cost a look at all of its attempts with each step behind that.
+    private(set) var next: UInt64 = 0
     /// When the last one was recorded.
-    private(set) var lastAt: Int64 = .min
+    private(set) var lastAt: Int64 = 0
 
     /// How many are there.
     var count: UInt64 { absent.reduce(end) { $0 - UInt64($1.count) } }
@@ -31,14 +34,17 @@ struct StepArchive: Hashable, Sendable {
         return found < end ? found : nil
     }
 
-    func takes(_ occurrence: UInt64, recordedAt: Int64) -> Bool { occurrence >= end && recordedAt >= lastAt }
+    func takes(_ occurrence: UInt64, recordedAt: Int64) -> Bool { occurrence >= next && recordedAt >= lastAt }
 
     mutating func add(_ occurrence: UInt64, recordedAt: Int64) {
         precondition(
             takes(occurrence, recordedAt: recordedAt), "occurrence \(occurrence) of a step comes behind \(end)")
         if occurrence > end { absent.append(end..<occurrence) }
-        (end, lastAt) = (occurrence + 1, recordedAt)
+        (end, next, lastAt) = (occurrence + 1, occurrence + 1, recordedAt)
     }
+
+    /// What was not added of the occurrences before this one is not any more.
+    mutating func pass(to occurrence: UInt64) { next = max(next, occurrence) }
 }
 
 // MARK: Where it is
@@ -92,19 +98,26 @@ extension Run {
         guard keeping > 0, step.occurrence >= keeping else { return [] }
         let bound = step.occurrence - keeping + 1
         var archive = archives?[step.name] ?? StepArchive()
-        guard bound >= archive.end + max(1, keeping / 4) else { return [] }
+        guard bound >= archive.next + max(1, keeping / 4) else { return [] }
         var records: [CheckpointRecord] = []
-        for occurrence in archive.end..<bound {
+        for occurrence in recordedOccurrences(of: step.name, in: archive.next..<bound) {
             let key = StepKey(step.name.text, occurrence)
             guard let old = steps[key], archive.takes(occurrence, recordedAt: old.recordedAt) else { continue }
             steps.remove(key)
             archive.add(occurrence, recordedAt: old.recordedAt)
             records.append(CheckpointRecord(old, occurrence: occurrence))
         }
-        guard !records.isEmpty else { return [] }
+        archive.pass(to: bound)
         if archives == nil { archives = BucketedMap() }
         archives?.insert(archive, for: step.name)
         return records
+    }
+
+    /// Those that may have a result in the state, in their order. Of many most have none.
+    private func recordedOccurrences(of name: ByteText, in range: Range<UInt64>) -> [UInt64] {
+        guard range.upperBound - range.lowerBound > UInt64(steps.count) else { return Array(range) }
+        return steps.members.map(\.key).filter { $0.name == name && range.contains($0.occurrence) }
+            .map(\.occurrence).sorted()
     }
 }
 
@@ -151,17 +164,19 @@ extension StepArchive {
         writer.varint(2, end)
         writer.signed(3, lastAt)
         writer.packed(4, absent.flatMap { [$0.lowerBound, $0.upperBound] })
+        writer.varint(5, next - end)
     }
 
     static func read(from reader: inout ProtobufReader) throws(WireError) -> (ByteText, StepArchive) {
         var (name, archive, bounds) = ("", StepArchive(), [UInt64]())
-        archive.lastAt = 0
+        var passed: UInt64 = 0
         while let field = try reader.next() {
             switch field {
             case 1: name = try reader.string()
             case 2: archive.end = try reader.varint()
             case 3: archive.lastAt = try reader.signed()
             case 4: try reader.packed(into: &bounds)
+            case 5: passed = try reader.varint()
             default: throw reader.unknownField(in: "the archive of a step")
             }
         }
@@ -173,9 +188,11 @@ extension StepArchive {
             }
             last = number
         }
-        guard bounds.count.isMultiple(of: 2) else {
-            throw WireError(.invalidValue, "the archive of step '\(name)' has half a range")
+        let (next, isTooLarge) = archive.end.addingReportingOverflow(passed)
+        guard bounds.count.isMultiple(of: 2), !isTooLarge else {
+            throw WireError(.invalidValue, "the archive of step '\(name)' has half a range, or no end")
         }
+        archive.next = next
         archive.absent = stride(from: 0, to: bounds.count, by: 2).map { bounds[$0]..<bounds[$0 + 1] }
         return (ByteText(name), archive)
     }
