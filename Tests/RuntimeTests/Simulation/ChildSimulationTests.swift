@@ -340,14 +340,7 @@ struct ChildSimulationTests {
             try await withSimulation(seed: seed, nodes: 4, workflows: [slow, parent]) { simulation in
                 let run = try await simulation.submit(parent, id: "p", input: 6)
                 await simulation.advance(by: .milliseconds(500))
-                let services = try await simulation.node(1).running()
-                try await services.manage([.beginMigration])
-                let id = try await simulation.node(1).createCluster(on: [NodeID(2), NodeID(3), NodeID(4)])
-                let target = try await simulation.node(1).running().cluster(named: id)
-                let version = services.machines.management.withLock { $0.slots.version }
-                try await services.manage([
-                    .moveSlots(SlotMove(version: version, slots: Array(0..<SlotMap.count), home: target.group))
-                ])
+                try await simulation.migrate(to: [2, 3, 4])
                 await simulation.advance(by: simulation.world.random(in: .zero ... .seconds(3)))
                 simulation.crash(3)
                 #expect(try await run.result(timeout: .seconds(120)) == 30, "seed \(seed)")

@@ -69,22 +69,11 @@ import Testing
                 for number in 1...5 as ClosedRange<UInt64> {
                     try await simulation.signal("a", Self.deposit, Int(number), from: ("bank", number))
                 }
-                let services = try await simulation.node(1).running()
-                try await services.manage([.beginMigration])
-                let id = try await simulation.node(1).createCluster(on: [NodeID(2), NodeID(3), NodeID(4)])
-                let target = try await simulation.node(1).running().cluster(named: id)
-                let version = services.machines.management.withLock { $0.slots.version }
-                try await services.manage([
-                    .moveSlots(SlotMove(version: version, slots: Array(0..<SlotMap.count), home: target.group))
-                ])
+                try await simulation.migrate(to: [2, 3, 4])
                 for number in 6...8 as ClosedRange<UInt64> {
                     try await simulation.signal("a", Self.deposit, Int(number), from: ("bank", number))
                 }
-                try await simulation.wait(until: "the first cluster is sealed", within: .seconds(60)) {
-                    let view = try await simulation.node(1).running().machines.management.withLock { $0 }
-                    if case .sealed = view.clusters[ExecutionCluster.common]?.phase { return true }
-                    return false
-                }
+                try await simulation.untilFirstClusterIsSealed()
                 try await simulation.signal("a", Self.deposit, 9, from: ("bank", 9))
                 #expect(try await simulation.update("a", Self.close, true, updateID: "end") == 45)
                 #expect(try await run.result() == Array(1...9), "seed \(seed)")

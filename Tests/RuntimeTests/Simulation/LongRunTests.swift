@@ -246,20 +246,9 @@ import Testing
             try await withSimulation(seed: seed, nodes: 4, workflows: [loop], configure: Self.configure) { simulation in
                 for number in 0..<4 { _ = try await simulation.submit(loop, id: "w\(number)", input: 35) }
                 await simulation.advance(by: .seconds(5))
-                let services = try await simulation.node(1).running()
-                try await services.manage([.beginMigration])
-                let id = try await simulation.node(1).createCluster(on: [NodeID(2), NodeID(3), NodeID(4)])
-                let target = try await simulation.node(1).running().cluster(named: id)
-                let version = services.machines.management.withLock { $0.slots.version }
-                try await services.manage([
-                    .moveSlots(SlotMove(version: version, slots: Array(0..<SlotMap.count), home: target.group))
-                ])
+                try await simulation.migrate(to: [2, 3, 4])
                 simulation.crash(3)
-                try await simulation.wait(until: "the first cluster is sealed", within: .seconds(60)) {
-                    let view = try await simulation.node(1).running().machines.management.withLock { $0 }
-                    if case .sealed = view.clusters[ExecutionCluster.common]?.phase { return true }
-                    return false
-                }
+                try await simulation.untilFirstClusterIsSealed()
                 simulation.restart(3)
                 for number in 0..<4 {
                     let output = try await simulation.node(1).result(

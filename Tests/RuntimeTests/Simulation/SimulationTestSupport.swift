@@ -1,8 +1,9 @@
-import Flotilla
 import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
+
+@testable import Flotilla
 
 /// An actor that lives on a simulated loop, as the library's own do.
 actor Pinned {
@@ -90,4 +91,26 @@ func withSimulations(
 
 @Sendable func snapshotOften(_ configuration: inout NodeConfiguration) {
     configuration.groups.snapshotThreshold = 200
+}
+
+extension SimulatedCluster {
+    /// Begins to move all runs and ids of the first cluster to a new one.
+    func migrate(to members: [UInt64]) async throws {
+        let services = try await node(1).running()
+        try await services.manage([.beginMigration])
+        let id = try await node(1).createCluster(on: members.map { NodeID($0) })
+        let target = try await node(1).running().cluster(named: id)
+        let version = services.machines.management.withLock { $0.slots.version }
+        try await services.manage([
+            .moveSlots(SlotMove(version: version, slots: Array(0..<SlotMap.count), home: target.group))
+        ])
+    }
+
+    func untilFirstClusterIsSealed() async throws {
+        try await wait(until: "the first cluster is sealed", within: .seconds(60)) {
+            let view = try await node(1).running().machines.management.withLock { $0 }
+            if case .sealed = view.clusters[ExecutionCluster.common]?.phase { return true }
+            return false
+        }
+    }
 }

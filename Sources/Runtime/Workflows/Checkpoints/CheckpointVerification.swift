@@ -14,6 +14,8 @@ struct CheckpointVerification {
     private var path = ""
     /// Of each key the sequence number behind its last record.
     private var ends: [CheckpointKey: UInt64] = [:]
+    /// Of steps, which numbers have no record; the state says which may have none.
+    private var gaps: [CheckpointKey: [Range<UInt64>]] = [:]
 
     /// Nothing was read.
     init() {}
@@ -45,8 +47,11 @@ struct CheckpointVerification {
         if (try? CheckpointRecord(sequence: sequence, decoding: value)) == nil {
             damaged("record \(sequence) of '\(key.name)' of \(key.run.run) cannot be decoded")
         }
-        // The first ones may have been pruned, and a step may have no result.
-        if let end = ends[key], end != sequence, !StepArchive.isSeries(key.name) {
+        if StepArchive.isSeries(key.name) {
+            let end = ends[key] ?? 0
+            if end < sequence { gaps[key, default: []].append(end..<sequence) }
+        } else if let end = ends[key], end != sequence {
+            // The first ones may have been pruned.
             damaged("records \(end) to \(sequence - 1) of '\(key.name)' of \(key.run.run) are missing")
         }
         ends[key] = sequence + 1
@@ -70,12 +75,23 @@ struct CheckpointVerification {
         for (_, id) in state.startOrder.elements {
             guard let run = state.runs[id] else { continue }
             let owner = run.checkpointRun(id, in: group.replica.group)
+            compareSteps(of: run, id, owner)
             for series in run.historySeries {
                 let end = ends[CheckpointKey(run: owner, name: series.name)] ?? 0
                 guard end < series.end, end > 0 || !mayLackRuns else { continue }
                 damaged(
                     "'\(series.name)' of \(id) has \(series.end) records by the snapshot at "
                         + "\(group.snapshot?.index.description ?? "0"), and those from \(end) on are missing")
+            }
+        }
+    }
+
+    /// Steps that the state counts on, and that are not there although later ones are.
+    private mutating func compareSteps(of run: Run, _ id: RunKey, _ owner: CheckpointRun) {
+        for (name, archive) in run.archives?.sorted() ?? [] {
+            for gap in gaps[CheckpointKey(run: owner, name: StepArchive.series(of: name))] ?? [] {
+                guard let lost = archive.first(from: gap.lowerBound), lost < gap.upperBound else { continue }
+                damaged("step \(name)#\(lost) of \(id) is missing")
             }
         }
     }

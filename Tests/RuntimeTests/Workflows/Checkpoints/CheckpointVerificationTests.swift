@@ -108,6 +108,39 @@ import Testing
         }
     }
 
+    @Test("a step that is in the history alone is missed there, and one that has no result is not")
+    func missingStep() async throws {
+        let looping = Workflow("looping", version: 1) { (count: Int, context: WorkflowContext) async throws -> Int in
+            for number in 0..<count {
+                do {
+                    try await context.step("s") { _ in if number == 3 { throw CancellationError() } }
+                } catch  where number == 3 {}
+            }
+            return count
+        }
+        let directory = temporaryPath()
+        defer { removeTree(directory) }
+        var configuration = NodeConfiguration(listen: "127.0.0.1:0", data: .directory(directory))
+        configuration.groups.snapshotThreshold = 20
+        configuration.limits.stepsInMemory = 2
+        try await withNode(configuration, workflows: [looping]) { node async throws in
+            #expect(try await node.start(looping, id: "a", input: 200).result() == 200)
+            #expect(try await node.describe("a").earlierSteps == 197)
+        }
+        let (sound, history) = try verify(directory)
+        #expect(sound.problems.isEmpty && sound.snapshots > 0 && history.records == 197)
+        let key = try anyKey(directory) { $0.name.text == "$step/s" }
+        var kept: [CheckpointChange] = []
+        let store = try RocksDBCheckpointStore(directory: directory)
+        for record in try store.history(of: key, from: 0, limit: .max, bytesMax: .max) where record.sequence != 7 {
+            kept.append(.append(key, record))
+        }
+        store.close()
+        try change(directory, [.remove(key.run)] + kept)
+        let (damaged, _) = try verify(directory)
+        #expect(damaged.problems.count == 1 && damaged.problems[0].message.contains("step s#7 of"))
+    }
+
     @Test("keys come back from their bytes, and other bytes are no key")
     func keys() {
         let key = CheckpointKey(
