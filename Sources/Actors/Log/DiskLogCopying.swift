@@ -12,10 +12,11 @@ extension DiskLog {
 
     /// Keeps a group that moves slowly from holding back all segments since: where little of the oldest one is live,
     /// or the log takes more than twice what is live in it, the live entries move to the newest segment. So the log
-    /// takes about twice its live entries and a few segments at most.
+    /// takes about twice its live entries and a few segments at most. The segment that was left just now is not looked at:
+    /// a group that moves fast needs its end for a moment only.
     func copyOutOldSegments() throws(LogError) {
         for _ in 0..<Self.maximumCopiedSegments {
-            guard segments.count > 1, let usage = table.usage[segments[0].number] else { return }
+            guard segments.count > 2, let usage = table.usage[segments[0].number] else { return }
             let size = segments.reduce(0) { $0 + $1.end }
             let isSparse = UInt64(usage.bytes) <= segmentSizeLimit / Self.sparsePart
             let isOversized = size > 2 * UInt64(table.liveBytes) + 4 * segmentSizeLimit

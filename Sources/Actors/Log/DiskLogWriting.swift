@@ -51,12 +51,17 @@ extension DiskLog {
         let target = grown(toHold: end)
         var position = size
         while position < target {
-            let zeros = [UInt8](repeating: 0, count: Int(min(Self.growthMax, target - position)))
+            let count = min(Self.zeros.count, Int(target - position))
+            let zeros = count == Self.zeros.count ? Self.zeros : Array(Self.zeros[..<count])
             try growing { () throws(FileError) in try file.write(zeros, at: position) }
-            position += UInt64(zeros.count)
+            position += UInt64(count)
         }
         return target
     }
+
+    /// So many at a time: the page cache makes one folio of what is written at once, and every later write, however small,
+    /// then costs it time in proportion to that.
+    private static let zeros = [UInt8](repeating: 0, count: 16 << 10)
 
     /// The size of a file that is to hold so many bytes.
     func grown(toHold end: UInt64) -> UInt64 { (end + growth - 1) / growth * growth }
