@@ -1,12 +1,13 @@
-import FlotillaIO
+public import FlotillaIO
 
 /// One answer that one task waits for: a promise that can fail, and that knows when nobody wants its answer any more.
 /// The task suspends in its own context; whoever has the answer resumes it from any thread. Cancellation of the task
 /// ends the wait at once, also when it came before the wait began.
 public final class Completion<Value: Sendable>: Sendable {
-    private let promise = Promise<Result<Value, any Error>>()
-    private let handler: (@Sendable (Result<Value, any Error>) -> Void)?
+    @usableFromInline let promise = Promise<Result<Value, any Error>>()
+    @usableFromInline let handler: (@Sendable (Result<Value, any Error>) -> Void)?
 
+    @inlinable
     public init() { handler = nil }
 
     /// For an answer that no task waits for.
@@ -14,9 +15,11 @@ public final class Completion<Value: Sendable>: Sendable {
     init(_ handler: @escaping @Sendable (Result<Value, any Error>) -> Void) { self.handler = handler }
 
     /// Whether there is an answer, or nobody who wants one.
+    @inlinable
     public var isFinished: Bool { promise.value != nil }
 
     /// Waits for the answer. To be called once.
+    @inlinable
     public func wait() async throws -> Value {
         do {
             return try await promise.wait().get()
@@ -28,6 +31,7 @@ public final class Completion<Value: Sendable>: Sendable {
     }
 
     /// Gives the answer; the first one counts.
+    @inlinable
     public func finish(_ result: Result<Value, any Error>) {
         if promise.fulfill(result) { handler?(result) }
     }

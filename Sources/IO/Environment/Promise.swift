@@ -3,27 +3,30 @@
 /// The wait has two steps (prepare, register): a value or a cancellation that comes between them, or before both,
 /// is remembered as a state and not lost.
 public final class Promise<Value: Sendable>: Sendable {
-    private enum State {
+    @usableFromInline
+    enum State {
         /// Can transition to: waiting, fulfilled, cancelled.
         case empty
         /// Can transition to: fulfilled, cancelled.
-        case waiting(CheckedContinuation<Value, any Error>)
+        case waiting(UnsafeContinuation<Value, any Error>)
         /// The last state; every wait gets the value.
         case fulfilled(Value)
         /// The waiting task was cancelled. Can transition to: fulfilled.
         case cancelled
     }
 
-    private let state = Lock(State.empty)
+    @usableFromInline let state = Lock(State.empty)
 
+    @inlinable
     public init() {}
 
     /// Hands over the value. The first one wins. Any thread.
     /// - Returns: whether it was the first.
+    @inlinable
     @discardableResult
     public func fulfill(_ value: Value) -> Bool {
         let (isFirst, waiter) = state.withLock {
-            state -> (Bool, CheckedContinuation<Value, any Error>?) in
+            state -> (Bool, UnsafeContinuation<Value, any Error>?) in
             switch state {
             case .fulfilled: return (false, nil)
             case .empty, .cancelled:
@@ -39,6 +42,7 @@ public final class Promise<Value: Sendable>: Sendable {
     }
 
     /// The value if it is there. Any thread.
+    @inlinable
     public var value: Value? {
         state.withLock { state in
             if case .fulfilled(let value) = state { value } else { nil }
@@ -47,15 +51,17 @@ public final class Promise<Value: Sendable>: Sendable {
 
     /// Waits for the value. One task at a time.
     /// - Throws: `CancellationError` when the task is cancelled and the value has not come.
+    @inlinable
     public func wait() async throws -> Value {
         try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in register(continuation) }
+            try await withUnsafeThrowingContinuation { continuation in register(continuation) }
         } onCancel: {
             cancel()
         }
     }
 
-    private func register(_ continuation: CheckedContinuation<Value, any Error>) {
+    @inlinable
+    func register(_ continuation: UnsafeContinuation<Value, any Error>) {
         let outcome = state.withLock { state -> Result<Value, any Error>? in
             switch state {
             case .empty:
@@ -71,8 +77,9 @@ public final class Promise<Value: Sendable>: Sendable {
         if let outcome { continuation.resume(with: outcome) }
     }
 
-    private func cancel() {
-        let waiter = state.withLock { state -> CheckedContinuation<Value, any Error>? in
+    @inlinable
+    func cancel() {
+        let waiter = state.withLock { state -> UnsafeContinuation<Value, any Error>? in
             switch state {
             case .empty:
                 state = .cancelled

@@ -23,54 +23,60 @@ public struct WireError: Error, Hashable, Sendable, CustomStringConvertible {
 /// }
 /// ```
 public struct ProtobufReader: Sendable {
-    private let buffer: [UInt8]
-    private var position: Int
-    private let end: Int
-    private var wireType: UInt64 = 0
-    private var field = 0
+    @usableFromInline let buffer: [UInt8]
+    @usableFromInline var position: Int
+    @usableFromInline let end: Int
+    @usableFromInline var wireType: UInt64 = 0
+    @usableFromInline var field = 0
 
+    @inlinable
     public init(_ bytes: [UInt8]) {
         buffer = bytes
         position = 0
         end = bytes.count
     }
 
-    private init(_ bytes: [UInt8], from position: Int, to end: Int) {
+    @inlinable
+    init(_ bytes: [UInt8], from position: Int, to end: Int) {
         buffer = bytes
         self.position = position
         self.end = end
     }
 
+    @inlinable
     public var isAtEnd: Bool { position == end }
 
     /// The number of the next field, or nil at the end. Its value must then be read or skipped.
+    @inlinable
     public mutating func next() throws(WireError) -> Int? {
         guard position < end else { return nil }
         let tag = try rawVarint()
         wireType = tag & 7
         guard tag >> 3 > 0, tag >> 3 < 1 << 29 else {
-            throw WireError(.invalidTag, "field number \(tag >> 3) at byte \(position)")
+            throw invalidTag(tag)
         }
         field = Int(tag >> 3)
         return field
     }
 
+    @inlinable
     public mutating func varint() throws(WireError) -> UInt64 {
         try expect(0)
         return try rawVarint()
     }
 
+    @inlinable
     public mutating func bool() throws(WireError) -> Bool { try varint() != 0 }
 
     /// A number that must fit 32 bits, for enums and small counts.
+    @inlinable
     public mutating func uint32() throws(WireError) -> UInt32 {
         let value = try varint()
-        guard let small = UInt32(exactly: value) else {
-            throw WireError(.invalidValue, "field \(field) holds \(value), more than 32 bits")
-        }
+        guard let small = UInt32(exactly: value) else { throw tooLarge(value) }
         return small
     }
 
+    @inlinable
     public mutating func signed() throws(WireError) -> Int64 {
         let value = try varint()
         return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1)
@@ -85,20 +91,25 @@ public struct ProtobufReader: Sendable {
         return value
     }
 
+    @inlinable
     public mutating func bytes() throws(WireError) -> [UInt8] {
         let range = try lengthDelimited()
-        return Array(buffer[range])
+        return buffer.withUnsafeBufferPointer { Array(UnsafeBufferPointer(rebasing: $0[range])) }
     }
 
     public mutating func string() throws(WireError) -> String {
         let range = try lengthDelimited()
-        guard let text = String(validating: buffer[range], as: UTF8.self) else {
+        let text = buffer.withUnsafeBufferPointer { bytes in
+            String(validating: UnsafeBufferPointer(rebasing: bytes[range]), as: UTF8.self)
+        }
+        guard let text else {
             throw WireError(.invalidText, "field \(field) is not UTF-8")
         }
         return text
     }
 
     /// A reader of the nested message; it shares the bytes.
+    @inlinable
     public mutating func message() throws(WireError) -> ProtobufReader {
         let range = try lengthDelimited()
         return ProtobufReader(buffer, from: range.lowerBound, to: range.upperBound)
@@ -132,13 +143,13 @@ public struct ProtobufReader: Sendable {
         WireError(.unknownField, "field \(field) of \(what) is unknown to this version")
     }
 
-    private func expect(_ type: UInt64) throws(WireError) {
-        guard wireType == type else {
-            throw WireError(.wrongWireType, "field \(field) has wire type \(wireType), not \(type)")
-        }
+    @inlinable
+    func expect(_ type: UInt64) throws(WireError) {
+        guard wireType == type else { throw wrongWireType(type) }
     }
 
-    private mutating func lengthDelimited() throws(WireError) -> Range<Int> {
+    @inlinable
+    mutating func lengthDelimited() throws(WireError) -> Range<Int> {
         try expect(2)
         let length = try rawVarint()
         guard length <= UInt64(end - position) else { throw truncated() }
@@ -147,7 +158,20 @@ public struct ProtobufReader: Sendable {
         return start..<position
     }
 
-    private mutating func rawVarint() throws(WireError) -> UInt64 {
+    @inlinable
+    mutating func rawVarint() throws(WireError) -> UInt64 {
+        if position < end {
+            let byte = buffer[position]
+            if byte < 0x80 {
+                position += 1
+                return UInt64(byte)
+            }
+        }
+        return try longVarint()
+    }
+
+    @usableFromInline
+    mutating func longVarint() throws(WireError) -> UInt64 {
         var value: UInt64 = 0
         var shift: UInt64 = 0
         while position < end {
@@ -163,7 +187,23 @@ public struct ProtobufReader: Sendable {
         throw truncated()
     }
 
-    private func truncated() -> WireError {
+    @usableFromInline
+    func truncated() -> WireError {
         WireError(.truncated, "field \(field) ends after byte \(end)")
+    }
+
+    @usableFromInline
+    func wrongWireType(_ expected: UInt64) -> WireError {
+        WireError(.wrongWireType, "field \(field) has wire type \(wireType), not \(expected)")
+    }
+
+    @usableFromInline
+    func invalidTag(_ tag: UInt64) -> WireError {
+        WireError(.invalidTag, "field number \(tag >> 3) at byte \(position)")
+    }
+
+    @usableFromInline
+    func tooLarge(_ value: UInt64) -> WireError {
+        WireError(.invalidValue, "field \(field) holds \(value), more than 32 bits")
     }
 }
