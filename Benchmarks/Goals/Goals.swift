@@ -1,26 +1,19 @@
 import FlotillaIO
-import FoundationEssentials
 
 /// `flotilla-bench goals`: what this project wants to be, held against the reports of a folder.
 enum Goals {
     static let command = CommandDescription(
         "flotilla-bench goals",
-        summary: "Says of the reports in a folder which goals are met; 'make bench-peers' measures all that they need.",
-        arguments: ["FOLDER"])
+        summary: "Says which goals are met, by the reports in a folder or in one file that --out wrote; 'make "
+            + "bench-peers' measures all that they need.",
+        arguments: ["REPORTS"],
+        options: [.value("out", "PATH", "also write all the reports together, as PATH.json and PATH.html")])
 
     static func run(_ options: ParsedOptions) async throws {
-        let folder = options.arguments[0]
-        let names: [String]
-        do {
-            names = try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasSuffix(".json") }
-                .sorted()
-        } catch {
-            throw BenchError("\(folder) cannot be read: \(error)")
-        }
-        guard !names.isEmpty else {
-            throw BenchError("there are no reports in \(folder); 'make bench-peers' makes them")
-        }
-        Terminal.write(text(try names.map { try Report(readingFrom: "\(folder)/\($0)") }))
+        let reports = try Report.all(in: options.arguments[0])
+        let text = text(reports)
+        if let path = options.string("out") { try Report.write(reports, goals: text, to: path) }
+        Terminal.write(text)
     }
 
     static func text(_ all: [Report]) -> String {

@@ -2,30 +2,40 @@ import Glibc
 
 /// A report as one page that needs nothing else: a plot and a table for each figure.
 extension Report {
-    var html: String {
+    var html: String { Self.page("\(scenario): \(commit)", content) }
+
+    static func page(_ title: String, _ content: String) -> String {
+        """
+        <!doctype html>
+        <html lang="en"><head><meta charset="utf-8"><title>\(escaped(title))</title>
+        <style>
+        body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+        table { border-collapse: collapse; margin: 1rem 0 }
+        td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
+        td:first-child, th:first-child { text-align: left }
+        svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: #444 }
+        pre { overflow-x: auto }
+        </style></head><body>
+        \(content)
+        </body></html>
+
+        """
+    }
+
+    /// What stands on the page.
+    var content: String {
         var names: [String] = []
         for measure in measures where !names.contains(measure.name) { names.append(measure.name) }
         let figures = names.map(section).joined()
         let given = parameters.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
         let notes = (given + conditions).map { "<li>\(Self.escaped($0))</li>" }.joined()
         return """
-            <!doctype html>
-            <html lang="en"><head><meta charset="utf-8"><title>\(Self.escaped(scenario)): \(Self.escaped(commit))</title>
-            <style>
-            body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-            table { border-collapse: collapse; margin: 1rem 0 }
-            td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums }
-            td:first-child, th:first-child { text-align: left }
-            svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: #444 }
-            </style></head><body>
             <h1>\(Self.escaped(scenario))</h1>
             <p>\(Self.escaped(began)), commit \(Self.escaped(commit))\(isComplete ? "" : ", <strong>not complete</strong>")<br>
             \(Self.escaped(machine.processor)), \(machine.cores) cores, \(machine.memoryMebibytes) MiB, \
             \(Self.escaped(machine.system)), Linux \(Self.escaped(machine.kernel)), load before \(rounded(machine.loadBefore, 2))</p>
             \(figures)
             <h2>Conditions</h2><ul>\(notes)</ul>
-            </body></html>
-
             """
     }
 

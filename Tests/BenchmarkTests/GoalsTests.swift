@@ -88,6 +88,26 @@ struct GoalsTests {
         }
     }
 
+    @Test("the reports of a folder can be kept in one file, which says the same")
+    func together() async throws {
+        try await withScratch("flotilla-goals", contents: "reports") { folder in
+            var interrupted = report("group", [])
+            interrupted.isComplete = false
+            try report("steps", [("steps/s", "16 at a time", "flotilla", [19_000, 21_000])]).write(
+                to: "\(folder)/steps")
+            try interrupted.write(to: "\(folder)/group")
+            let reports = try Report.all(in: folder)
+            #expect(reports.map(\.scenario) == ["group", "steps"])
+            try Report.write(reports, goals: Goals.text(reports), to: "\(folder)/all")
+            let kept = try Report.all(in: "\(folder)/all.json")
+            #expect(Goals.text(kept) == Goals.text(reports) && kept.map(\.measures) == reports.map(\.measures))
+            #expect(try readText("\(folder)/all.html").contains("goals are met"))
+            #expect(throws: BenchError.self) { try Report.all(in: "\(folder)/none") }
+            #expect(throws: BenchError.self) { try Report.all(in: "\(folder)/none.json") }
+            #expect(throws: BenchError.self) { try Report.all(in: "\(folder)/steps.json") }
+        }
+    }
+
     @Test("every goal has a title of its own")
     func titles() { #expect(Set(Goals.all.map(\.title)).count == Goals.all.count && Goals.all.count >= 25) }
 
