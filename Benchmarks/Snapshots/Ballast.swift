@@ -22,6 +22,7 @@ final class Ballast: StateMachine {
     init(_ state: View) { self.state = state }
 
     func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError) -> Answer { Answer() }
+    func isForOthers(_ operation: FlotillaActors.Operation) -> Bool { false }
     func didApplyBatch() {}
     func snapshotView() -> any SnapshotView { state }
 

@@ -76,6 +76,7 @@ struct RandomDriver {
         let isQuietable = random.below(3) == 0
         let hasSmallLimits = random.below(2) == 0
         let windowBytes = [0, 60, 400, Int.max][random.below(4)]
+        let sparesMessages = random.below(2) == 0
         cluster = Cluster(voters: voters, learners: random.below(2), seed: seed) { options in
             options.windowBytes = windowBytes
             options.usesPreVote = usesPreVote
@@ -83,6 +84,8 @@ struct RandomDriver {
             options.appliesOnlyDurable = appliesOnlyDurable
             options.removedLeader = removedLeader
             options.quietAfterTicks = isQuietable ? 3 : 0
+            options.skipsHeartbeatsBesideAppends = sparesMessages
+            options.sparesAnswersToNotices = sparesMessages
             if hasSmallLimits {
                 options.maxAppendBytes = 60
                 options.maxInFlightBytes = 100
@@ -168,7 +171,7 @@ struct RandomDriver {
     private mutating func propose(_ id: ReplicaID) {
         proposalCount += 1
         let payloads = (0...random.below(3)).map { Array("\(proposalCount).\($0)".utf8) }
-        _ = cluster.replicas[id]!.raft.propose(payloads)
+        _ = cluster.replicas[id]!.raft.propose(payloads, isUrgent: random.below(2) == 0)
     }
 
     private mutating func read(_ id: ReplicaID) {

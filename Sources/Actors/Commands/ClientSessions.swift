@@ -46,7 +46,7 @@ struct ClientSessions: Sendable {
         let position = begin(request.client)
         let acknowledged = min(request.acknowledgedBelow, request.sequence)
         if acknowledged > sessions[position].acknowledgedBelow {
-            sessions[position].answers.forget(from: sessions[position].acknowledgedBelow, below: acknowledged)
+            sessions[position].answers.forget(below: acknowledged)
             sessions[position].acknowledgedBelow = acknowledged
         }
         sessions[position].answers.insert(answer, for: request.sequence)
@@ -149,7 +149,7 @@ private struct KeptAnswers: Sendable {
     private enum Storage: Sendable {
         case none
         case one(UInt64, Answer)
-        case many([UInt64: Answer])
+        case many(AnswerList)
     }
 
     private var storage = Storage.none
@@ -166,30 +166,32 @@ private struct KeptAnswers: Sendable {
         switch storage {
         case .none: storage = .one(sequence, answer)
         case .one(let known, let first):
-            storage = known == sequence ? .one(sequence, answer) : .many([known: first, sequence: answer])
+            guard known != sequence else {
+                storage = .one(sequence, answer)
+                return
+            }
+            var answers = AnswerList()
+            answers.insert(first, for: known)
+            answers.insert(answer, for: sequence)
+            storage = .many(answers)
         case .many(var answers):
             // Else the change would copy all of them.
             storage = .none
-            answers[sequence] = answer
+            answers.insert(answer, for: sequence)
             storage = .many(answers)
         }
     }
 
-    /// - Parameter first: nothing before it is here.
-    mutating func forget(from first: UInt64, below sequence: UInt64) {
+    mutating func forget(below sequence: UInt64) {
         switch storage {
         case .none: break
         case .one(let known, _): if known < sequence { storage = .none }
         case .many(var answers):
             storage = .none
-            if sequence - first < UInt64(answers.count) {
-                for old in first..<sequence { answers[old] = nil }
-            } else {
-                answers = answers.filter { $0.key >= sequence }
-            }
+            answers.forget(below: sequence)
             if answers.count > 1 {
                 storage = .many(answers)
-            } else if let (last, answer) = answers.first {
+            } else if let (last, answer) = answers.items.first {
                 storage = .one(last, answer)
             }
         }
@@ -207,7 +209,54 @@ private struct KeptAnswers: Sendable {
         switch storage {
         case .none: []
         case .one(let sequence, let answer): [(sequence, answer)]
-        case .many(let answers): answers.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        case .many(let answers): Array(answers.items)
+        }
+    }
+}
+
+/// Answers, ascending by the number of their request. They come nearly in order and go from the front, so a list finds and
+/// keeps them with less than a dictionary would.
+private struct AnswerList: Sendable {
+    private var all: [(sequence: UInt64, answer: Answer)] = []
+    /// Before it everything is forgotten.
+    private var begin = 0
+
+    var items: ArraySlice<(sequence: UInt64, answer: Answer)> { all[begin...] }
+    var count: Int { all.count - begin }
+
+    /// - Returns: where the request is, or where it would be.
+    private func place(of sequence: UInt64) -> Int {
+        guard let last = all.last, last.sequence >= sequence else { return all.count }
+        var (low, high) = (begin, all.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if all[middle].sequence < sequence { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    subscript(sequence: UInt64) -> Answer? {
+        let place = place(of: sequence)
+        return place < all.count && all[place].sequence == sequence ? all[place].answer : nil
+    }
+
+    mutating func insert(_ answer: Answer, for sequence: UInt64) {
+        let place = place(of: sequence)
+        if place < all.count, all[place].sequence == sequence {
+            all[place].answer = answer
+        } else {
+            all.insert((sequence, answer), at: place)
+        }
+    }
+
+    mutating func forget(below sequence: UInt64) {
+        while begin < all.count, all[begin].sequence < sequence {
+            all[begin].answer = Answer()
+            begin += 1
+        }
+        if begin >= 64, begin > all.count / 2 {
+            all.removeFirst(begin)
+            begin = 0
         }
     }
 }

@@ -15,6 +15,10 @@ public protocol StateMachine: AnyObject, SendableMetatype {
     /// - Throws: `ApplyError` when this version does not understand the command. The group stops on this node.
     func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError) -> Answer
 
+    /// Whether other members wait for this command as well as whoever proposed it, so that they are to hear at once that it
+    /// is committed. Otherwise they hear of it with the next command, or within a tick.
+    func isForOthers(_ operation: Operation) -> Bool
+
     /// Called on the loop after a batch of commands was applied, or the state was restored: the moment to wake those
     /// who wait for what changed.
     func didApplyBatch()
@@ -48,6 +52,7 @@ public protocol StateMachine: AnyObject, SendableMetatype {
 }
 
 extension StateMachine {
+    public func isForOthers(_ operation: Operation) -> Bool { true }
     public func didStop() {}
     public func beginIncarnation(_ incarnation: UInt64) {}
     public var companion: (any StateCompanion)? { nil }

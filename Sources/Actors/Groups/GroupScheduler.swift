@@ -133,14 +133,15 @@ public actor GroupScheduler {
         metrics.messagesIn += 1
         showLife()
         endBackoff(routed.group, node)
-        group.assumeIsolated { group in
+        let needsPass = group.assumeIsolated { group in
             if case .snapshot(let metadata) = message.body, let offer = routed.snapshot {
                 group.receiveSnapshot(message, metadata, offer, from: node)
             } else {
                 group.receive(message, from: node)
             }
+            return group.needsPass
         }
-        markDirty(group)
+        if needsPass { markDirty(group) }
     }
 
     // MARK: Ticks
@@ -236,9 +237,11 @@ public actor GroupScheduler {
 
     /// Whoever only looked at a quiet group has not woken it.
     private func watchTicks(of group: RaftGroup) {
+        let (needsTicks, seesTicks) = group.assumeIsolated { ($0.needsTicks, $0.seesTicks) }
         let id = group.identity.group
-        guard groups[id] === group else { return }
-        if group.assumeIsolated({ $0.needsTicks }) {
+        guard needsTicks != seesTicks, groups[id] === group else { return }
+        group.assumeIsolated { $0.seesTicks = needsTicks }
+        if needsTicks {
             active[id] = group
         } else if active.removeValue(forKey: id) != nil {
             group.assumeIsolated { $0.shrink() }
@@ -276,9 +279,9 @@ public actor GroupScheduler {
         for write in writes {
             if let number = write.recordNumber { finishRecord(number) }
             guard let group = groups[write.record.group] else { continue }
-            let sends = group.assumeIsolated { $0.writeDidComplete(write) }
+            let (sends, needsPass) = group.assumeIsolated { ($0.writeDidComplete(write), $0.needsPass) }
             for send in sends { post(send, of: group) }
-            markDirty(group)
+            if needsPass { markDirty(group) }
         }
         flushOutbox()
         startWriting()
@@ -335,18 +338,17 @@ public actor GroupScheduler {
         let way = group.assumeIsolated { $0.largeMessages.way(of: send.message, now: loop.now) }
         guard way != .none else { return }
         metrics.messagesOut += 1
-        let item = PeerFrameItem.message(
-            RoutedMessage(
-                group: identity.group, incarnation: identity.incarnation, kind: identity.kind, message: send.message,
-                snapshot: send.offer))
+        let routed = RoutedMessage(
+            group: identity.group, incarnation: identity.incarnation, kind: identity.kind, message: send.message,
+            snapshot: send.offer)
         guard way == .consensus else {
-            if !sendBulk(item, to: send.node) { group.assumeIsolated { _ = $0.largeMessages.lost(send.message.to) } }
+            if !sendBulk(.message(routed), to: send.node) {
+                group.assumeIsolated { _ = $0.largeMessages.lost(send.message.to) }
+            }
             return
         }
-        var writer = outbox.removeValue(forKey: send.node) ?? PeerFrameWriter()
-        writer.add(item)
-        if writer.count >= Self.frameTarget { transmit(&writer, to: send.node) }
-        outbox[send.node] = writer
+        let count = outbox[send.node, default: PeerFrameWriter()].add(routed)
+        if count >= Self.frameTarget { transmit(&outbox[send.node]!, to: send.node) }
     }
 
     func post(_ item: PeerFrameItem, to node: NodeID) {

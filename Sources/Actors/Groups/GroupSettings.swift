@@ -56,6 +56,8 @@ public struct GroupSettings: Sendable {
         options.quietAfterTicks = quietAfterTicks
         options.windowBytes = logWindowBytes
         options.reads = readConsistency
+        options.skipsHeartbeatsBesideAppends = true
+        options.sparesAnswersToNotices = true
         return options
     }
 }

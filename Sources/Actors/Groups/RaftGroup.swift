@@ -43,6 +43,10 @@ public actor RaftGroup {
     var isRecorded: Bool
     /// Kept by the scheduler: whether the group stands in its dirty list.
     var isDirty = false
+    /// Kept by the scheduler: whether the group is among those that see the ticks.
+    var seesTicks = false
+    /// Tasks have asked for something since the last pass.
+    private var hasRequests = false
     /// How often the first member of a new group has asked the others again.
     var repeatedCampaigns: UInt8 = 0
     /// The configuration in force has other members than the scheduler knows.
@@ -84,7 +88,12 @@ public actor RaftGroup {
     /// Hands a request to the loop, and wakes it if need be. Any thread.
     nonisolated func submit(_ request: GroupInbox.Request) throws(GroupError) {
         guard try inbox.submit(request) else { return }
-        loop.execute { self.assumeIsolated { $0.wake() } }
+        loop.execute {
+            self.assumeIsolated { group in
+                group.hasRequests = true
+                group.wake()
+            }
+        }
     }
 
     // MARK: Called by the scheduler, on the loop
@@ -132,8 +141,18 @@ public actor RaftGroup {
         core.step(message)
     }
 
+    /// Whether a pass of the scheduler would do anything here. Mostly a message says what nobody waits for any more: the
+    /// second acknowledgement of two, the end of a follower's write.
+    var needsPass: Bool {
+        core.hasEffects || hasRequests || !unapplied.isEmpty || !recordsToWrite.isEmpty || !bulkItems.isEmpty
+            || snapshots.transfers != nil || hasNewMembers || seesTicks != needsTicks
+            || reads.isReady(at: core.appliedIndex)
+    }
+
     /// Takes what tasks asked for since the last pass.
     func drainInbox() {
+        guard hasRequests else { return }
+        hasRequests = false
         var proposals: [GroupInbox.Proposal] = []
         var barriers: [Completion<Void>] = []
         for request in inbox.drain() {

@@ -51,24 +51,27 @@ extension RaftGroup: GroupClient {
 extension RaftGroup {
     /// Takes the proposals of one pass: the core gets them at once, so that they share append messages.
     func propose(_ proposals: [GroupInbox.Proposal]) {
+        let now = loop.now
         var sequences: [UInt64] = []
+        sequences.reserveCapacity(proposals.count)
         for proposal in proposals where !proposal.completion.isFinished {
             do throws(GroupError) {
-                sequences.append(try enqueue(proposal))
+                sequences.append(try enqueue(proposal, now: now))
             } catch {
                 proposal.completion.finish(.failure(error))
             }
         }
-        send(sequences, now: loop.now)
+        send(sequences, now: now)
     }
 
-    private func enqueue(_ proposal: GroupInbox.Proposal) throws(GroupError) -> UInt64 {
+    private func enqueue(_ proposal: GroupInbox.Proposal, now: MonotonicTime) throws(GroupError) -> UInt64 {
         if let reason = stopReason ?? withdrawal ?? context.proposalRefusal { throw reason }
         guard pending.count < settings.pendingProposalLimit else {
             throw GroupError(
                 .overloaded, "\(pending.count) commands of \(identity.group) wait for their outcome; try again later")
         }
-        let (sequence, acknowledgedBelow) = pending.issue()
+        let (sequence, acknowledgedBelow) = pending.next
+        let isForOthers = proposal.operations.contains { stateMachine.isForOthers($0) }
         let command = Command(
             kind: identity.kind, featureLevel: context.featureLevel.agreed,
             request: RequestID(client: client, sequence: sequence, acknowledgedBelow: acknowledgedBelow),
@@ -77,11 +80,10 @@ extension RaftGroup {
         guard payload.count <= Command.sizeLimit else {
             throw GroupError(.tooLarge, "a command of \(payload.count) bytes; the limit is \(Command.sizeLimit)")
         }
-        let now = loop.now
-        pending[sequence] = PendingProposals.Item(
-            completion: proposal.completion, payload: payload,
-            deadline: now.advanced(by: settings.requestTimeLimit), retryAt: now)
-        return sequence
+        return pending.append(
+            .init(
+                completion: proposal.completion, payload: payload, isForOthers: isForOthers,
+                deadline: now.advanced(by: settings.requestTimeLimit), retryAt: now))
     }
 
     /// In portions: the core takes a list as a whole or not at all, and passes it on in one message.
@@ -89,7 +91,7 @@ extension RaftGroup {
         var portion: [UInt64] = []
         var bytes = 0
         for sequence in sequences {
-            let size = pending[sequence]!.payload.count
+            let size = pending.with(sequence) { $0.payload.count }
             if !portion.isEmpty, bytes + size > GroupScheduler.frameTarget {
                 sendPortion(portion, now: now)
                 portion = []
@@ -102,18 +104,28 @@ extension RaftGroup {
     }
 
     private func sendPortion(_ sequences: [UInt64], now: MonotonicTime) {
-        let outcome = core.propose(sequences.map { pending[$0]!.payload })
+        var (payloads, isUrgent) = ([[UInt8]](), false)
+        payloads.reserveCapacity(sequences.count)
+        for sequence in sequences {
+            pending.with(sequence) { item in
+                payloads.append(item.payload)
+                isUrgent = isUrgent || item.isForOthers
+            }
+        }
+        let outcome = core.propose(payloads, isUrgent: isUrgent)
         let term = core.status.term
         for sequence in sequences {
-            switch outcome {
-            case .appended: pending[sequence]!.appendedIn = term
-            case .forwarded:
-                pending[sequence]!.appendedIn = nil
-                pending[sequence]!.retryAt = now.advanced(by: settings.proposalRetryInterval)
-            case .refused:
-                // Sent when a leader is known, or at the next tick.
-                pending[sequence]!.appendedIn = nil
-                pending[sequence]!.retryAt = now
+            pending.with(sequence) { item in
+                switch outcome {
+                case .appended: item.appendedIn = term
+                case .forwarded:
+                    item.appendedIn = nil
+                    item.retryAt = now.advanced(by: settings.proposalRetryInterval)
+                case .refused:
+                    // Sent when a leader is known, or at the next tick.
+                    item.appendedIn = nil
+                    item.retryAt = now
+                }
             }
         }
     }

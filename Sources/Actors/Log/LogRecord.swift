@@ -177,12 +177,12 @@ extension LogHeads {
         var payloads = logged.payloads[...]
         for entry in logged.entries {
             guard let payload = payloads.first, payload.index == entry.index else {
-                body.message(BodyField.entry) { entry.encode(into: &$0) }
+                entry.encode(BodyField.entry, into: &body)
                 continue
             }
             payloads.removeFirst()
             body.message(BodyField.entryWithFile) { outer in
-                outer.message(1) { entry.encode(into: &$0) }
+                entry.encode(1, into: &outer)
                 outer.bytes(2, payload.reference.hash.bytes)
                 outer.varint(3, UInt64(payload.reference.byteCount))
             }

@@ -51,11 +51,17 @@ public struct Message: Hashable, Sendable {
         public var previousTerm: Term
         public var commit: LogIndex
         public var entries: [Entry]
-        public init(previousIndex: LogIndex, previousTerm: Term, commit: LogIndex, entries: [Entry]) {
+        /// It only tells the commit index, to a member that answers the entries which it was sent before: an answer would
+        /// say nothing, unless it is a refusal.
+        public var isNotice: Bool
+        public init(
+            previousIndex: LogIndex, previousTerm: Term, commit: LogIndex, entries: [Entry], isNotice: Bool = false
+        ) {
             self.previousIndex = previousIndex
             self.previousTerm = previousTerm
             self.commit = commit
             self.entries = entries
+            self.isNotice = isNotice
         }
     }
 

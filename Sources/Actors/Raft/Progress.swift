@@ -20,6 +20,8 @@ struct Progress: Sendable {
     /// The highest commit index sent; it tells whether an empty append would bring news.
     private(set) var sentCommit = LogIndex.zero
     private(set) var state = State.probe
+    /// An append went out since the last heartbeat.
+    var hasSentAppend = false
     /// One probe is on its way, or the window is full.
     var isPaused = false
     /// It answered since the last check of the quorum.

@@ -69,6 +69,9 @@ public struct Raft: ~Copyable, Sendable {
     /// The first entry of this reign; what `unappliedBytes` counts starts here.
     var firstOwnIndex = LogIndex.zero
     var unappliedBytes = 0
+    /// The others are told at once when this is committed, and what precedes it. Of what lies behind it they hear with the
+    /// next append or heartbeat.
+    var urgentThrough = LogIndex.zero
     /// Ticks of this reign, from 1 on; progress refers to it.
     var leaderTick: UInt64 = 1
 

@@ -284,6 +284,7 @@ extension Raft {
         role = .leader
         setLeader(id)
         leaderTick = 1
+        urgentThrough = .zero
         progress = freshProgress
         if let own = position(of: id) {
             progress[own].becomeReplicate()

@@ -15,8 +15,9 @@ extension Raft {
         // Only what this append has verified is known to be the leader's.
         let verified = append.previousIndex + append.entries.count
         log.advanceCommit(to: min(append.commit, mutated(.commitsUnverifiedPrefix) ? log.lastIndex : verified))
+        let owesAnswer = !append.isNotice || isRecovering
         endRecoveryIfDone()
-        acknowledge(verified, to: sender)
+        if owesAnswer { acknowledge(verified, to: sender) }
     }
 
     mutating func handle(_ heartbeat: Message.Heartbeat, from sender: ReplicaID) {

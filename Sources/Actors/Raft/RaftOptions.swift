@@ -38,6 +38,11 @@ public struct RaftOptions: Sendable {
     public var reads = ReadConsistency.quorum
     /// Whether `takeEvents()` tells of every decision. Costs nothing where it is off.
     public var recordsEvents = false
+    /// Whether a member to which an append went since the last heartbeat gets none: the append told it as much. Reads by
+    /// lease need every heartbeat.
+    public var skipsHeartbeatsBesideAppends = false
+    /// Whether members need not answer an append that brings nothing but the commit index.
+    public var sparesAnswersToNotices = false
     /// Whether membership changes are checked against the present configuration when they are proposed. An
     /// unsuitable change is harmless without it as well: it does nothing when it is applied.
     public var validatesChanges = true

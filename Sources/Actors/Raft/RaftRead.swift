@@ -140,6 +140,10 @@ extension Raft {
         if request.from == id {
             outbox.readStates.append(state)
         } else {
+            // Whoever asked has to apply up to there.
+            if let member = position(of: request.from), progress[member].sentCommit < index {
+                sendAppend(to: member, evenIfEmpty: true)
+            }
             send(.readIndexResponse(state), to: request.from)
         }
     }

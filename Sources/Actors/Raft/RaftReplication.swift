@@ -4,7 +4,9 @@ extension Raft {
     // MARK: Inputs
 
     /// Proposes commands. A leader appends them all or none; a follower passes them on to the leader.
-    public mutating func propose(_ payloads: [[UInt8]]) -> ProposalOutcome {
+    /// - Parameter isUrgent: whether other members wait for these as well: then a leader tells them at once what is
+    ///   committed. Otherwise they hear of it with the next append or heartbeat, which spares a message each.
+    public mutating func propose(_ payloads: [[UInt8]], isUrgent: Bool = true) -> ProposalOutcome {
         precondition(!payloads.isEmpty, "a proposal has at least one payload")
         if isFenced { return .refused(.fenced) }
         wake()
@@ -14,7 +16,7 @@ extension Raft {
                 return refuse(refusal)
             }
             let first = log.lastIndex.next
-            for payload in payloads { appendOwn(kind: .command, payload: payload) }
+            for payload in payloads { appendOwn(kind: .command, payload: payload, isUrgent: isUrgent) }
             promiseOwnEntries()
             broadcastAppend()
             return .appended(first: first, last: log.lastIndex)
@@ -71,9 +73,10 @@ extension Raft {
         return nil
     }
 
-    mutating func appendOwn(kind: Entry.Kind, payload: [UInt8]) {
+    mutating func appendOwn(kind: Entry.Kind, payload: [UInt8], isUrgent: Bool = true) {
         unappliedBytes += payload.count
         log.append(Entry(index: log.lastIndex.next, term: term, kind: kind, payload: payload))
+        if isUrgent { urgentThrough = log.lastIndex }
         let isAlone = mutated(.singleVoterCommitsAtOnce) && configuration.voters == [id]
         if isAlone || mutated(.leaderCountsItselfBeforeDisk), let own = position(of: id) {
             _ = progress[own].acknowledged(log.lastIndex)
@@ -132,18 +135,26 @@ extension Raft {
         }
         let bytes = entries.reduce(0) { $0 + $1.payload.count }
         let count = entries.count
+        // Anyone else has to answer: what it holds is not known.
+        let isNotice =
+            options.sparesAnswersToNotices && entries.isEmpty && progress[member].state == .replicate
+            && !progress[member].isRecovering
         send(
             .append(
                 Message.Append(
                     previousIndex: previous, previousTerm: previousTerm, commit: log.commit,
-                    entries: entries)),
+                    entries: entries, isNotice: isNotice)),
             to: progress[member].replica)
         progress[member].sent(entries: count, bytes: bytes)
         progress[member].sent(commit: log.commit)
+        progress[member].hasSentAppend = true
     }
 
-    mutating func broadcastHeartbeat() {
+    /// - Parameter skips: whether members that got an append since the last heartbeat are left out.
+    mutating func broadcastHeartbeat(skippingBesideAppends skips: Bool = false) {
         for member in progress.indices where progress[member].replica != id {
+            defer { progress[member].hasSentAppend = false }
+            if skips, progress[member].hasSentAppend { continue }
             // Not the whole commit index: the member may hold something else at what it did not acknowledge.
             let commit = mutated(.heartbeatNamesWholeCommit) ? log.commit : min(progress[member].match, log.commit)
             let heartbeat = Message.Body.heartbeat(.init(commit: commit, readRound: reads.startedRound))
@@ -172,7 +183,7 @@ extension Raft {
             // Index 0 acknowledges nothing; it only states a term, or that the member is recovering.
             handleAcknowledgement(response.index, from: member)
         }
-        if countsAgain, advanceCommit() { broadcastAppend() }
+        if countsAgain, advanceCommit() { tellCommit() }
         stepDownIfReplaced()
     }
 
@@ -212,8 +223,8 @@ extension Raft {
             }
         }
         if advanceCommit() {
-            broadcastAppend()
-        } else if progress[member].lacks(commit: log.commit) {
+            tellCommit()
+        } else if progress[member].sentCommit < urgentThrough, progress[member].lacks(commit: log.commit) {
             sendAppend(to: member, evenIfEmpty: true)
         }
         // The window may have room for several appends now.
@@ -253,7 +264,14 @@ extension Raft {
             note { .ignoredStranger($0.id) }
             return
         }
-        if progress[own].acknowledged(index), advanceCommit() { broadcastAppend() }
+        if progress[own].acknowledged(index), advanceCommit() { tellCommit() }
+    }
+
+    /// Tells the members what is committed, where somebody there may wait for it.
+    private mutating func tellCommit() {
+        for member in progress.indices where progress[member].replica != id {
+            if progress[member].sentCommit < urgentThrough { sendAppend(to: member, evenIfEmpty: true) }
+        }
     }
 
     /// The highest index that a quorum's disks hold. A recovering member does not count.
@@ -307,7 +325,7 @@ extension Raft {
         if heartbeatElapsed >= options.heartbeatTicks {
             heartbeatElapsed = 0
             openLeaseRound()
-            broadcastHeartbeat()
+            broadcastHeartbeat(skippingBesideAppends: options.skipsHeartbeatsBesideAppends && options.reads != .lease)
         }
         announceSnapshotsAgain()
     }

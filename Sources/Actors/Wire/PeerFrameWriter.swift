@@ -22,7 +22,7 @@ struct PeerFrameWriter {
         case .hello(let hello): add(hello)
         case .refusal(let refusal): writer.message(2) { $0.encode(refusal) }
         case .heartbeat(let heartbeat): add(heartbeat)
-        case .message(let message): add(message)
+        case .message(let message): _ = add(message)
         case .unknownGroup(let unknown): add(unknown)
         case .joinRequest(let request): add(request)
         case .joinResponse(let response): add(response)
@@ -141,7 +141,8 @@ struct PeerFrameWriter {
         }
     }
 
-    private mutating func add(_ routed: RoutedMessage) {
+    /// - Returns: the size of the payload so far.
+    mutating func add(_ routed: RoutedMessage) -> Int {
         writer.message(4) { writer in
             writer.varint(1, routed.group.rawValue)
             writer.varint(2, routed.incarnation)
@@ -151,6 +152,7 @@ struct PeerFrameWriter {
             writer.varint(6, routed.message.term.rawValue)
             writer.encode(routed.message.body, snapshot: routed.snapshot)
         }
+        return count
     }
 }
 
@@ -180,7 +182,8 @@ extension ProtobufWriter {
                 writer.varint(1, append.previousIndex.rawValue)
                 writer.varint(2, append.previousTerm.rawValue)
                 writer.varint(3, append.commit.rawValue)
-                for entry in append.entries { writer.message(4) { entry.encode(into: &$0) } }
+                for entry in append.entries { entry.encode(4, into: &writer) }
+                writer.bool(5, append.isNotice)
             }
         case .appendResponse(let response):
             message(15) { writer in
@@ -206,7 +209,7 @@ extension ProtobufWriter {
             }
         case .forwardedProposal(let entries):
             message(19) { writer in
-                for entry in entries { writer.message(1) { entry.encode(into: &$0) } }
+                for entry in entries { entry.encode(1, into: &writer) }
             }
         case .readIndex(let request): message(20) { $0.varint(1, request.context) }
         case .readIndexResponse(let state):

@@ -30,6 +30,20 @@ extension Entry {
         writer.bytes(4, payload)
     }
 
+    /// What `encode(into:)` writes, in bytes.
+    var encodedSize: Int {
+        func size(_ value: UInt64) -> Int { value == 0 ? 0 : 1 + ProtobufWriter.varintSize(value) }
+        let count = payload.count
+        return size(index.rawValue) + size(term.rawValue) + size(UInt64(kind.rawValue))
+            + (count == 0 ? 0 : 1 + ProtobufWriter.varintSize(UInt64(count)) + count)
+    }
+
+    /// As a nested message, of which nothing has to be moved.
+    func encode(_ field: Int, into writer: inout ProtobufWriter) {
+        writer.beginMessage(field, byteCount: encodedSize)
+        encode(into: &writer)
+    }
+
     /// An index or a term of zero is let through: forwarded proposals have neither yet.
     public init(from reader: inout ProtobufReader, unknownFields policy: UnknownFields)
         throws(WireError)

@@ -114,6 +114,7 @@ extension PeerFrameReader {
                     throw WireError(.invalidValue, "entry \(entry.index) of an append behind \(append.previousIndex)")
                 }
                 append.entries.append(entry)
+            case 5: append.isNotice = try reader.bool()
             default: try reader.skip()
             }
         }

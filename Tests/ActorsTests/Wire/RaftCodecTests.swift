@@ -1,8 +1,9 @@
-import FlotillaActors
 import FlotillaIO
 import FlotillaRaft
 import FlotillaSimulation
 import Testing
+
+@testable import FlotillaActors
 
 @Suite struct RaftCodecTests {
     private func bytes(_ encode: (inout ProtobufWriter) -> Void) -> [UInt8] {
@@ -35,8 +36,10 @@ import Testing
                 index: large, term: Term(.max), kind: .configuration,
                 payload: Array(repeating: 7, count: 300)),
         ] {
-            var reader = ProtobufReader(bytes { entry.encode(into: &$0) })
+            let encoding = bytes { entry.encode(into: &$0) }
+            var reader = ProtobufReader(encoding)
             #expect(try Entry(from: &reader, unknownFields: .reject) == entry)
+            #expect(bytes { entry.encode(9, into: &$0) } == bytes { $0.bytesAlways(9, encoding) })
         }
     }
 

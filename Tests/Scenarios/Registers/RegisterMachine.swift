@@ -88,6 +88,9 @@ package final class RegisterMachine: StateMachine {
         return Answer(body: writer.bytes)
     }
 
+    /// A plain write is only its writer's business, as far as the group is concerned.
+    package func isForOthers(_ operation: Operation) -> Bool { operation.type != 1 }
+
     private func note(_ words: UInt64...) {
         for word in words { state.hash = (state.hash ^ word) &* 0x9E37_79B9_7F4A_7C15 ^ state.hash >> 29 }
     }

@@ -127,6 +127,9 @@ extension WorkflowOperation {
         case recordProgress = 80
     }
 
+    /// Whether it is the result of a step, which nobody but the run's owner waits for.
+    static func recordsStep(_ operation: Operation) -> Bool { operation.type == Number.recordStep.rawValue }
+
     /// The only version there is yet.
     private static let version: UInt32 = 1
 

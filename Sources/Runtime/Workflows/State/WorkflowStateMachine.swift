@@ -53,6 +53,8 @@ public final class WorkflowStateMachine: StateMachine {
 
     // MARK: StateMachine
 
+    public func isForOthers(_ operation: Operation) -> Bool { !WorkflowOperation.recordsStep(operation) }
+
     public func apply(_ command: Command, at index: LogIndex, time: Int64) throws(ApplyError)
         -> Answer
     {
