@@ -137,7 +137,7 @@ private final class PostingWorld: PostWorld {
     }
 }
 
-@Suite("Who brings what runs tell each other", .timeLimit(.minutes(5)))
+@Suite("Who brings what runs tell each other", .timeLimit(.minutes(15)))
 struct PostCourierTests {
     private func withCourier(_ world: PostingWorld, _ body: () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -65,15 +65,13 @@ struct WorkflowControlTests {
         try await withTwo(Self.saga(ledger)) { cluster, first, second in
             let run = try await second.engine.start(Self.saga(ledger), id: "a", input: 0)
             try await first.until { $0.run("a")?.timers.count == 1 }
-            let died = Promise<Void>()
             cluster.setFault { node, operation in
                 guard node == first.node, case .recordStep(_, let step, _, _, _) = operation else { return nil }
                 guard step.name.text == (moment == .atTheCleanUp ? "refund" : "$cancelled") else { return nil }
-                died.fulfill(())
                 return moment == .beforeTheRecord ? .dieBefore : .dieAfter
             }
             _ = try await second.engine.control("a", .cancel)
-            try await died.wait()
+            try await first.died.wait()
             try await cluster.lose(first, noticedBy: second)
             let error = await #expect(throws: WorkflowError.self) { try await run.result() }
             #expect(error?.code == .cancelled)
