@@ -94,7 +94,7 @@ let package = Package(
             path: "Benchmarks",
             exclude: [
                 "orders.jsonl", "CAllocations", "Thresholds/swift-6.3.txt", "Peers/setup", "Peers/Programs",
-                "Goals/measure",
+                "Goals/measure", "Results",
                 "README.md",
             ],
             swiftSettings: settings),
