@@ -26,6 +26,12 @@ import Testing
                     ])), "previous_index: 200"
         ),
         (
+            .append(
+                .init(
+                    previousIndex: LogIndex(7), previousTerm: Term(2), commit: LogIndex(6), entries: [], isNotice: true)
+            ), "is_notice: true"
+        ),
+        (
             .appendResponse(
                 .init(
                     index: LogIndex(5), isRejected: true, hintIndex: LogIndex(4), hintTerm: Term(1), isRecovering: true)

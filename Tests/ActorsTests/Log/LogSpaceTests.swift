@@ -54,6 +54,23 @@ import Testing
         #expect(sizes.allSatisfy { $0 % 4096 == 0 } && (2...8).contains(sizes.count), "\(sizes.sorted())")
     }
 
+    @Test("the segment that was left just now is not emptied by copying; once there is another behind it, it is")
+    func justLeft() throws {
+        let (store, _) = try open(limit: 16 << 10)
+        try store.write(LogBatch(.of(1, create: 1)))
+        try store.write(LogBatch(.of(2, create: 1)))
+        try store.write(LogBatch(.of(2, [sampleEntry(1, "of a group that moves slowly")])))
+        var isFirstThere: [Bool] = []
+        for index: UInt64 in 1...2_000 where isFirstThere.count < 2 {
+            try store.write(LogBatch(.of(1, [sampleEntry(index, String(repeating: "x", count: 100))])))
+            if index % 10 == 0 { try store.write(LogBatch(.of(1, snapshot: sampleSnapshot(index)))) }
+            if names.contains("/data/log/0000000\(isFirstThere.count + 2).seg") {
+                isFirstThere.append(names.contains("/data/log/00000001.seg"))
+            }
+        }
+        #expect(isFirstThere == [true, false])
+    }
+
     @Test("what many groups have in an old segment leaves it in one write")
     func copiesTogether() throws {
         let (store, _) = try open(limit: 16 << 10)
