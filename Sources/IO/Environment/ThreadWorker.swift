@@ -53,11 +53,13 @@ public final class ThreadWorker: Worker, @unchecked Sendable {
         _ work: @escaping @Sendable () -> Void, then completion: @escaping @Sendable () -> Void,
         on loop: any Loop
     ) {
-        withLock {
-            guard !isShuttingDown else { return }
+        let isFirst = withLock {
+            guard !isShuttingDown else { return false }
             queue.append(Item(work: work, completion: completion, loop: loop))
-            pthread_cond_signal(condition)
+            return queue.count == 1
         }
+        // Behind the lock, which the woken thread takes first. With more than one, somebody has done so.
+        if isFirst { pthread_cond_signal(condition) }
     }
 
     public func shutdown() async {

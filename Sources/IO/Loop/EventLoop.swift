@@ -61,6 +61,8 @@ public final class EventLoop: Loop, @unchecked Sendable {
         var isAsleep = false
         var stopIsRequested = false
         var thread: Thread?
+        /// From the start on.
+        var signal: WakeSignal?
         var counters = Counters()
     }
 
@@ -68,7 +70,7 @@ public final class EventLoop: Loop, @unchecked Sendable {
     private let shared = Lock(Shared())
     private let hasEnded = Latch()
     /// The libuv side; nil before the start and after the end. Set and cleared under the lock, used
-    /// on the loop (and under the lock by whoever wakes it).
+    /// on the loop.
     private var handles: LoopHandles?
     private var spare: ContiguousArray<Item> = []
     private var timers = TimerHeap()
@@ -87,12 +89,14 @@ public final class EventLoop: Loop, @unchecked Sendable {
     /// connection whose peer is gone must be an error, not the end of the process.
     public func start() throws(LoopError) {
         ignoreBrokenPipes()
-        let handles = try LoopHandles(loop: self)
+        let signal = try WakeSignal()
+        let handles = try LoopHandles(loop: self, signal)
         let started: Result<Thread, ThreadFailure> = shared.withLock { shared in
             guard case .notStarted = shared.phase else {
                 preconditionFailure("\(name) was started twice, or after its shutdown")
             }
             self.handles = handles
+            shared.signal = signal
             let result = Thread.start(name: name) { self.threadMain() }
             switch result {
             case .success(let thread):
@@ -117,6 +121,7 @@ public final class EventLoop: Loop, @unchecked Sendable {
     /// answers.
     public func shutdown() async {
         var neverStarted = false
+        var signal: WakeSignal?
         let late = shared.withLock { shared -> ContiguousArray<Item> in
             switch shared.phase {
             case .notStarted:
@@ -128,12 +133,13 @@ public final class EventLoop: Loop, @unchecked Sendable {
             case .running:
                 if !shared.stopIsRequested {
                     shared.stopIsRequested = true
-                    wake(&shared)
+                    signal = signalIfAsleep(&shared)
                 }
             case .ended: break
             }
             return []
         }
+        signal?.send()
         for item in late { enqueue(item) }
         if neverStarted { hasEnded.open() }
         await hasEnded.wait()
@@ -199,6 +205,7 @@ public final class EventLoop: Loop, @unchecked Sendable {
 
     private func enqueue(_ item: Item) {
         let isOnLoop = self.isOnLoop
+        var signal: WakeSignal?
         let mustStartDrain = shared.withLock { shared -> Bool in
             if case .ended(let isDraining) = shared.phase {
                 guard item.survivesTheLoop else { return false }
@@ -209,17 +216,20 @@ public final class EventLoop: Loop, @unchecked Sendable {
             shared.queue.append(item)
             shared.counters.enqueues += 1
             // On the loop the queue is drained again before the loop blocks.
-            if !isOnLoop { wake(&shared) }
+            if !isOnLoop { signal = signalIfAsleep(&shared) }
             return false
         }
+        // Behind the lock, which the woken thread takes first.
+        signal?.send()
         if mustStartDrain { drainAfterEnd() }
     }
 
-    private func wake(_ shared: inout Shared) {
-        guard shared.isAsleep else { return }
+    /// What is to be sent, by one thread for each time that the loop falls asleep.
+    private func signalIfAsleep(_ shared: inout Shared) -> WakeSignal? {
+        guard shared.isAsleep else { return nil }
         shared.isAsleep = false
         shared.counters.wakeups += 1
-        handles?.wake()
+        return shared.signal
     }
 }
 
@@ -385,10 +395,3 @@ private func clock(_ id: clockid_t) -> Int64 {
     clock_gettime(id, &time)
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }
-
-private func ignoreBrokenPipes() { _ = brokenPipesAreIgnored }
-
-private let brokenPipesAreIgnored: Bool = {
-    signal(SIGPIPE, SIG_IGN)
-    return true
-}()

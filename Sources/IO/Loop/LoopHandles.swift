@@ -6,16 +6,18 @@ final class LoopHandles {
     let uv: UnsafeMutablePointer<uv_loop_t>
     /// Bytes that arrive are handed on before the next read, so one buffer serves all connections.
     let readBuffer: UnsafeMutableRawBufferPointer
-    private let async = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
+    private let wakeups = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
     private let prepare = UnsafeMutablePointer<uv_prepare_t>.allocate(capacity: 1)
     private let check = UnsafeMutablePointer<uv_check_t>.allocate(capacity: 1)
     private let idle = UnsafeMutablePointer<uv_idle_t>.allocate(capacity: 1)
     private let timer = UnsafeMutablePointer<uv_timer_t>.allocate(capacity: 1)
+    private let signal: WakeSignal
     private var isBusy = false
     private var isClosing = false
 
     /// The loop outlives its handles: its thread holds it.
-    init(loop: EventLoop) throws(LoopError) {
+    init(loop: EventLoop, _ signal: WakeSignal) throws(LoopError) {
+        self.signal = signal
         uv = .allocate(capacity: 1)
         let result = uv_loop_init(uv)
         guard result == 0 else {
@@ -27,8 +29,12 @@ final class LoopHandles {
         readBuffer = .allocate(byteCount: TCPStream.readBufferBytes, alignment: 16)
         uv.pointee.data = Unmanaged.passUnretained(loop).toOpaque()
         // Waking is all that this one does: the queue is drained after the poll, in `check`.
-        let asyncResult = uv_async_init(uv, async) { _ in }
-        precondition(asyncResult == 0, "uv_async_init: \(uvErrorText(asyncResult))")
+        let pollResult = uv_poll_init(uv, wakeups, signal.descriptor)
+        precondition(pollResult == 0, "uv_poll_init: \(uvErrorText(pollResult))")
+        wakeups.pointee.data = Unmanaged.passUnretained(signal).toOpaque()
+        uv_poll_start(wakeups, Int32(UV_READABLE.rawValue)) { poll, _, _ in
+            Unmanaged<WakeSignal>.fromOpaque(poll!.pointee.data).takeUnretainedValue().take()
+        }
         uv_prepare_init(uv, prepare)
         uv_prepare_start(prepare) { eventLoop($0!.pointee.loop).drain(beforePolling: true) }
         uv_check_init(uv, check)
@@ -51,10 +57,6 @@ final class LoopHandles {
         run()
     }
 
-    /// Any thread, while the loop's lock is held and says that the loop is asleep: then it is not
-    /// stopping, since after the request to stop it never sleeps again, and the handle is open.
-    func wake() { uv_async_send(async) }
-
     /// Whether the next polls do not block.
     func setBusy(_ busy: Bool) {
         guard busy != isBusy, !isClosing else { return }
@@ -73,7 +75,7 @@ final class LoopHandles {
         guard !isClosing else { return }
         isClosing = true
         for handle in [
-            UnsafeMutableRawPointer(async), UnsafeMutableRawPointer(prepare),
+            UnsafeMutableRawPointer(wakeups), UnsafeMutableRawPointer(prepare),
             UnsafeMutableRawPointer(check), UnsafeMutableRawPointer(idle),
             UnsafeMutableRawPointer(timer),
         ] {
