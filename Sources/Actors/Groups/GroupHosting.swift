@@ -24,7 +24,7 @@ extension GroupScheduler {
             .unknownGroup(
                 UnknownGroup(
                     group: routed.group, incarnation: routed.incarnation, replica: routed.message.to)), to: node)
-        loop.execute { [weak self] in self?.assumeIsolated { $0.flushOutbox() } }
+        loop.execute { [weak self] in self?.assumeOnLoop { $0.flushOutbox() } }
         return nil
     }
 
@@ -42,7 +42,7 @@ extension GroupScheduler {
         }
         founding[id] = [completion]
         record([write]) { [weak self] failure in
-            self?.assumeIsolated { $0.finishFounding(of: id, host: host, failure) }
+            self?.assumeOnLoop { $0.finishFounding(of: id, host: host, failure) }
         }
     }
 
@@ -55,7 +55,7 @@ extension GroupScheduler {
         guard founding[id] == nil else { return completion(reason) }
         founding[id] = [completion]
         record([end(group, because: reason), write]) { [weak self] failure in
-            self?.assumeIsolated { $0.finishFounding(of: id, host: host, failure) }
+            self?.assumeOnLoop { $0.finishFounding(of: id, host: host, failure) }
         }
     }
 
@@ -78,7 +78,7 @@ extension GroupScheduler {
         active[identity.group] = nil
         dirty.removeAll { $0 === group }
         backoffs = backoffs.filter { $0.key.group != identity.group }
-        let isRecorded = group.assumeIsolated { group in
+        let isRecorded = group.assumeOnLoop { group in
             group.end(reason)
             return group.isRecorded
         }
@@ -156,7 +156,7 @@ extension NodeCore {
                     preconditionFailure("\(identity.group) has no snapshot that could not be restored: \(error)")
                 }
             }
-            scheduler.assumeIsolated { $0.found(write, host: host, then: completion) }
+            scheduler.assumeOnLoop { $0.found(write, host: host, then: completion) }
         }
         logger.info(
             "\(identity.group) is founded", ["kind": identity.kind.description, "replica": "\(identity.replica)"])
@@ -172,7 +172,7 @@ extension NodeCore {
             guard hosted[id] === group else { return completion(nil) }
             hosted.remove(id)
             noteRemoved(identity)
-            scheduler.assumeIsolated { $0.remove(group, because: reason, then: completion) }
+            scheduler.assumeOnLoop { $0.remove(group, because: reason, then: completion) }
         }
         try await snapshotStore.removeAll(of: id)
         logger.info("\(id) has no replica here any more", ["reason": reason.message])
@@ -184,7 +184,7 @@ extension NodeCore {
         try await changes.wait { number in
             loop.execute { [self] in
                 let completion: WriteCompletion = { [self] in changes.finish(number, $0) }
-                if let reason = scheduler.assumeIsolated({ $0.stopReason }) { return completion(reason) }
+                if let reason = scheduler.assumeOnLoop({ $0.stopReason }) { return completion(reason) }
                 body(completion)
             }
         }

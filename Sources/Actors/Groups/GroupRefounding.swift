@@ -45,7 +45,7 @@ extension NodeCore {
     public func withdraw(_ id: GroupID, before incarnation: UInt64) async {
         await onLoop { [self] in
             guard let group = hosted[id], group.identity.incarnation < incarnation else { return }
-            group.assumeIsolated { $0.withdraw(Self.foundedAnew(id)) }
+            group.assumeOnLoop { $0.withdraw(Self.foundedAnew(id)) }
         }
     }
 
@@ -82,7 +82,7 @@ extension NodeCore {
             guard hosted[id] === group else { return completion(reason) }
             hosted.remove(id)
             noteRemoved(group.identity)
-            scheduler.assumeIsolated { scheduler in
+            scheduler.assumeOnLoop { scheduler in
                 scheduler.replace(
                     group, because: reason,
                     with: LogBatch.Write(
@@ -101,13 +101,13 @@ extension NodeCore {
         from group: RaftGroup, incarnation: UInt64, _ reason: GroupError
     ) async throws -> (ReplicaIdentity, SnapshotMetadata, GroupSnapshotView) {
         let id = group.identity.group
-        guard let last = await onLoop({ group.assumeIsolated { $0.giveUp(reason) } }) else {
+        guard let last = await onLoop({ group.assumeOnLoop { $0.giveUp(reason) } }) else {
             throw GroupError(.stopped, "\(id) has stopped on this node")
         }
         await poll(until: loop.now.advanced(by: Self.applyTimeLimit)) {
-            group.assumeIsolated { $0.stopReason != nil || $0.core.appliedIndex >= last }
+            group.assumeOnLoop { $0.stopReason != nil || $0.core.appliedIndex >= last }
         }
-        let foundation = await onLoop { group.assumeIsolated { $0.foundationOfNext(incarnation: incarnation) } }
+        let foundation = await onLoop { group.assumeOnLoop { $0.foundationOfNext(incarnation: incarnation) } }
         guard let foundation else {
             throw GroupError(.timedOut, "the log of \(id) is not applied yet; try again")
         }

@@ -5,7 +5,7 @@ public import FlotillaRaft
 /// frame per peer, then one write for all groups, then what is committed is applied and its waiters resume.
 ///
 /// A group that has nothing to do is not visited: it has no timer of its own and sends nothing.
-public actor GroupScheduler {
+public actor GroupScheduler: LoopConfined {
     nonisolated let context: GroupContext
     public nonisolated let unownedExecutor: UnownedSerialExecutor
     var serving: SnapshotQueue
@@ -78,7 +78,7 @@ public actor GroupScheduler {
         groups[id] = group
         let epoch = livenessEpoch
         let desired = desired[id]
-        group.assumeIsolated { group in
+        group.assumeOnLoop { group in
             group.desiredMembers = desired
             group.core.setLivenessEpoch(epoch)
         }
@@ -88,7 +88,7 @@ public actor GroupScheduler {
 
     func group(_ id: GroupID) -> RaftGroup? { groups[id] }
 
-    var livenessEpoch: UInt64 { transport?.assumeIsolated { $0.livenessEpoch } ?? 0 }
+    var livenessEpoch: UInt64 { transport?.assumeOnLoop { $0.livenessEpoch } ?? 0 }
 
     var groupsInOrder: [RaftGroup] { groups.sorted { $0.key < $1.key }.map(\.value) }
 
@@ -99,7 +99,7 @@ public actor GroupScheduler {
         tickTimer = nil
         stopServing()
         logReader.stop()
-        for group in groupsInOrder { group.assumeIsolated { $0.end(reason) } }
+        for group in groupsInOrder { group.assumeOnLoop { $0.end(reason) } }
         failRecords(reason)
         active = [:]
         dirty = []
@@ -112,7 +112,7 @@ public actor GroupScheduler {
 
     /// Puts a group into the next pass. Loop only.
     func markDirty(_ group: RaftGroup) {
-        let isNew = group.assumeIsolated { group in
+        let isNew = group.assumeOnLoop { group in
             defer { group.isDirty = true }
             return !group.isDirty
         }
@@ -125,7 +125,7 @@ public actor GroupScheduler {
         guard let group = host(routed, from: node) else { return }
         let message = routed.message
         if case .quiesce(let quiesce) = message.body,
-            transport?.assumeIsolated({ $0.livenessEpoch(of: node) }) != quiesce.livenessEpoch,
+            transport?.assumeOnLoop({ $0.livenessEpoch(of: node) }) != quiesce.livenessEpoch,
             !mutated(.ignoresLivenessEpoch)
         {
             return
@@ -133,7 +133,7 @@ public actor GroupScheduler {
         metrics.messagesIn += 1
         showLife()
         endBackoff(routed.group, node)
-        let needsPass = group.assumeIsolated { group in
+        let needsPass = group.assumeOnLoop { group in
             if case .snapshot(let metadata) = message.body, let offer = routed.snapshot {
                 group.receiveSnapshot(message, metadata, offer, from: node)
             } else {
@@ -148,7 +148,7 @@ public actor GroupScheduler {
 
     private func armTick() {
         let due = loop.now.advanced(by: settings.tickInterval)
-        tickTimer = loop.schedule(at: due) { [weak self] in self?.assumeIsolated { $0.tick(due: due) } }
+        tickTimer = loop.schedule(at: due) { [weak self] in self?.assumeOnLoop { $0.tick(due: due) } }
     }
 
     /// However late it comes, it counts as one tick: time in which this loop stood still is not the leader's silence.
@@ -166,7 +166,7 @@ public actor GroupScheduler {
         retryUnknownGroups()
         let epoch = livenessEpoch
         for (_, group) in active.sorted(by: { $0.key < $1.key }) {
-            group.assumeIsolated { group in
+            group.assumeOnLoop { group in
                 group.core.setLivenessEpoch(epoch)
                 group.tick()
             }
@@ -184,7 +184,7 @@ public actor GroupScheduler {
     /// Called for everything that is done to a group. Time is only looked at now and then.
     private func showLife() {
         worked &+= 1
-        if worked.isMultiple(of: 32) { transport?.assumeIsolated { $0.showLife() } }
+        if worked.isMultiple(of: 32) { transport?.assumeOnLoop { $0.showLife() } }
     }
 
     // MARK: The pass
@@ -192,7 +192,7 @@ public actor GroupScheduler {
     private func schedulePass() {
         guard !isPassScheduled, !isInPass else { return }
         isPassScheduled = true
-        loop.execute { [weak self] in self?.assumeIsolated { $0.pass() } }
+        loop.execute { [weak self] in self?.assumeOnLoop { $0.pass() } }
     }
 
     private func pass() {
@@ -206,7 +206,7 @@ public actor GroupScheduler {
             swap(&stepping, &dirty)
             var applying: [RaftGroup] = []
             for group in stepping {
-                let (output, hasNewMembers) = group.assumeIsolated { group in
+                let (output, hasNewMembers) = group.assumeOnLoop { group in
                     group.isDirty = false
                     group.drainInbox()
                     return (group.collect(), group.hasNewMembers)
@@ -237,21 +237,21 @@ public actor GroupScheduler {
 
     /// Whoever only looked at a quiet group has not woken it.
     private func watchTicks(of group: RaftGroup) {
-        let (needsTicks, seesTicks) = group.assumeIsolated { ($0.needsTicks, $0.seesTicks) }
+        let (needsTicks, seesTicks) = group.assumeOnLoop { ($0.needsTicks, $0.seesTicks) }
         let id = group.identity.group
         guard needsTicks != seesTicks, groups[id] === group else { return }
-        group.assumeIsolated { $0.seesTicks = needsTicks }
+        group.assumeOnLoop { $0.seesTicks = needsTicks }
         if needsTicks {
             active[id] = group
         } else if active.removeValue(forKey: id) != nil {
-            group.assumeIsolated { $0.shrink() }
+            group.assumeOnLoop { $0.shrink() }
             // Thousands may have been busy at once.
             if active.isEmpty { active = [:] }
         }
     }
 
     private func apply(_ group: RaftGroup) {
-        let (hasMore, hasNewMembers) = group.assumeIsolated { group in
+        let (hasMore, hasNewMembers) = group.assumeOnLoop { group in
             group.applyCommitted()
             return (group.core.hasEffects, group.hasNewMembers)
         }
@@ -262,7 +262,7 @@ public actor GroupScheduler {
     func startWriting() {
         guard !isFenced else { return }
         logWriter.startIfIdle { [weak self] writes, failure in
-            self?.assumeIsolated { $0.writeDidComplete(writes, failure) }
+            self?.assumeOnLoop { $0.writeDidComplete(writes, failure) }
         }
     }
 
@@ -279,7 +279,7 @@ public actor GroupScheduler {
         for write in writes {
             if let number = write.recordNumber { finishRecord(number) }
             guard let group = groups[write.record.group] else { continue }
-            let (sends, needsPass) = group.assumeIsolated { ($0.writeDidComplete(write), $0.needsPass) }
+            let (sends, needsPass) = group.assumeOnLoop { ($0.writeDidComplete(write), $0.needsPass) }
             for send in sends { post(send, of: group) }
             if needsPass { markDirty(group) }
         }
@@ -289,7 +289,7 @@ public actor GroupScheduler {
 
     private func startReading() {
         logReader.start { [weak self] request, outcome in
-            self?.assumeIsolated { $0.readDidComplete(request, outcome) }
+            self?.assumeOnLoop { $0.readDidComplete(request, outcome) }
         }
     }
 
@@ -299,7 +299,7 @@ public actor GroupScheduler {
             return startReading()
         }
         metrics.logReads += 1
-        group.assumeIsolated { $0.readDidComplete(request.read, outcome) }
+        group.assumeOnLoop { $0.readDidComplete(request.read, outcome) }
         markDirty(group)
         startReading()
     }
@@ -322,20 +322,20 @@ public actor GroupScheduler {
         isFenced = true
         logger.error("the log could not be written; all groups of this node stop", ["reason": failure.description])
         let reason = GroupError(.stopped, "the log could not be written (\(failure)); restart the node to verify it")
-        for group in groupsInOrder { group.assumeIsolated { $0.stop(reason) } }
+        for group in groupsInOrder { group.assumeOnLoop { $0.stop(reason) } }
         // Peers must take it for dead: while it goes on sending heartbeats, quiet groups trust a leader that is none,
         // and its workflows stay with it.
-        transport?.assumeIsolated { $0.stop() }
+        transport?.assumeOnLoop { $0.stop() }
         failRecords(reason)
     }
 
     // MARK: Output
 
     private func post(_ send: GroupOutput.Send, of group: RaftGroup) {
-        guard let transport, transport.assumeIsolated({ $0.isConnected(to: send.node) }) else { return }
+        guard let transport, transport.assumeOnLoop({ $0.isConnected(to: send.node) }) else { return }
         let identity = group.identity
         guard !isBackingOff(identity.group, send.node) else { return }
-        let way = group.assumeIsolated { $0.largeMessages.way(of: send.message, now: loop.now) }
+        let way = group.assumeOnLoop { $0.largeMessages.way(of: send.message, now: loop.now) }
         guard way != .none else { return }
         metrics.messagesOut += 1
         let routed = RoutedMessage(
@@ -343,7 +343,7 @@ public actor GroupScheduler {
             snapshot: send.offer)
         guard way == .consensus else {
             if !sendBulk(.message(routed), to: send.node) {
-                group.assumeIsolated { _ = $0.largeMessages.lost(send.message.to) }
+                group.assumeOnLoop { _ = $0.largeMessages.lost(send.message.to) }
             }
             return
         }
@@ -366,12 +366,12 @@ public actor GroupScheduler {
     private func transmit(_ writer: inout PeerFrameWriter, to node: NodeID) {
         let payload = writer.take()
         guard let transport else { return }
-        if !transport.assumeIsolated({ $0.send(payload, to: node) }) { metrics.framesDropped += 1 }
+        if !transport.assumeOnLoop({ $0.send(payload, to: node) }) { metrics.framesDropped += 1 }
     }
 
     /// - Returns: false if it was not taken, and may be later.
     func sendBulk(_ item: PeerFrameItem, to node: NodeID) -> Bool {
-        transport?.assumeIsolated { $0.sendBulk(item, to: node) } ?? true
+        transport?.assumeOnLoop { $0.sendBulk(item, to: node) } ?? true
     }
 
     func countUnknownGroupAnswer() { metrics.unknownGroupAnswers += 1 }

@@ -56,7 +56,7 @@ extension RaftGroup {
             let number = group.leaderWatchers.add(watcher)
             watcher.onTermination = { [weak group] _ in
                 guard let group else { return }
-                group.loop.execute { group.assumeIsolated { $0.leaderWatchers.remove(number) } }
+                group.loop.execute { group.assumeOnLoop { $0.leaderWatchers.remove(number) } }
             }
             return changes
         }

@@ -42,14 +42,14 @@ extension NodeCore {
     public func confirmWish(of id: GroupID, in term: Term) {
         loop.execute { [hosted, scheduler] in
             guard let group = hosted[id] else { return }
-            let leads = group.assumeIsolated { group in
+            let leads = group.assumeOnLoop { group in
                 // Who leads no more is not woken: its leader may be quiet, and would be missed.
                 guard group.core.status.role == .leader, group.core.status.term == term else { return false }
                 group.wish.learn(in: term)
                 group.core.wake()
                 return true
             }
-            if leads { scheduler.assumeIsolated { $0.markDirty(group) } }
+            if leads { scheduler.assumeOnLoop { $0.markDirty(group) } }
         }
     }
 }

@@ -56,13 +56,13 @@ extension GroupScheduler {
     var isWithoutManagement: Bool {
         groups.values.contains { group in
             group.identity.kind == .management
-                && group.assumeIsolated { $0.stopReason == nil && $0.core.status.leader == nil }
+                && group.assumeOnLoop { $0.stopReason == nil && $0.core.status.leader == nil }
         }
     }
 
     /// A group has other members than before.
     func membersDidChange(of group: RaftGroup) {
-        let members = group.assumeIsolated { group in
+        let members = group.assumeOnLoop { group in
             group.hasNewMembers = false
             return group.core.configuration.members.map(\.node)
         }
@@ -75,7 +75,7 @@ extension GroupScheduler {
         let affected = mutated(.deadNodeWakesAll) ? groups.keys.sorted() : groupsByNode.all(on: peer)
         for id in affected {
             guard let group = groups[id] else { continue }
-            switch group.assumeIsolated({ $0.peerDidChange(peer, change) }) {
+            switch group.assumeOnLoop({ $0.peerDidChange(peer, change) }) {
             case .none: break
             case .atOnce: markDirty(group)
             case .inTurn: wakes.add([id])
@@ -90,7 +90,7 @@ extension GroupScheduler {
         let epoch = livenessEpoch
         for id in wakes.take() {
             guard let group = groups[id] else { continue }
-            group.assumeIsolated { group in
+            group.assumeOnLoop { group in
                 group.core.setLivenessEpoch(epoch)
                 group.core.wake()
             }
@@ -108,7 +108,7 @@ extension GroupScheduler {
 
     private func wants(_ members: DesiredMembers?, in id: GroupID) {
         guard let group = groups[id] else { return }
-        let leads = group.assumeIsolated { group in
+        let leads = group.assumeOnLoop { group in
             group.desiredMembers = members
             guard group.core.status.role == .leader else { return false }
             group.core.wake()

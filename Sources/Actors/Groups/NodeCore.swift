@@ -101,9 +101,9 @@ public final class NodeCore: Sendable {
     public func start(listen address: String) async throws -> String {
         try await onLoop { [self] () -> Result<String, any Error> in
             Result {
-                let bound = try transport.assumeIsolated { try $0.listen(on: address) }
-                scheduler.assumeIsolated { $0.start(transport: transport) }
-                transport.assumeIsolated { $0.start(scheduler: scheduler) }
+                let bound = try transport.assumeOnLoop { try $0.listen(on: address) }
+                scheduler.assumeOnLoop { $0.start(transport: transport) }
+                transport.assumeOnLoop { $0.start(scheduler: scheduler) }
                 return bound
             }
         }.get()
@@ -118,7 +118,7 @@ public final class NodeCore: Sendable {
                     try host(group.replica, recovered: group, snapshot: snapshots[group.replica.group])
                 }
                 removed.withLock { $0 = recovered.removedReplicas }
-                scheduler.assumeIsolated { $0.makeReplica = { [weak self] in self?.makeReplica(for: $0) } }
+                scheduler.assumeOnLoop { $0.makeReplica = { [weak self] in self?.makeReplica(for: $0) } }
             }
         }.get()
     }
@@ -128,8 +128,8 @@ public final class NodeCore: Sendable {
         let reason = GroupError(.stopped, "the node has shut down")
         hosted.close(reason)
         await onLoop { [self] in
-            scheduler.assumeIsolated { $0.stop(reason) }
-            transport.assumeIsolated { $0.stop() }
+            scheduler.assumeOnLoop { $0.stop(reason) }
+            transport.assumeOnLoop { $0.stop() }
         }
         changes.close(reason)
         context.setMembersHandler(nil)
@@ -147,9 +147,9 @@ public final class NodeCore: Sendable {
         let group = RaftGroup(identity, in: context, recovered: recovered, machine)
         if recovered?.snapshot != nil {
             let bytes = snapshot ?? []
-            try group.assumeIsolated { try $0.restoreAtStart(bytes) }
+            try group.assumeOnLoop { try $0.restoreAtStart(bytes) }
         }
-        scheduler.assumeIsolated { $0.add(group) }
+        scheduler.assumeOnLoop { $0.add(group) }
         hosted.add(group)
     }
 
@@ -158,7 +158,7 @@ public final class NodeCore: Sendable {
         _ message: Message, of group: GroupID, incarnation: UInt64, kind: GroupKind, from node: NodeID
     ) {
         let routed = RoutedMessage(group: group, incarnation: incarnation, kind: kind, message: message)
-        scheduler.assumeIsolated { $0.receive(routed, from: node) }
+        scheduler.assumeOnLoop { $0.receive(routed, from: node) }
     }
 
     // MARK: Cluster
@@ -166,7 +166,7 @@ public final class NodeCore: Sendable {
     /// Where other nodes may be found; the truth comes with their hello.
     public func addPeers(_ addresses: [NodeID: String]) {
         loop.execute { [transport] in
-            transport.assumeIsolated { transport in
+            transport.assumeOnLoop { transport in
                 for (node, address) in addresses.sorted(by: { $0.key < $1.key }) {
                     transport.addPeer(node, address: address)
                 }
@@ -176,13 +176,13 @@ public final class NodeCore: Sendable {
 
     /// Where nodes of the cluster may be found that this one knows nothing else of.
     public func setSeeds(_ addresses: [String]) {
-        loop.execute { [transport] in transport.assumeIsolated { $0.setSeeds(addresses) } }
+        loop.execute { [transport] in transport.assumeOnLoop { $0.setSeeds(addresses) } }
     }
 
     /// What the management group says: who belongs to the cluster, under which instance, and where.
     public func setMembers(_ members: [NodeID: (instance: UInt64, address: String)]) {
         loop.execute { [transport] in
-            transport.assumeIsolated { transport in
+            transport.assumeOnLoop { transport in
                 transport.setMembers(members.mapValues(\.instance))
                 for (node, member) in members.sorted(by: { $0.key < $1.key }) {
                     transport.addPeer(node, address: member.address)
@@ -194,16 +194,16 @@ public final class NodeCore: Sendable {
     /// With whom this node exchanges heartbeats all the time, because either must notice the other's end at once; nil for
     /// all peers. Others exchange one a second.
     public func setNeighbours(_ nodes: Set<NodeID>?) {
-        loop.execute { [transport] in transport.assumeIsolated { $0.setNeighbours(nodes) } }
+        loop.execute { [transport] in transport.assumeOnLoop { $0.setNeighbours(nodes) } }
     }
 
     /// Whom management wants in these groups from now on; nil where it does not say. Others stay as they are.
     public func setDesired(_ changed: [GroupID: DesiredMembers?]) {
-        loop.execute { [scheduler] in scheduler.assumeIsolated { $0.setDesired(changed) } }
+        loop.execute { [scheduler] in scheduler.assumeOnLoop { $0.setDesired(changed) } }
     }
 
     public func setCluster(_ cluster: UInt64) async {
-        await onLoop { [transport] in transport.assumeIsolated { $0.setCluster(cluster) } }
+        await onLoop { [transport] in transport.assumeOnLoop { $0.setCluster(cluster) } }
     }
 
     /// A request of another node to become a member, and the way to answer it.
@@ -231,7 +231,7 @@ public final class NodeCore: Sendable {
     /// - Parameter handler: called on the loop for each request.
     public func setJoinHandler(_ handler: @escaping @Sendable (JoinQuestion) -> Void) async {
         await onLoop { [transport] in
-            transport.assumeIsolated { transport in
+            transport.assumeOnLoop { transport in
                 transport.joinHandler = { request, answer in
                     handler(
                         JoinQuestion(
@@ -254,13 +254,13 @@ public final class NodeCore: Sendable {
         let outcome = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 loop.execute { [transport] in
-                    transport.assumeIsolated { transport in
+                    transport.assumeOnLoop { transport in
                         transport.join(at: address, httpAddress: httpAddress) { continuation.resume(returning: $0) }
                     }
                 }
             }
         } onCancel: {
-            loop.execute { [transport] in transport.assumeIsolated { $0.abandonJoin() } }
+            loop.execute { [transport] in transport.assumeOnLoop { $0.abandonJoin() } }
         }
         switch outcome {
         case .failure(let error): return .tryAgain(error.description)
@@ -274,7 +274,7 @@ public final class NodeCore: Sendable {
     public func cluster(at address: String) async -> UInt64? {
         await withCheckedContinuation { continuation in
             loop.execute { [transport] in
-                transport.assumeIsolated { transport in
+                transport.assumeOnLoop { transport in
                     transport.probe(address) { continuation.resume(returning: $0) }
                 }
             }
@@ -282,23 +282,23 @@ public final class NodeCore: Sendable {
     }
 
     /// How long nothing was heard of a node. Loop only.
-    public func silence(of node: NodeID) -> Duration? { transport.assumeIsolated { $0.silence(of: node) } }
+    public func silence(of node: NodeID) -> Duration? { transport.assumeOnLoop { $0.silence(of: node) } }
 
     /// What this node has counted since it started.
     public func counters() async -> (scheduler: SchedulerMetrics, transport: TransportMetrics) {
         await onLoop { [scheduler, transport] in
-            (scheduler.assumeIsolated { $0.counters() }, transport.assumeIsolated { $0.metrics })
+            (scheduler.assumeOnLoop { $0.counters() }, transport.assumeOnLoop { $0.metrics })
         }
     }
 
     /// What an operator should know of nodes of other clusters that call this one; nil if none did.
     public func strangersCall() async -> String? {
-        await onLoop { [transport] in transport.assumeIsolated { $0.strangersCall } }
+        await onLoop { [transport] in transport.assumeOnLoop { $0.strangersCall } }
     }
 
     /// - Parameter body: called on the loop with every tick.
     public func setTickHandler(_ body: @escaping @Sendable () -> Void) async {
-        await onLoop { [scheduler] in scheduler.assumeIsolated { $0.onTick = body } }
+        await onLoop { [scheduler] in scheduler.assumeOnLoop { $0.onTick = body } }
     }
 
     /// - Parameter handler: called on the loop when a group has other members. It must not block.
@@ -307,7 +307,7 @@ public final class NodeCore: Sendable {
     }
 
     /// The groups that have a member on a node, ascending. Loop only.
-    public func groups(on node: NodeID) -> [GroupID] { scheduler.assumeIsolated { $0.groupsByNode.all(on: node) } }
+    public func groups(on node: NodeID) -> [GroupID] { scheduler.assumeOnLoop { $0.groupsByNode.all(on: node) } }
 
     // MARK: Handing over
 
@@ -344,7 +344,7 @@ public final class NodeCore: Sendable {
         let left = Lock<[RaftGroup]>([])
         await poll(until: deadline) { [self] in
             var groups = body(left.withLock { $0 })
-            if groups.isEmpty { groups = body(scheduler.assumeIsolated { $0.groupsInOrder }) }
+            if groups.isEmpty { groups = body(scheduler.assumeOnLoop { $0.groupsInOrder }) }
             left.withLock { [groups] in $0 = groups }
             return groups.isEmpty
         }
@@ -353,14 +353,14 @@ public final class NodeCore: Sendable {
     /// Asks other voters to take over what this node leads. Loop only.
     /// - Returns: whether there was anything to hand over, and somebody to take it.
     @discardableResult
-    package func handOverNow() -> Bool { !handOver(scheduler.assumeIsolated { $0.groupsInOrder }).isEmpty }
+    package func handOverNow() -> Bool { !handOver(scheduler.assumeOnLoop { $0.groupsInOrder }).isEmpty }
 
     /// - Returns: those of `groups` where there was anything to hand over, and somebody to take it.
     private func handOver(_ groups: [RaftGroup]) -> [RaftGroup] {
         let left = groups.filter { group in
-            group.assumeIsolated { $0.stopReason == nil && $0.transferLeadership() }
+            group.assumeOnLoop { $0.stopReason == nil && $0.transferLeadership() }
         }
-        for group in left { scheduler.assumeIsolated { $0.markDirty(group) } }
+        for group in left { scheduler.assumeOnLoop { $0.markDirty(group) } }
         return left
     }
 }

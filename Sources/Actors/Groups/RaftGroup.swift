@@ -3,9 +3,9 @@ public import FlotillaRaft
 
 /// One replica of one group on this node: the core, its state machine, and those who wait for it.
 ///
-/// It lives on its loop. The scheduler enters it there by `assumeIsolated`, so the path of a command never awaits;
+/// It lives on its loop. The scheduler enters it there by `assumeOnLoop`, so the path of a command never awaits;
 /// tasks reach it through the `GroupClient` methods, which suspend in the caller's own context.
-public actor RaftGroup {
+public actor RaftGroup: LoopConfined {
     public nonisolated let identity: ReplicaIdentity
     nonisolated let context: GroupContext
     nonisolated let inbox = GroupInbox()
@@ -83,13 +83,13 @@ public actor RaftGroup {
     nonisolated var snapshotStore: SnapshotStore { context.snapshotStore }
 
     /// Puts the group into the scheduler's next pass.
-    func wake() { context.scheduler?.assumeIsolated { $0.markDirty(self) } }
+    func wake() { context.scheduler?.assumeOnLoop { $0.markDirty(self) } }
 
     /// Hands a request to the loop, and wakes it if need be. Any thread.
     nonisolated func submit(_ request: GroupInbox.Request) throws(GroupError) {
         guard try inbox.submit(request) else { return }
         loop.execute {
-            self.assumeIsolated { group in
+            self.assumeOnLoop { group in
                 group.hasRequests = true
                 group.wake()
             }

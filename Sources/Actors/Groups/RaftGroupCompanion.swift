@@ -77,7 +77,7 @@ extension RaftGroup {
         snapshotStore.perform(on: loop) { [machine = type(of: stateMachine)] _ throws(LogError) in
             Result { () throws(ApplyError) in try Self.decodeState(bytes, for: machine) }
         } then: { outcome in
-            self.assumeIsolated { $0.stateIsDecoded(id, outcome) }
+            self.assumeOnLoop { $0.stateIsDecoded(id, outcome) }
         }
     }
 
@@ -110,7 +110,7 @@ extension RaftGroup {
             }
             return try companion.question(for: snapshot.state, formatVersion: snapshot.formatVersion)
         } then: { outcome in
-            self.assumeIsolated { $0.questionIsReady(id, outcome) }
+            self.assumeOnLoop { $0.questionIsReady(id, outcome) }
         }
     }
 
@@ -142,7 +142,7 @@ extension RaftGroup {
         snapshotStore.perform(on: loop) { _ throws(LogError) in
             try companion.take(answer.body)
         } then: { outcome in
-            self.assumeIsolated { group in
+            self.assumeOnLoop { group in
                 guard group.stopReason == nil, group.transfers.completion?.id == id else { return }
                 switch outcome {
                 case .success: group.askForCompanion()
@@ -205,17 +205,17 @@ extension RaftGroup {
 extension GroupScheduler {
     func receive(_ request: CompanionRequest, from node: NodeID) {
         guard let group = group(request.id.group) else { return }
-        group.assumeIsolated { group in
+        group.assumeOnLoop { group in
             group.didServe(node)
             group.answer(request) { [weak self] answer in
-                self?.assumeIsolated { _ = $0.sendBulk(.companionAnswer(answer), to: node) }
+                self?.assumeOnLoop { _ = $0.sendBulk(.companionAnswer(answer), to: node) }
             }
         }
     }
 
     func receive(_ answer: CompanionAnswer, from node: NodeID) {
         guard let group = group(answer.id.group) else { return }
-        group.assumeIsolated { $0.receiveCompanion(answer, from: node) }
+        group.assumeOnLoop { $0.receiveCompanion(answer, from: node) }
         markDirty(group)
     }
 }

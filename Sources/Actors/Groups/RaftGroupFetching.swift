@@ -35,7 +35,7 @@ extension RaftGroup {
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.beginFetch(id, offer)
         } then: { outcome in
-            self.assumeIsolated { $0.fetchIsPrepared(id, outcome) }
+            self.assumeOnLoop { $0.fetchIsPrepared(id, outcome) }
         }
     }
 
@@ -67,7 +67,7 @@ extension RaftGroup {
             _ = try store.save(bytes, as: id)
             return bytes
         } then: { outcome in
-            self.assumeIsolated { $0.fetchIsFinished(id, outcome) }
+            self.assumeOnLoop { $0.fetchIsFinished(id, outcome) }
         }
     }
 
@@ -98,7 +98,7 @@ extension RaftGroup {
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.write(received, of: id)
         } then: { outcome in
-            self.assumeIsolated { $0.chunkIsWritten(id, offset: received.offset, outcome) }
+            self.assumeOnLoop { $0.chunkIsWritten(id, offset: received.offset, outcome) }
         }
     }
 
@@ -127,7 +127,7 @@ extension RaftGroup {
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.finishFetch(id)
         } then: { outcome in
-            self.assumeIsolated { $0.fetchIsFinished(id, outcome) }
+            self.assumeOnLoop { $0.fetchIsFinished(id, outcome) }
         }
     }
 

@@ -201,7 +201,7 @@ extension RaftGroup {
     public nonisolated func assumeIsolatedOnLeader<Result: Sendable>(
         _ body: @Sendable (any StateMachine, Configuration) -> (operations: [Operation], result: Result)
     ) -> (hasProposed: Bool, result: Result)? {
-        assumeIsolated { group in
+        assumeOnLoop { group in
             guard group.core.status.role == .leader else { return nil }
             let (operations, result) = body(group.stateMachine, group.core.configuration)
             group.proposeUnobserved(operations)
@@ -212,7 +212,7 @@ extension RaftGroup {
     /// On the loop: proposes what `body` asks for, if anything.
     /// - Returns: whether nothing is left to ask for, or this replica can no longer propose.
     public nonisolated func assumeIsolatedProposing(_ body: @Sendable (any StateMachine) -> Operation?) -> Bool {
-        assumeIsolated { group in
+        assumeOnLoop { group in
             guard group.stopReason == nil, group.withdrawal == nil, let operation = body(group.stateMachine) else {
                 return true
             }

@@ -70,7 +70,7 @@ extension RaftGroup {
             try view.state.prepare()
             return try store.save(view.serialize(), as: id)
         } then: { outcome in
-            self.assumeIsolated { $0.snapshotSaved(metadata, outcome) }
+            self.assumeOnLoop { $0.snapshotSaved(metadata, outcome) }
         }
     }
 
@@ -132,7 +132,7 @@ extension RaftGroup {
                 size: known.sizeBytes, checksum: known.checksum, chunkBytes: known.chunkBytes,
                 bytes: known.sizeBytes < limit ? try store.load(id) : nil)
         } then: { outcome in
-            self.assumeIsolated { $0.offerIsReady(outcome, message, node) }
+            self.assumeOnLoop { $0.offerIsReady(outcome, message, node) }
         }
     }
 

@@ -89,14 +89,14 @@ struct SnapshotQueue {
 
 extension GroupScheduler {
     func receive(_ request: SnapshotRequest, from node: NodeID) {
-        if let group = group(request.id.group) { group.assumeIsolated { $0.didServe(node) } }
+        if let group = group(request.id.group) { group.assumeOnLoop { $0.didServe(node) } }
         serving.add(.init(request: request, node: node))
         serveSnapshots()
     }
 
     func receive(_ chunk: SnapshotChunk, from node: NodeID) {
         guard let group = group(chunk.id.group) else { return }
-        group.assumeIsolated { $0.receiveChunk(chunk, from: node) }
+        group.assumeOnLoop { $0.receiveChunk(chunk, from: node) }
         markDirty(group)
     }
 
@@ -107,7 +107,7 @@ extension GroupScheduler {
 
     func bulkDidClose(_ node: NodeID) {
         serving.forget(node)
-        for group in groupsInOrder where group.assumeIsolated({ $0.bulkDidClose(node) }) { markDirty(group) }
+        for group in groupsInOrder where group.assumeOnLoop({ $0.bulkDidClose(node) }) { markDirty(group) }
     }
 
     /// Reads and sends what the limit, the disk and the connections allow.
@@ -118,7 +118,7 @@ extension GroupScheduler {
         while let (item, piece) = serving.nextPiece {
             if let delay = serving.bucket?.delay(now: loop.now) {
                 serving.timer = loop.schedule(at: loop.now.advanced(by: delay)) { [weak self] in
-                    self?.assumeIsolated { scheduler in
+                    self?.assumeOnLoop { scheduler in
                         scheduler.serving.timer = nil
                         scheduler.serveSnapshots()
                     }
@@ -128,7 +128,7 @@ extension GroupScheduler {
             guard sent < SnapshotQueue.piecesPerTurn else {
                 serving.isTurnScheduled = true
                 return loop.execute { [weak self] in
-                    self?.assumeIsolated { scheduler in
+                    self?.assumeOnLoop { scheduler in
                         scheduler.serving.isTurnScheduled = false
                         scheduler.serveSnapshots()
                     }
@@ -150,7 +150,7 @@ extension GroupScheduler {
         snapshotStore.perform(on: loop) { store throws(LogError) in
             try store.pieces(for: request)
         } then: { [weak self] outcome in
-            self?.assumeIsolated { $0.chunkIsRead(item, outcome) }
+            self?.assumeOnLoop { $0.chunkIsRead(item, outcome) }
         }
     }
 

@@ -47,7 +47,7 @@ extension GroupScheduler {
         logger.debug("\(TransportError(code: .groupNotFound, group: unknown.group, node: node))")
         backoffs[key] = UnknownGroupBackoff(after: backoffs[key], now: loop.now)
         guard let group = group(unknown.group) else { return }
-        group.assumeIsolated { $0.core.reportUnreachable(unknown.replica) }
+        group.assumeOnLoop { $0.core.reportUnreachable(unknown.replica) }
         markDirty(group)
     }
 
@@ -59,7 +59,7 @@ extension GroupScheduler {
         let due = backoffs.filter { !$0.value.isOver && $0.value.wakesAt <= now }.keys
         for key in due.sorted(by: { ($0.group, $0.node) < ($1.group, $1.node) }) {
             let group = groups[key.group]
-            let isToTry = group?.assumeIsolated { group in
+            let isToTry = group?.assumeOnLoop { group in
                 guard group.core.status.role == .leader, group.core.configuration.replica(on: key.node) != nil else {
                     return false
                 }

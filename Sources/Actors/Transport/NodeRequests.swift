@@ -91,7 +91,7 @@ extension Transport {
         guard let requestHandler else { return answer(request.number, nil, to: node) }
         requestHandler(
             NodeQuestion(node: node, body: request.body) { body in
-                self.loop.execute { self.assumeIsolated { $0.answer(request.number, body, to: node) } }
+                self.loop.execute { self.assumeOnLoop { $0.answer(request.number, body, to: node) } }
             })
     }
 
@@ -137,7 +137,7 @@ extension NodeCore {
     public func ask(_ node: NodeID, _ body: [UInt8], timeout: Duration) async throws -> [UInt8] {
         let completion = Completion<[UInt8]>()
         loop.execute { [transport, loop] in
-            transport.assumeIsolated {
+            transport.assumeOnLoop {
                 $0.ask(node, body, deadline: loop.now.advanced(by: timeout), completion)
             }
         }
@@ -146,6 +146,6 @@ extension NodeCore {
 
     /// - Parameter handler: called on the loop for each question; must not block. Nil ends that.
     public func setRequestHandler(_ handler: (@Sendable (NodeQuestion) -> Void)?) async {
-        await onLoop { [transport] in transport.assumeIsolated { $0.requestHandler = handler } }
+        await onLoop { [transport] in transport.assumeOnLoop { $0.requestHandler = handler } }
     }
 }

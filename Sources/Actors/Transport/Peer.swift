@@ -83,19 +83,19 @@ final class LinkDelegate: FrameConnectionDelegate {
     }
 
     func connectionDidOpen(_ connection: any FrameConnection) {
-        transport.assumeIsolated { $0.linkDidOpen(id) }
+        transport.assumeOnLoop { $0.linkDidOpen(id) }
     }
 
     func connection(_ connection: any FrameConnection, didReceive payload: [UInt8]) {
-        transport.assumeIsolated { $0.link(id, didReceive: payload) }
+        transport.assumeOnLoop { $0.link(id, didReceive: payload) }
     }
 
     /// Messages that found the queue full were dropped, and Raft sends again what matters; snapshots wait for this.
     func connectionIsWritable(_ connection: any FrameConnection) {
-        transport.assumeIsolated { $0.linkIsWritable(id) }
+        transport.assumeOnLoop { $0.linkIsWritable(id) }
     }
 
     func connectionDidClose(_ connection: any FrameConnection, error: NetworkError?) {
-        transport.assumeIsolated { $0.linkDidClose(id, error) }
+        transport.assumeOnLoop { $0.linkDidClose(id, error) }
     }
 }

@@ -4,7 +4,7 @@ import FlotillaRaft
 /// The connections of one node: one per peer for consensus, whatever the number of groups, and one more while
 /// snapshots or large commands move. Says hello, watches who is alive, and hands what arrives to the scheduler. Lives on
 /// its loop.
-public actor Transport {
+public actor Transport: LoopConfined {
     nonisolated let loop: any Loop
     public nonisolated let unownedExecutor: UnownedSerialExecutor
     nonisolated let network: any Network
@@ -93,7 +93,7 @@ public actor Transport {
     func listen(on address: String) throws(NetworkError) -> String {
         let listener = try network.listen(on: address, loop: loop) { [weak self] connection in
             guard let self else { return connection.close() }
-            self.assumeIsolated { $0.accept(connection) }
+            self.assumeOnLoop { $0.accept(connection) }
         }
         self.listener = listener
         if me.address.isEmpty || me.address == address { me.address = listener.address }
@@ -237,7 +237,7 @@ public actor Transport {
 
     private func armHeartbeat() {
         timer = loop.schedule(at: lastBeat.advanced(by: heartbeatInterval)) { [weak self] in
-            self?.assumeIsolated { $0.beat() }
+            self?.assumeOnLoop { $0.beat() }
         }
     }
 
@@ -251,7 +251,7 @@ public actor Transport {
         if silence > failureTimeout {
             if !mutated(.keepsLivenessEpochAfterStall) { livenessEpoch += 1 }
             logger.warning("this node's loop stood still", ["for": "\(silence)"])
-            scheduler?.assumeIsolated { $0.livenessEpochDidChange() }
+            scheduler?.assumeOnLoop { $0.livenessEpochDidChange() }
         }
         forgetStrangers()
         for node in peers.keys.sorted() {
@@ -317,7 +317,7 @@ public actor Transport {
         guard peers[node]!.isAlive, peers[node]!.lastHeard.advanced(by: limit) < now else { return }
         peers[node]!.isAlive = false
         logger.warning("\(node) is silent", ["for": "\(limit)"])
-        scheduler?.assumeIsolated { $0.peerDidChange(node, .died) }
+        scheduler?.assumeOnLoop { $0.peerDidChange(node, .died) }
     }
 
     private func closeSilentLinks(_ now: MonotonicTime, _ forgiven: Duration) {
@@ -348,7 +348,7 @@ public actor Transport {
         peer.livenessEpoch = epoch
         peer.lastWrite = max(peer.lastWrite, lastWrite)
         peers[node] = peer
-        if isNews { scheduler?.assumeIsolated { $0.peerDidChange(node, .newEpoch) } }
+        if isNews { scheduler?.assumeOnLoop { $0.peerDidChange(node, .newEpoch) } }
     }
 
     func registeredInstance(of node: NodeID) -> UInt64? { registeredInstances[node] }
@@ -359,9 +359,9 @@ public actor Transport {
     /// one who joined since may lead, and would be refused for ever by those who are to hear of it from it.
     func isWelcome(_ node: NodeID) -> Bool {
         registeredInstances.isEmpty || registeredInstances[node] != nil
-            || scheduler?.assumeIsolated { $0.hasReplica(on: node) } ?? false
+            || scheduler?.assumeOnLoop { $0.hasReplica(on: node) } ?? false
             || !peers.values.contains { registeredInstances[$0.node] != nil && $0.link != nil }
-            || !mutated(.refusesUnknownLeaders) && scheduler?.assumeIsolated { $0.isWithoutManagement } ?? false
+            || !mutated(.refusesUnknownLeaders) && scheduler?.assumeOnLoop { $0.isWithoutManagement } ?? false
     }
 }
 

@@ -77,12 +77,12 @@ extension Transport {
             case .message(let message):
                 // A connection on which nothing ever comes back would be taken for dead.
                 if link.purpose == .bulk { transmit(heartbeat(to: node), over: id) }
-                scheduler.assumeIsolated { $0.receive(message, from: node) }
-            case .unknownGroup(let unknown): scheduler.assumeIsolated { $0.receive(unknown, from: node) }
-            case .snapshotRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
-            case .snapshotChunk(let chunk): scheduler.assumeIsolated { $0.receive(chunk, from: node) }
-            case .companionRequest(let request): scheduler.assumeIsolated { $0.receive(request, from: node) }
-            case .companionAnswer(let answer): scheduler.assumeIsolated { $0.receive(answer, from: node) }
+                scheduler.assumeOnLoop { $0.receive(message, from: node) }
+            case .unknownGroup(let unknown): scheduler.assumeOnLoop { $0.receive(unknown, from: node) }
+            case .snapshotRequest(let request): scheduler.assumeOnLoop { $0.receive(request, from: node) }
+            case .snapshotChunk(let chunk): scheduler.assumeOnLoop { $0.receive(chunk, from: node) }
+            case .companionRequest(let request): scheduler.assumeOnLoop { $0.receive(request, from: node) }
+            case .companionAnswer(let answer): scheduler.assumeOnLoop { $0.receive(answer, from: node) }
             case .request(let request): receive(request, from: node)
             case .answer(let answer): receive(answer, from: node)
             case .refusal(let refusal): refused(id, refusal)
@@ -103,7 +103,7 @@ extension Transport {
                 return
             }
             joinHandler(request) { response in
-                self.loop.execute { self.assumeIsolated { _ = $0.transmit(.joinResponse(response), over: id) } }
+                self.loop.execute { self.assumeOnLoop { _ = $0.transmit(.joinResponse(response), over: id) } }
             }
         case .joinResponse(let response):
             answerJoin(.success(response))
@@ -248,7 +248,7 @@ extension Transport {
         if let previous { links[previous]?.connection.close() }
         transmit(heartbeat(to: hello.node), over: id)
         heard(hello.node, boot: hello.boot, epoch: peer.boot == hello.boot ? peer.livenessEpoch : 0)
-        scheduler?.assumeIsolated { $0.peerDidChange(hello.node, .newEpoch) }
+        scheduler?.assumeOnLoop { $0.peerDidChange(hello.node, .newEpoch) }
         logger.debug("connected to \(hello.node)", ["address": peer.address])
     }
 
@@ -267,7 +267,7 @@ extension Transport {
             peers[node]!.link = nil
             failRequests { $0.node == node }
             logger.debug("lost the connection to \(node)", ["error": error?.description ?? "closed"])
-            scheduler?.assumeIsolated { $0.peerDidChange(node, .disconnected) }
+            scheduler?.assumeOnLoop { $0.peerDidChange(node, .disconnected) }
             peers[node]!.nextDial = max(loop.now, peers[node]!.refusedUntil ?? loop.now)
             dialIfNeeded(node)
         }
@@ -332,7 +332,7 @@ extension Transport {
 
     func linkIsWritable(_ id: LinkID) {
         guard let link = links[id], link.purpose == .bulk, case .ready(let node) = link.state else { return }
-        scheduler?.assumeIsolated { $0.bulkIsWritable(node) }
+        scheduler?.assumeOnLoop { $0.bulkIsWritable(node) }
     }
 
     private func bulkDidOpen(_ id: LinkID, _ node: NodeID) {
@@ -355,6 +355,6 @@ extension Transport {
         case .none, .open, .dialing: return
         }
         peers[node]!.bulk = .none
-        scheduler?.assumeIsolated { $0.bulkDidClose(node) }
+        scheduler?.assumeOnLoop { $0.bulkDidClose(node) }
     }
 }
