@@ -216,20 +216,27 @@ private struct GroupsHandler: Sendable {
 
     // MARK: Figures
 
+    private static let looksAtOnce = 32
+
     private func report() async throws -> GroupsReport {
         var report = await usage()
-        // Not one after the other: each takes a turn of a loop that may be busy.
+        // Not one after the other, since each takes a turn of a loop that may be busy; nor all at once, or what is measured
+        // would be the memory of this look.
+        var groups = core.hosted.all.makeIterator()
         try await withThrowingTaskGroup(of: (isQuiet: Bool, isLed: Bool).self) { tasks in
-            for group in core.hosted.all {
+            func look() {
+                guard let group = groups.next() else { return }
                 tasks.addTask {
                     let line = try await group.report()
                     return (line.isQuiet, line.status.role == .leader)
                 }
             }
+            for _ in 0..<Self.looksAtOnce { look() }
             for try await line in tasks {
                 report.groups += 1
                 if line.isQuiet { report.quiet += 1 }
                 if line.isLed { report.led += 1 }
+                look()
             }
         }
         return report

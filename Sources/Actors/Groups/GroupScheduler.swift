@@ -37,6 +37,8 @@ public actor GroupScheduler: LoopConfined {
     /// How often the next tick was put off, and may be: then ticks are a small part of what an overloaded node does.
     private var delayedTicks = 0
     private static let delayedTicksMax = 9
+    /// What groups that became quiet leave behind, of the time when they were busy.
+    private let freed = FreedMemory(few: 100, many: 4_096)
     /// New groups whose beginning is on its way to the disk, and who waits for them.
     var founding: [GroupID: [WriteCompletion]] = [:]
     var records = PendingRecords()
@@ -247,6 +249,7 @@ public actor GroupScheduler: LoopConfined {
             group.assumeOnLoop { $0.shrink() }
             // Thousands may have been busy at once.
             if active.isEmpty { active = [:] }
+            freed.note(isLast: active.isEmpty)
         }
     }
 
