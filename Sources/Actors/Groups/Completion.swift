@@ -2,8 +2,8 @@ public import FlotillaIO
 
 /// One answer that one task waits for: a promise that can fail, and that knows when nobody wants its answer any more.
 /// The task suspends in its own context; whoever has the answer resumes it from any thread. Cancellation of the task
-/// ends the wait at once, also when it came before the wait began.
-public final class Completion<Value: Sendable>: Sendable {
+/// ends the wait at once, also when it came before the wait began. Copies are the same answer.
+public struct Completion<Value: Sendable>: Sendable {
     @usableFromInline let promise = Promise<Result<Value, any Error>>()
     @usableFromInline let handler: (@Sendable (Result<Value, any Error>) -> Void)?
 

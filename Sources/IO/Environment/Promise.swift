@@ -1,8 +1,8 @@
 /// One value that comes once, and at most one task that waits for it.
 ///
 /// The wait has two steps (prepare, register): a value or a cancellation that comes between them, or before both,
-/// is remembered as a state and not lost.
-public final class Promise<Value: Sendable>: Sendable {
+/// is remembered as a state and not lost. Copies are the same promise.
+public struct Promise<Value: Sendable>: Identifiable, Sendable {
     @usableFromInline
     enum State {
         /// Can transition to: waiting, fulfilled, cancelled.
@@ -19,6 +19,9 @@ public final class Promise<Value: Sendable>: Sendable {
 
     @inlinable
     public init() {}
+
+    /// The same for all copies, and for no other promise while one of them is there.
+    public var id: ObjectIdentifier { ObjectIdentifier(state.storage) }
 
     /// Hands over the value. The first one wins. Any thread.
     /// - Returns: whether it was the first.

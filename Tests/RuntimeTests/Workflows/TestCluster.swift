@@ -263,7 +263,7 @@ final class TestNode: GroupClient, @unchecked Sendable {
                 answer?.fulfill(.failure(GroupError(.stopped, "\(error)")))
             }
             let ready = watchers.filter { $0.0(machine) }
-            watchers.removeAll { watcher in ready.contains { $0.1 === watcher.1 } }
+            watchers.removeAll { watcher in ready.contains { $0.1.id == watcher.1.id } }
             for (_, promise) in ready { promise.fulfill(()) }
         }
     }

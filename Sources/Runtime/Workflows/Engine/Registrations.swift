@@ -1,4 +1,6 @@
-/// Values that objects have registered, in the order of their coming: what is done with all of them is done in the same
+import FlotillaIO
+
+/// Values that promises have registered, in the order of their coming: what is done with all of them is done in the same
 /// order in every process, as a simulation needs it.
 struct Registrations<Value: Sendable>: Sendable {
     private var members: [ObjectIdentifier: (number: UInt64, value: Value)] = [:]
@@ -13,10 +15,10 @@ struct Registrations<Value: Sendable>: Sendable {
             ? members.values.map(\.value) : members.values.sorted { $0.number < $1.number }.map(\.value)
     }
 
-    mutating func add(_ value: Value, of object: AnyObject) {
+    mutating func add(_ value: Value, of promise: Promise<some Sendable>) {
         lastNumber += 1
-        members[ObjectIdentifier(object)] = (lastNumber, value)
+        members[promise.id] = (lastNumber, value)
     }
 
-    mutating func remove(_ object: AnyObject) { members[ObjectIdentifier(object)] = nil }
+    mutating func remove(_ promise: Promise<some Sendable>) { members[promise.id] = nil }
 }

@@ -29,11 +29,11 @@ public final class RunVariable<Value: Sendable>: Sendable {
 final class VariableWatchers: Sendable {
     private let state = Lock(Registrations<@Sendable () -> Void>())
 
-    func add(_ owner: AnyObject, _ look: @escaping @Sendable () -> Void) {
-        state.withLock { $0.add(look, of: owner) }
+    func add(_ bell: Promise<Void>, _ look: @escaping @Sendable () -> Void) {
+        state.withLock { $0.add(look, of: bell) }
     }
 
-    func remove(_ owner: AnyObject) { state.withLock { $0.remove(owner) } }
+    func remove(_ bell: Promise<Void>) { state.withLock { $0.remove(bell) } }
 
     /// On the caller's thread; the looks may read variables.
     func tell() {
