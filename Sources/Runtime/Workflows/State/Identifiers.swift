@@ -1,3 +1,5 @@
+import Glibc
+
 /// One execution of a workflow: a UUIDv7, chosen by the node that proposed the start.
 public struct RunID: Hashable, Codable, Sendable, CustomStringConvertible {
     /// The first 64 bits: the milliseconds since 1970, and some chance.
@@ -69,10 +71,24 @@ struct ByteText: Hashable, Comparable, Codable, Sendable, CustomStringConvertibl
 
     var description: String { text }
 
-    static func == (a: ByteText, b: ByteText) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
-    static func < (a: ByteText, b: ByteText) -> Bool {
-        a.text.utf8.lexicographicallyPrecedes(b.text.utf8)
+    static func == (a: ByteText, b: ByteText) -> Bool {
+        a.text.utf8.count == b.text.utf8.count && difference(a, b) == 0
     }
+
+    static func < (a: ByteText, b: ByteText) -> Bool { difference(a, b) < 0 }
+
+    /// Below zero where `a` comes first, zero where they are equal. In one call each: keys are compared with every command.
+    private static func difference(_ a: ByteText, _ b: ByteText) -> Int {
+        var (a, b) = (a.text, b.text)
+        return a.withUTF8 { a in
+            b.withUTF8 { b in
+                guard let first = a.baseAddress, let second = b.baseAddress else { return a.count - b.count }
+                let order = memcmp(first, second, min(a.count, b.count))
+                return order == 0 ? a.count - b.count : Int(order)
+            }
+        }
+    }
+
     func hash(into hasher: inout Hasher) {
         var text = text
         text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
