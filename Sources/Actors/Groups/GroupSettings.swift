@@ -10,8 +10,8 @@ public struct GroupSettings: Sendable {
     public var failureTimeout: Duration = .milliseconds(300)
     /// Ticks without work after which a group goes quiet. 0: never.
     public var quietAfterTicks = 3
-    /// Entries applied between two snapshots of a group. All members take theirs at the same entries, other groups at
-    /// others.
+    /// Entries applied between two snapshots of a group, at least: of a state above 1 MiB they are as many as it has pieces
+    /// of 64 bytes, in doublings of this. All members take theirs at the same entries, other groups at others.
     public var snapshotThreshold = 10_000
     /// A message with more bytes of entries goes over the second connection, so that heartbeats and the messages of
     /// other groups do not wait behind it.

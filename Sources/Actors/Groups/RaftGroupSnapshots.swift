@@ -5,6 +5,8 @@ import FlotillaRaft
 struct SnapshotState {
     /// The newest one on this node's disk.
     var newest: SnapshotMetadata?
+    /// Of the newest that was taken here, before compression.
+    var bytes: UInt64 = 0
     var isBeingTaken = false
     /// Nil until there is one, and again some time after the last.
     var transfers: SnapshotTransfers?
@@ -18,6 +20,19 @@ struct SnapshotState {
     /// While a follower fetches a snapshot, the next one waits until so many times the entries have been applied: it
     /// would compact away what the follower needs behind the one that it fetches.
     static let patience: UInt64 = 8
+
+    /// Entries from one snapshot to the next: at least `threshold`. A state that has become large is not written down so
+    /// often that this is most of what its group does, but once for as many entries as it has pieces of 64 bytes, rounded
+    /// up so that members whose snapshots differ a little take theirs at the same ones. The log between two is then a few
+    /// times as large as the state (LogCabin has four times by default), and is applied again in about the time of that.
+    func interval(threshold: Int) -> UInt64 {
+        var interval = UInt64(threshold)
+        if bytes <= Self.smallState { return interval }
+        while interval < bytes / 64 { interval *= 2 }
+        return interval
+    }
+
+    private static let smallState: UInt64 = 1 << 20
 }
 
 /// The transfers of one group, in both directions.
@@ -51,13 +66,13 @@ extension RaftGroup {
     /// Whether a snapshot is due right behind this entry: at the same entries on all members, whose files are then the
     /// same, and at others in other groups, which would otherwise all start at once where all have the same work.
     func isSnapshotDue(behind index: LogIndex) -> Bool {
-        let threshold = UInt64(settings.snapshotThreshold)
-        let phase = identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15 % threshold
-        guard index.rawValue % threshold == phase, stopReason == nil, !snapshots.isBeingTaken, transfers.fetch == nil,
+        let phase = identity.group.rawValue &* 0x9E37_79B9_7F4A_7C15 % UInt64(settings.snapshotThreshold)
+        let interval = snapshots.interval(threshold: settings.snapshotThreshold)
+        guard index.rawValue % interval == phase, stopReason == nil, !snapshots.isBeingTaken, transfers.fetch == nil,
             transfers.completion == nil, transfers.installing == nil
         else { return false }
         let last = snapshots.newest?.index ?? .zero
-        return transfers.offered.isEmpty || index.rawValue - last.rawValue >= threshold * SnapshotState.patience
+        return transfers.offered.isEmpty || index.rawValue - last.rawValue >= interval * SnapshotState.patience
     }
 
     /// Freezes the state as it is now, right behind `entry`, and stores it aside. Commands go on meanwhile.
@@ -97,6 +112,7 @@ extension RaftGroup {
                     "compression": "\(report.compressionTime)",
                 ])
             snapshots.newest = metadata
+            snapshots.bytes = report.sizeBytes
             core.snapshotTaken(metadata, keepingEntriesBehind: settings.entriesKeptBehindSnapshot)
             recordsToWrite.append(
                 LogBatch.Write(

@@ -29,7 +29,9 @@ struct RunMap: Sendable {
     func visit(_ body: (RunKey, Run) -> Void) { runs.visit { key, box in body(key, box.value) } }
 
     /// All runs by ascending sequence number. Takes time in proportion to the map: not for a loop.
-    func inStartOrder() -> [(key: RunKey, run: Run)] {
-        runs.members.map { ($0.key, $0.value.value) }.sorted { $0.1.sequence < $1.1.sequence }
+    func inStartOrder() -> some RandomAccessCollection<(key: RunKey, run: Run)> {
+        runs.members.map { (sequence: $0.value.value.sequence, key: $0.key, run: $0.value) }
+            .sorted { $0.sequence < $1.sequence }
+            .lazy.map { (key: $0.key, run: $0.run.value) }
     }
 }
