@@ -51,6 +51,12 @@ final class HTTPConnection: TCPStreamDelegate, @unchecked Sendable {
         goOn()
     }
 
+    /// Closes, since the request that is being handled gets no answer. On the loop.
+    func abandon() {
+        parser.releaseBody()
+        close()
+    }
+
     private func write(_ response: HTTPResponse, keepAlive: Bool, isHead: Bool) {
         let head = HTTPResponseWriter.head(
             of: response, keepAlive: keepAlive, time: stream.loop.wallNow)

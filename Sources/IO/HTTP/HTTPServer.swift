@@ -62,7 +62,9 @@ public final class HTTPServer: Sendable {
             for await work in core.work {
                 let isStarted = group.addTaskUnlessCancelled { [handler, loop = core.loop] in
                     let response = await handler(work.request)
-                    loop.execute { work.connection.respond(response) }
+                    // Its cancellation comes before that of the connections, all of which are to end unanswered.
+                    let isCancelled = Task.isCancelled
+                    loop.execute { isCancelled ? work.connection.abandon() : work.connection.respond(response) }
                 }
                 guard isStarted else { break }
             }
