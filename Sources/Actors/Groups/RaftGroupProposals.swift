@@ -51,12 +51,12 @@ extension RaftGroup: GroupClient {
 extension RaftGroup {
     /// Takes the proposals of one pass: the core gets them at once, so that they share append messages.
     func propose(_ proposals: [GroupInbox.Proposal]) {
-        let now = loop.now
+        let (now, timestamp) = (loop.now, loop.wallNow.nanoseconds)
         var sequences: [UInt64] = []
         sequences.reserveCapacity(proposals.count)
         for proposal in proposals where !proposal.completion.isFinished {
             do throws(GroupError) {
-                sequences.append(try enqueue(proposal, now: now))
+                sequences.append(try enqueue(proposal, now: now, timestamp: timestamp))
             } catch {
                 proposal.completion.finish(.failure(error))
             }
@@ -64,7 +64,9 @@ extension RaftGroup {
         send(sequences, now: now)
     }
 
-    private func enqueue(_ proposal: GroupInbox.Proposal, now: MonotonicTime) throws(GroupError) -> UInt64 {
+    private func enqueue(
+        _ proposal: GroupInbox.Proposal, now: MonotonicTime, timestamp: Int64
+    ) throws(GroupError) -> UInt64 {
         if let reason = stopReason ?? withdrawal ?? context.proposalRefusal { throw reason }
         guard pending.count < settings.pendingProposalLimit else {
             throw GroupError(
@@ -75,7 +77,7 @@ extension RaftGroup {
         let command = Command(
             kind: identity.kind, featureLevel: context.featureLevel.agreed,
             request: RequestID(client: client, sequence: sequence, acknowledgedBelow: acknowledgedBelow),
-            timestamp: loop.wallNow.nanoseconds, ownerEpoch: proposal.ownerEpoch, operations: proposal.operations)
+            timestamp: timestamp, ownerEpoch: proposal.ownerEpoch, operations: proposal.operations)
         let payload = command.encoded()
         guard payload.count <= Command.sizeLimit else {
             throw GroupError(.tooLarge, "a command of \(payload.count) bytes; the limit is \(Command.sizeLimit)")
