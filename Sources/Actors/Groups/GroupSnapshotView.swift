@@ -46,6 +46,8 @@ struct GroupSnapshot {
 struct GroupRestoration: Sendable {
     var time: Int64
     var sessions: ClientSessions
+    /// Of all of it, as it was decoded.
+    var bytes: UInt64
     /// Of the state machine.
     var restore: @Sendable (any StateMachine) -> Void
 }
@@ -68,13 +70,14 @@ extension RaftGroup {
             throw ApplyError(.unknownFormat, error.description)
         }
         return GroupRestoration(
-            time: snapshot.time, sessions: snapshot.sessions,
+            time: snapshot.time, sessions: snapshot.sessions, bytes: UInt64(bytes.count),
             restore: try machine.restoration(snapshot.state, formatVersion: snapshot.formatVersion))
     }
 
-    /// Replaces state machine, sessions and time.
+    /// Replaces state machine, sessions and time. The next snapshot is due when it is on who took this one.
     func restoreState(_ restoration: GroupRestoration) {
         restoration.restore(stateMachine)
+        snapshots.bytes = restoration.bytes
         time = restoration.time
         sessions = restoration.sessions
     }

@@ -5,7 +5,7 @@ import FlotillaRaft
 struct SnapshotState {
     /// The newest one on this node's disk.
     var newest: SnapshotMetadata?
-    /// Of the newest that was taken here, before compression.
+    /// Of the newest that was taken or restored here, before compression.
     var bytes: UInt64 = 0
     var isBeingTaken = false
     /// Nil until there is one, and again some time after the last.

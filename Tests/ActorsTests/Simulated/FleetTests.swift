@@ -135,6 +135,49 @@ import Testing
         }
     }
 
+    @Test("a large state has no other snapshot soon, on who took it, started again with it, or got it from others")
+    func largeState() async throws {
+        for seed in Simulation.seeds(2) {
+            _ = try await Simulation.run(seed: seed) { world in
+                let fleet = SimulatedFleet(world, nodes: 3) { _ in
+                    let journal = Journal()
+                    journal.grow(2 << 20)
+                    return journal
+                }
+                fleet.settings.snapshotThreshold = 40
+                fleet.settings.entriesKeptBehindSnapshot = 0
+                try await fleet.startAll()
+                try await fleet.waitForVoters(3)
+                let leader = try #require(try await fleet.group(NodeID(1)).report().leader)
+                let (away, restarted) = (fleet.nodes.first { $0 != leader }!, fleet.nodes.last { $0 != leader }!)
+                await fleet.crash(away, .killed)
+                let group = try await fleet.group(leader)
+                func propose(_ numbers: Range<UInt64>) async throws {
+                    for number in numbers { _ = try await group.propose([Journal.operation(number)], ownerEpoch: 0) }
+                }
+                try await propose(0..<60)
+                try await fleet.wait("a snapshot") { reports in
+                    reports.count == 2 && reports.values.allSatisfy { $0.snapshotIndex > .zero }
+                }
+                let first = try await group.report().snapshotIndex
+                try await fleet.start(away)
+                await fleet.crash(restarted, .killed)
+                try await fleet.wait("what was installed") { $0[away]?.snapshotsInstalled == 1 }
+                try await fleet.start(restarted)
+                try await propose(60..<200)
+                try await fleet.wait("equal replicas") { reports in
+                    reports.count == 3 && Set(reports.values.map(\.appliedIndex)).count == 1
+                }
+                // Time enough to write one down that is not to be.
+                try await world.sleep(for: .seconds(10))
+                for node in fleet.nodes {
+                    #expect(try await fleet.group(node).report().snapshotIndex == first, "\(node), seed \(seed)")
+                }
+                await fleet.stopAll()
+            }
+        }
+    }
+
     @Test("CE-07: a node that was away while the log was compacted comes back by a snapshot, with an equal state")
     func snapshot() async throws {
         for seed in Simulation.seeds(3) {
