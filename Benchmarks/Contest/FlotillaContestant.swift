@@ -8,11 +8,25 @@ import Glibc
 struct FlotillaContestant: Contestant {
     var isSynced = true
     var reads = ReadConsistency.quorum
-    /// Callers are in a process of their own, which has one connection. For one group.
-    var hasClient = false
+    /// For one group.
+    var callers = CallerPlace.leader
+
+    /// Where the callers are.
+    enum CallerPlace: String, CaseIterable, Sendable {
+        /// In the leader's process.
+        case leader
+        /// In a process of their own, which has one connection.
+        case process
+        /// In a process of their own, over HTTP with JSON.
+        case http
+    }
 
     var name: String {
-        if hasClient { return "flotilla-client" }
+        switch callers {
+        case .leader: break
+        case .process: return "flotilla-client"
+        case .http: return "flotilla-http"
+        }
         return !isSynced ? "flotilla-unsynced" : reads == .lease ? "flotilla-lease" : Report.ours
     }
 
@@ -21,12 +35,24 @@ struct FlotillaContestant: Contestant {
             + (isSynced
                 ? "fsync on a majority before the answer" : "answers before any fsync: what it wrote may be lost")
             + (reads == .lease ? ", reads by the leader's lease, which trusts the members' clocks" : "")
-            + (hasClient
-                ? ", callers are tasks in a process of their own, over one connection to the leader"
-                : ", callers are tasks in the process of a group's leader")
+            + callersCondition
     }
 
-    var obstacle: String? { nil }
+    private var callersCondition: String {
+        switch callers {
+        case .leader: ", callers are tasks in the process of a group's leader"
+        case .process: ", callers are tasks in a process of their own, over one connection to the leader"
+        case .http: ", callers are in a Go process of their own, over HTTP with JSON, one connection to the leader each"
+        }
+    }
+
+    /// What makes the load over HTTP.
+    static let httpLoad = "\(Peer.folder)/http-load"
+
+    var obstacle: String? {
+        guard callers == .http, access(Self.httpLoad, X_OK) != 0 else { return nil }
+        return "\(Self.httpLoad) is missing; Benchmarks/Peers/setup builds it"
+    }
 
     func measure(_ load: GroupLoad, in directory: String) async throws -> LoadSample {
         let fleet = try GroupsFleet(
@@ -36,8 +62,8 @@ struct FlotillaContestant: Contestant {
             try await fleet.found(load.groups, leader: load.groups == 1 ? 1 : nil)
             try await fleet.waitUntilQuiet(load.groups)
             let sample =
-                hasClient
-                ? try await measure(load, fleet, log: "\(directory)/client.log") : try await measure(load, fleet)
+                callers == .leader
+                ? try await measure(load, fleet) : try await measure(load, fleet, log: "\(directory)/client.log")
             await fleet.killAll()
             return sample
         } catch {
@@ -56,7 +82,7 @@ struct FlotillaContestant: Contestant {
     }
 
     private func measure(_ load: GroupLoad, _ fleet: GroupsFleet, log: String) async throws -> LoadSample {
-        let client = try await fleet.startClient(load, log: log)
+        let client = try await fleet.startClient(load, callers, log: log)
         do {
             let roots = fleet.processes + [client.pid]
             try await Task.sleep(for: load.warmup)

@@ -47,6 +47,14 @@ extension GroupLoad {
         fsyncDelay = try options.number("fsync-delay", in: 1...1_000_000) ?? 0
     }
 
+    /// As the load programs take it.
+    var words: [String] {
+        [
+            "\(callers)", rounded(Double(warmupMilliseconds) / 1_000, 3), rounded(Double(milliseconds) / 1_000, 3),
+            "\(bytes)", "\(rate)",
+        ]
+    }
+
     static let rateParameter = "requests a second"
     static let fsyncDelayParameter = "microseconds added to each fsync"
 

@@ -17,9 +17,9 @@ enum SingleGroupBenchmark {
             .value("fsync-delay", "US", "what every fsync takes longer, of all contestants (default: 0)"),
             .flag("unsynced", "also ours without any fsync, as NATS JetStream answers"),
             .value(
-                "client", "PLACE",
-                "process: callers in a process of their own over one connection; both: beside those in the leader's "
-                    + "process (default: leader)"),
+                "client", "PLACES",
+                "where callers of ours are: leader, in its process; process, one of their own with one connection; http, one "
+                    + "of their own with JSON over HTTP; or all (default: leader)"),
             PeerChoice.option(Peer.groups), reportOption,
         ])
 
@@ -27,12 +27,10 @@ enum SingleGroupBenchmark {
         let rounds = try options.number("rounds", in: 1...1_000) ?? 3
         let base = try GroupLoad(options)
         let callers = try options.numbers("callers", in: 1...100_000) ?? [1, 16, 256, 1_024]
-        var contestants: [any Contestant]
-        switch options.string("client") ?? "leader" {
-        case "leader": contestants = [FlotillaContestant()]
-        case "process": contestants = [FlotillaContestant(hasClient: true)]
-        case "both": contestants = [FlotillaContestant(), FlotillaContestant(hasClient: true)]
-        case let place: throw options.fail("--client \(place): there are leader, process and both")
+        var contestants: [any Contestant] = try callerPlaces(options).map { place in
+            let contestant = FlotillaContestant(callers: place)
+            if let obstacle = contestant.obstacle { throw BenchError("\(contestant.name): \(obstacle)") }
+            return contestant
         }
         if options.has("unsynced") { contestants.append(FlotillaContestant(isSynced: false)) }
         contestants += try PeerChoice.peers(options, of: Peer.groups)
@@ -44,5 +42,18 @@ enum SingleGroupBenchmark {
         try await withReport(
             "group", options, parameters: base.parameters, conditions: contest.conditions + base.conditions
         ) { try await contest.run($0) }
+    }
+
+    private static func callerPlaces(_ options: ParsedOptions) throws -> [FlotillaContestant.CallerPlace] {
+        let all = FlotillaContestant.CallerPlace.allCases
+        guard let text = options.string("client") else { return [.leader] }
+        if text == "all" { return all }
+        return try text.split(separator: ",").map { word in
+            guard let place = all.first(where: { $0.rawValue == word }) else {
+                throw options.fail(
+                    "--client \(text): there are \(all.map(\.rawValue).joined(separator: ", ")), and all")
+            }
+            return place
+        }
     }
 }

@@ -73,10 +73,19 @@ final class GroupsFleet: Sendable {
         return result
     }
 
-    /// A process that works the first group over one connection to its leader.
-    func startClient(_ load: GroupLoad, log: String) async throws -> ChildProcess {
+    /// A process that works the first group over connections to its leader.
+    func startClient(
+        _ load: GroupLoad, _ place: FlotillaContestant.CallerPlace, log: String
+    ) async throws -> ChildProcess {
         guard let leader = try await reports().firstIndex(where: { $0.led == 1 }) else {
             throw BenchError("no node leads the group")
+        }
+        if place == .http {
+            return try ChildProcess(
+                path: FlotillaContestant.httpLoad,
+                arguments: [
+                    "http://\(members[leader].api.address)\(HTTPProposal.path)", "\(GroupsNode.firstGroup)",
+                ] + load.words, environment: [:], log: log)
         }
         let text = String(decoding: try JSONEncoder().encode(load), as: UTF8.self)
         return try ChildProcess(

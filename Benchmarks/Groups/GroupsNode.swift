@@ -74,7 +74,10 @@ enum GroupsNode {
             core, workflows: workflows, checkpoints: checkpoints, boot: recovered.bootCounter,
             limits: WorkflowLimits(), logger: .silent, random: { .random(in: .min ... .max) }, didChange: { _ in })
         let handler = GroupsHandler(core: core, members: members, kind: kind)
-        let server = try await HTTPServer.start(on: http, loop: loop) { await handler.respond(to: $0) }
+        // A connection for each caller of the load over HTTP.
+        var limits = HTTPServerLimits()
+        limits.connectionsMax = 4_096
+        let server = try await HTTPServer.start(on: http, loop: loop, limits: limits) { await handler.respond(to: $0) }
         var clientServer: ClientServer?
         if let address = options.string("clients") {
             clientServer = try await ClientServer.start(
@@ -151,6 +154,7 @@ private struct GroupsHandler: Sendable {
                     let load = try? JSONDecoder().decode(GroupLoad.self, from: Data(text.utf8))
                 else { return .problem(status: 400, detail: "the load is missing") }
                 return try Self.json(try await work(load))
+            case HTTPProposal.path: return try await HTTPProposal.respond(to: request, core)
             default: return .problem(status: 404, detail: request.path)
             }
         } catch {

@@ -4,11 +4,13 @@ import FlotillaIO
 enum TakeoverBenchmark {
     static let command = CommandDescription(
         "flotilla-bench takeover",
-        summary: "Kills the owners of runs on three nodes, and measures how long until another one records a step.",
+        summary:
+            "Kills the owners of runs on three nodes, and measures how long until another one records a step, beside "
+            + "DBOS.",
         options: [
-            .value("kills", "N", "how often (default: 20)"),
+            .value("kills", "N", "how often, of each contestant (default: 20)"),
             .value("silence", "MS", "a node that was silent for so long loses its runs (default: 300)"),
-            reportOption,
+            PeerChoice.option(Peer.takeovers), reportOption,
         ] + HarnessOptions.all)
 
     static let figure = "kill -9 of the owner to the next step, ms"
@@ -16,22 +18,37 @@ enum TakeoverBenchmark {
     private static let steps = 1_000
     /// Recorded before the owner is killed.
     private static let stepsBefore = 5
+    /// Of one contestant, before it is another one's turn.
+    private static let killsPerTurn = 10
 
     static func run(_ options: ParsedOptions) async throws {
         let kills = try options.number("kills", in: 1...10_000) ?? 20
         let silence = try options.number("silence", in: 100...60_000) ?? 300
+        let peers = try PeerChoice.peers(options, of: Peer.takeovers)
         try await withReport(
             "takeover", options, parameters: ["silence in ms": "\(silence)"],
             conditions: [
                 "3 node processes; each sample is one run, whose steps take up to 10 ms; both moments by the machine's wall "
-                    + "clock, the second as the new owner has it in the step's record"
-            ]
+                    + "clock, the second as the new owner has it in the step's record; the time in which the others take it "
+                    + "for silent only is part of it"
+            ] + peers.map { "\($0.name): \($0.conditions)" }
         ) { recorder in
             let arguments = ["--executor-timeout", "\(silence)ms"]
             try await withCluster("takeover", options: options, nodeArguments: arguments) { cluster, _ in
-                for number in 1...kills {
-                    recorder.progress.update("kill \(number) of \(kills)")
-                    recorder.add(try await takeover(number, cluster), figure)
+                for first in stride(from: 1, through: kills, by: killsPerTurn) {
+                    let turn = first...min(first + killsPerTurn - 1, kills)
+                    for number in turn {
+                        recorder.progress.update("kill \(number) of \(kills)")
+                        recorder.add(try await takeover(number, cluster), figure)
+                    }
+                    for peer in peers {
+                        recorder.progress.update(
+                            "kills \(turn.lowerBound) to \(turn.upperBound) of \(kills): \(peer.name)")
+                        let found = try await withScratch("flotilla-contest", contents: "\(peer.name)'s logs") {
+                            try await peer.takeovers(turn.count, in: $0)
+                        }
+                        for value in found { recorder.add(value, figure, of: peer.name) }
+                    }
                 }
             }
         }

@@ -15,6 +15,8 @@ struct Peer: Contestant {
 
     struct Setting: Sendable {
         var load: GroupLoad
+        /// How often a process is killed that has work.
+        var takeovers = 0
         var directory: String
         /// Six free ones.
         var ports: [UInt16]
@@ -81,15 +83,37 @@ struct Peer: Contestant {
         }
     }
 
+    /// How long it took, from each of some kills to the next step that was recorded, in milliseconds.
+    func takeovers(_ count: Int, in directory: String) async throws -> [Double] {
+        try await run(GroupLoad(), takeovers: count, in: directory) { processes, logs in
+            var found: [Double] = []
+            try await wait("takeover", processes, within: Self.patience + Self.patiencePerTakeover * count) {
+                found = logs.flatMap { Self.takeovers(in: (try? readText($0)) ?? "") }
+                return found.count == count
+            }
+            return found
+        }
+    }
+
+    /// What a program has said of it. A line that is not written to its end says nothing yet.
+    static func takeovers(in log: String) -> [Double] {
+        log.split(separator: "\n", omittingEmptySubsequences: false).dropLast().compactMap { line in
+            let words = line.split(separator: " ")
+            return words.count == 2 && words[0] == "takeover" ? Double(words[1]) : nil
+        }
+    }
+
     private static let patience: Duration = .seconds(60)
+    private static let patiencePerTakeover: Duration = .seconds(30)
     /// Making a thousand streams takes a minute or more.
     private static let patiencePerGroup: Duration = .milliseconds(500)
 
     /// Starts the programs, and ends them whatever `body` does.
     private func run<Value>(
-        _ load: GroupLoad, in directory: String, _ body: ([ChildProcess], [String]) async throws -> Value
+        _ load: GroupLoad, takeovers: Int = 0, in directory: String,
+        _ body: ([ChildProcess], [String]) async throws -> Value
     ) async throws -> Value {
-        let setting = Setting(load: load, directory: directory, ports: try Ports.free(6))
+        let setting = Setting(load: load, takeovers: takeovers, directory: directory, ports: try Ports.free(6))
         var processes: [ChildProcess] = []
         do {
             for (number, program) in programs(setting).enumerated() {

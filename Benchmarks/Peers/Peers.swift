@@ -15,14 +15,8 @@ extension Peer {
     static let steps = [postgresql, dbos(.steps)]
     /// Those that run workflows from start to result.
     static let workflows = [dbos(.workflows)]
-
-    /// As the load programs take them.
-    private static func words(_ load: GroupLoad) -> [String] {
-        [
-            "\(load.callers)", rounded(Double(load.warmupMilliseconds) / 1_000, 3),
-            rounded(Double(load.milliseconds) / 1_000, 3), "\(load.bytes)", "\(load.rate)",
-        ]
-    }
+    /// Those that go on with the runs of a process that was killed.
+    static let takeovers = [dbosTakeover]
 
     /// canonical/raft, a Raft library in C on libuv.
     static func libraft(isNodelay: Bool) -> Peer {
@@ -39,7 +33,7 @@ extension Peer {
                     mkdir(data, 0o755)
                     return Program(
                         path: "\(folder)/raft-load",
-                        arguments: ["\(id)", data] + words(setting.load) + setting.ports.prefix(3).map { "\($0)" },
+                        arguments: ["\(id)", data] + setting.load.words + setting.ports.prefix(3).map { "\($0)" },
                         environment: isNodelay ? ["FLOTILLA_NODELAY": "1"] : [:])
                 }
             })
@@ -70,7 +64,7 @@ extension Peer {
                 let endpoints = ports[3...5].map { "http://127.0.0.1:\($0)" }.joined(separator: ",")
                 let load = Program(
                     path: "\(folder)/etcd-load",
-                    arguments: [endpoints] + words(setting.load) + [operation == .propose ? "put" : "get"])
+                    arguments: [endpoints] + setting.load.words + [operation == .propose ? "put" : "get"])
                 return members + [load]
             })
     }
@@ -84,7 +78,7 @@ extension Peer {
             [
                 Program(
                     path: "\(scripts)/postgresql-load",
-                    arguments: [setting.directory] + words(setting.load) + setting.ports.prefix(3).map { "\($0)" })
+                    arguments: [setting.directory] + setting.load.words + setting.ports.prefix(3).map { "\($0)" })
             ]
         })
 
@@ -111,7 +105,7 @@ extension Peer {
             return servers + [
                 Program(
                     path: "\(folder)/nats-load",
-                    arguments: ["nats://127.0.0.1:\(ports[3])"] + words(load) + [
+                    arguments: ["nats://127.0.0.1:\(ports[3])"] + load.words + [
                         "\(load.groups)", "\(load.active)", load.active == 0 ? "idle" : "publish",
                     ])
             ]
@@ -133,11 +127,27 @@ extension Peer {
                 [
                     Program(
                         path: "\(scripts)/dbos-load",
-                        arguments: [setting.directory] + words(setting.load).prefix(3)
+                        arguments: [setting.directory] + setting.load.words.prefix(3)
                             + setting.ports.prefix(3).map { "\($0)" } + [mode.rawValue])
                 ]
             })
     }
+
+    /// Without its conductor, which is a service, what was interrupted goes on when the process is started again.
+    static let dbosTakeover = Peer(
+        name: "dbos",
+        conditions:
+            "a DBOS process that is started again as soon as it was killed, with the same name, on a PostgreSQL with "
+            + "two standbys and synchronous_standby_names 'ANY 1': noticing that it is dead takes no time here",
+        packages: ["postgresql", "python3-venv", "dbos of PyPI"],
+        needs: ["\(scripts)/dbos-takeover", "\(folder)/dbos/bin/python"],
+        programs: { setting in
+            [
+                Program(
+                    path: "\(scripts)/dbos-takeover",
+                    arguments: [setting.directory, "\(setting.takeovers)"] + setting.ports.prefix(3).map { "\($0)" })
+            ]
+        })
 
     private static let scripts = "Benchmarks/Peers/Programs"
 }
