@@ -44,7 +44,7 @@ enum SingleGroupBenchmark {
         ) { try await contest.run($0) }
     }
 
-    private static func callerPlaces(_ options: ParsedOptions) throws -> [FlotillaContestant.CallerPlace] {
+    static func callerPlaces(_ options: ParsedOptions) throws -> [FlotillaContestant.CallerPlace] {
         let all = FlotillaContestant.CallerPlace.allCases
         guard let text = options.string("client") else { return [.leader] }
         if text == "all" { return all }

@@ -97,6 +97,27 @@ struct ContestTests {
         #expect(StepsContestant.share(0, 4, of: 5, 20) == 0 && StepsContestant.share(3, 3, of: 0, 9) == 0)
     }
 
+    @Test("a program's takeovers are read line by line, and an unfinished line is none")
+    func takeovers() {
+        #expect(
+            Peer.takeovers(in: "initdb is slow\ntakeover 12.5\ntakeover of\ntakeover 3.25\ntakeover 7") == [12.5, 3.25])
+        #expect(Peer.takeovers(in: "").isEmpty)
+    }
+
+    @Test("callers of ours are in the leader's process, unless other places are named")
+    func callerPlaces() throws {
+        func places(_ words: [String]) throws -> [String] {
+            let options = try #require(try SingleGroupBenchmark.command.parse(words))
+            return try SingleGroupBenchmark.callerPlaces(options).map { FlotillaContestant(callers: $0).name }
+        }
+        #expect(try places([]) == ["flotilla"])
+        #expect(try places(["--client", "http,leader"]) == ["flotilla-http", "flotilla"])
+        #expect(try places(["--client", "all"]) == ["flotilla", "flotilla-client", "flotilla-http"])
+        #expect { try places(["--client", "both"]) } throws: {
+            "\($0)".contains("--client both: there are leader, process, http, and all")
+        }
+    }
+
     @Test("a program on a slow disk keeps its process id and its exit code")
     func slowDisk() async throws {
         try await withScratch("flotilla-test", contents: "A log") { directory in
