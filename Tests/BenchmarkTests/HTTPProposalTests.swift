@@ -21,7 +21,9 @@ struct HTTPProposalTests {
             defer { node.send(signal: SIGKILL) }
             let api = NodeAPI(address: ports[1])
             while (try? await api.get("/usage")) == nil {
-                try #require(node.poll() == nil, "the node has ended: \(try readText("\(directory)/log"))")
+                if let end = node.poll() {
+                    throw BenchError("the node has ended: \(end), \(try readText("\(directory)/log"))")
+                }
                 try await Task.sleep(for: .milliseconds(20))
             }
             #expect(try await api.get("/found?count=1&leader=1").status == 204)
