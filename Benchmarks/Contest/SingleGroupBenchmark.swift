@@ -48,12 +48,12 @@ enum SingleGroupBenchmark {
         let all = FlotillaContestant.CallerPlace.allCases
         guard let text = options.string("client") else { return [.leader] }
         if text == "all" { return all }
-        return try text.split(separator: ",").map { word in
-            guard let place = all.first(where: { $0.rawValue == word }) else {
-                throw options.fail(
-                    "--client \(text): there are \(all.map(\.rawValue).joined(separator: ", ")), and all")
-            }
-            return place
+        let words = text.split(separator: ",")
+        let places = words.compactMap { FlotillaContestant.CallerPlace(rawValue: String($0)) }
+        guard !places.isEmpty, places.count == words.count, Set(places).count == places.count else {
+            throw options.fail(
+                "--client \(text): there are \(all.map(\.rawValue).joined(separator: ", ")), each once, and all")
         }
+        return places
     }
 }

@@ -113,8 +113,10 @@ struct ContestTests {
         #expect(try places([]) == ["flotilla"])
         #expect(try places(["--client", "http,leader"]) == ["flotilla-http", "flotilla"])
         #expect(try places(["--client", "all"]) == ["flotilla", "flotilla-client", "flotilla-http"])
-        #expect { try places(["--client", "both"]) } throws: {
-            "\($0)".contains("--client both: there are leader, process, http, and all")
+        for text in ["both", "", ",", "leader,leader", "leader,both"] {
+            #expect { try places(["--client", text]) } throws: {
+                "\($0)".contains("--client \(text): there are leader, process, http, each once, and all")
+            }
         }
     }
 
@@ -128,5 +130,22 @@ struct ContestTests {
             #expect(try readText("\(directory)/log") == "\(child.pid)\n")
         }
         #expect(SlowDisk.command("/bin/sh", ["x"], delay: 0) == ("/bin/sh", ["x"]))
+    }
+
+    @Test("a slow disk does not stop those at their calls who do not write")
+    func onlyTheDisk() async throws {
+        // A child makes a thousand calls and says how often it waited for anything, a tracer included.
+        let script = """
+            (i=0; while [ $i -lt 1000 ]; do i=$((i+1)); umask 022; done
+            while read -r name count; do case $name in voluntary*) echo $count;; esac; done </proc/self/status)
+            """
+        try await withScratch("flotilla-test", contents: "A log") { directory in
+            let command = SlowDisk.command("/bin/sh", ["-c", script], delay: 1_000)
+            let child = try ChildProcess(
+                path: command.path, arguments: command.arguments, environment: [:], log: "\(directory)/log")
+            #expect(await child.wait(limit: .seconds(60)) == .exited(0))
+            let waits = try #require(Int(try readText("\(directory)/log").split(separator: "\n").joined()))
+            #expect(waits < 500)
+        }
     }
 }

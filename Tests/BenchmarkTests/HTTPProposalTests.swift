@@ -18,28 +18,39 @@ struct HTTPProposalTests {
                     "groups-node", "--id", "1", "--peers", ports[0], "--http", ports[1], "--data", "\(directory)/1",
                     "--kind", "benchmark",
                 ], environment: [:], log: "\(directory)/log")
-            defer { node.send(signal: SIGKILL) }
-            let api = NodeAPI(address: ports[1])
-            while (try? await api.get("/usage")) == nil {
-                if let end = node.poll() {
-                    throw BenchError("the node has ended: \(end), \(try readText("\(directory)/log"))")
-                }
-                try await Task.sleep(for: .milliseconds(20))
+            var failure: (any Error)?
+            do {
+                try await check(node, NodeAPI(address: ports[1]), log: "\(directory)/log")
+            } catch {
+                failure = error
             }
-            #expect(try await api.get("/found?count=1&leader=1").status == 204)
-            let group = GroupsNode.firstGroup
-            while true {
-                let answer = try await api.get("/report")
-                if try answer.decode(GroupsReport.self).led == 1 { break }
-                try await Task.sleep(for: .milliseconds(20))
-            }
-            let done = try await api.post(HTTPProposal.path, #"{"group":\#(group),"body":"BwcHBwcHBwc="}"#)
-            #expect(done.status == 200)
-            #expect(try done.decode(HTTPProposal.Answer.self).body.isEmpty)
-            let none = try await api.post(HTTPProposal.path, #"{"group":7,"body":"Bwc="}"#)
-            #expect(none.status == 404 && none.problem.contains("there is no group 7"))
-            let broken = try await api.post(HTTPProposal.path, #"{"group":"a"}"#)
-            #expect(broken.status == 400 && broken.problem.contains("BASE64"))
+            // Its directory is not removed before it has ended.
+            node.send(signal: SIGKILL)
+            await node.wait(limit: .seconds(60))
+            if let failure { throw failure }
         }
+    }
+
+    private func check(_ node: ChildProcess, _ api: NodeAPI, log: String) async throws {
+        while (try? await api.get("/usage")) == nil {
+            if let end = node.poll() {
+                throw BenchError("the node has ended: \(end), \(try readText(log))")
+            }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        #expect(try await api.get("/found?count=1&leader=1").status == 204)
+        let group = GroupsNode.firstGroup
+        while true {
+            let answer = try await api.get("/report")
+            if try answer.decode(GroupsReport.self).led == 1 { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        let done = try await api.post(HTTPProposal.path, #"{"group":\#(group),"body":"BwcHBwcHBwc="}"#)
+        #expect(done.status == 200)
+        #expect(try done.decode(HTTPProposal.Answer.self).body.isEmpty)
+        let none = try await api.post(HTTPProposal.path, #"{"group":7,"body":"Bwc="}"#)
+        #expect(none.status == 404 && none.problem.contains("there is no group 7"))
+        let broken = try await api.post(HTTPProposal.path, #"{"group":"a"}"#)
+        #expect(broken.status == 400 && broken.problem.contains("BASE64"))
     }
 }
